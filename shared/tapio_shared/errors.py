@@ -1,0 +1,101 @@
+"""The project's own error tree: an error is either worth a retry or it is not.
+
+Adapters translate a library's errors into these (`raise RevisionConflict(...) from err`); nothing above an
+adapter ever sees an error of nats-py or aiohttp. Every message says what happened, to what, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class TapioError(Exception):
+    """Root of everything this project raises on purpose."""
+
+
+class RetryableError(TapioError):
+    """The same work may succeed later; a retry is scheduled."""
+
+
+class TerminalError(TapioError):
+    """Retrying cannot help; it is recorded, shown in a condition and the work is put aside."""
+
+
+# --- the log ---------------------------------------------------------------------------------------------------
+
+
+class LogUnavailable(RetryableError):
+    """NATS or JetStream did not answer in time; whether the append happened is unknown."""
+
+
+class LogFull(RetryableError):
+    """The stream refused a message because a limit (`max_bytes`, disk, maximum payload) is reached."""
+
+
+class RevisionConflict(RetryableError):
+    """The subject's last sequence is not the expected one (JetStream error 10071).
+
+    `expected` is what the writer believed; `actual` is what the server said, None when it said nothing.
+    """
+
+    def __init__(self, subject: str, expected: int, actual: int | None = None) -> None:
+        self.subject, self.expected, self.actual = subject, expected, actual
+        found = "something else" if actual is None else str(actual)
+        super().__init__(
+            f"The last sequence of subject {subject} is {found}, not {expected} as expected: "
+            "somebody else wrote first. Read the subject again and decide anew."
+        )
+
+
+class Fenced(TerminalError):
+    """The writer's epoch is over: another worker owns the partition. Drop it; never write for it again."""
+
+    def __init__(self, partition: int, epoch: int) -> None:
+        self.partition, self.epoch = partition, epoch
+        super().__init__(
+            f"Partition {partition} is no longer owned under epoch {epoch}: another worker took it over. "
+            "Nothing was recorded; the new owner plans its keys."
+        )
+
+
+class Undecodable(TerminalError):
+    """A message of the log can't be read by this version (unknown tag, newer format, broken bytes)."""
+
+
+class PartitionCountMismatch(TerminalError):
+    """The stream was made for another number of partitions than this process is configured for."""
+
+
+# --- Kubernetes ------------------------------------------------------------------------------------------------
+
+
+class ApiUnavailable(RetryableError):
+    """The API server did not answer: connection refused, time-out, TLS failure, 5xx."""
+
+
+class ApiError(TapioError):
+    """The API server answered with a Status of failure.
+
+    `code` is the HTTP status, `reason` Kubernetes' own (`NotFound`, `Conflict`, `Invalid`, ...).
+    """
+
+    def __init__(self, code: int, reason: str, message: str, *, retry_after: float | None = None) -> None:
+        self.code, self.reason, self.message, self.retry_after = code, reason, message, retry_after
+        super().__init__(f"{message} (HTTP {code}, {reason or 'no reason given'})")
+
+
+class ApiRetryable(ApiError, RetryableError):
+    """409, 429 and 5xx: the same request, or one made from a fresher view, may succeed later."""
+
+
+class ApiTerminal(ApiError, TerminalError):
+    """400, 401, 403, 404, 405, 413, 415, 422: the request itself must change, or a person must act."""
+
+
+class ResourceExpired(RetryableError):
+    """410: the watch's or list's resourceVersion is too old; list anew."""
+
+
+# --- configuration ---------------------------------------------------------------------------------------------
+
+
+class InvalidSettings(TerminalError):
+    """An environment variable or the operator's ConfigMap holds something that is not allowed."""

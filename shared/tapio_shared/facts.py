@@ -1,0 +1,310 @@
+"""What the log holds: facts we were told, decisions we took, outcomes of applying them.
+
+Tagged unions of msgspec structs, frozen and keyword-only. The rules of their evolution: a new field has a default; a
+changed meaning is a new tag with an upcaster; an unknown tag is `Undecodable`. All instants are whole milliseconds
+since the Unix epoch, UTC, and named `..._at`; they say when *we were told*, by the clock of the process that wrote.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from tapio_shared.json import JsonObject
+
+
+class LogRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """Base of everything in the log: encoding settings alone."""
+
+
+# --- facts about Kubernetes -----------------------------------------------------------------------------------
+
+
+class ObjectObserved(LogRecord, frozen=True, kw_only=True, tag="ObjectObserved"):
+    """An object exists and looks like this (slim: see `tapio_shared.slim`)."""
+
+    uid: str
+    resource_version: str
+    object: JsonObject
+    observed_at: int
+
+
+class ObjectGone(LogRecord, frozen=True, kw_only=True, tag="ObjectGone"):
+    """An object was deleted, or a complete observation did not hold it. `uid` is empty when it was never seen."""
+
+    uid: str = ""
+    resource_version: str = ""
+    gone_at: int
+
+
+class NodeGroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Nodes that look alike to us. `count` nodes, of which `ready` are Ready."""
+
+    count: int
+    ready: int
+    os: str = "linux"
+    architecture: str = ""
+    kernel: str = ""
+    os_image: str = ""
+    runtime: str = ""
+    zone: str = ""
+    virtual: bool = False
+    control_plane: bool = False
+    btf_label: str = ""
+    labels: dict[str, str] = {}
+    """Labels common to all nodes of the group that selectors use (kubernetes.io/*, node-role..., tapio.io/*)."""
+    taints: list[str] = []
+    """`key=value:effect`, sorted."""
+
+
+class FleetObserved(LogRecord, frozen=True, kw_only=True, tag="FleetObserved"):
+    """The Nodes of a target, reduced to groups (sorted), so that a node's heartbeat changes nothing."""
+
+    groups: list[NodeGroup]
+    hosts: int
+    """How many schedulable, Ready nodes there are."""
+    zones: list[str]
+    """Their distinct zones, sorted."""
+    storage_classes: list[str] = []
+    """Names of the StorageClasses, sorted."""
+    default_storage_class: str = ""
+    namespaces: dict[str, str] = {}
+    """Namespaces that matter to placement (allowed node-agent namespaces that exist) -> enforced Pod Security level."""
+    priority_classes: list[str] = []
+    observed_at: int
+
+
+class ConfigurationObserved(LogRecord, frozen=True, kw_only=True, tag="ConfigurationObserved"):
+    """The operator's ConfigMap as last read and accepted, in its normal form; {} means the defaults."""
+
+    configuration: JsonObject
+    problems: list[str] = []
+    """What was wrong with a newer text that was therefore not taken over."""
+    observed_at: int
+
+
+class ServedResource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One kind that the API server serves under one group and version."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    namespaced: bool
+
+
+class DiscoveryObserved(LogRecord, frozen=True, kw_only=True, tag="DiscoveryObserved"):
+    """What the API server of a target serves, of the kinds that the operator knows, most preferred version first."""
+
+    version: str
+    """`gitVersion`, such as v1.31.2."""
+    resources: list[ServedResource]
+    observed_at: int
+
+
+class Synced(LogRecord, frozen=True, kw_only=True, tag="Synced"):
+    """The watcher's word: since `generation` began, the log holds a complete observation of `kinds` of this target.
+
+    `generation` identifies the log and the watcher's list that this rests on; a key is planned only when this fact
+    is present in its partition.
+    """
+
+    generation: str
+    kinds: list[str]
+    synced_at: int
+
+
+class SweepMarked(LogRecord, frozen=True, kw_only=True, tag="SweepMarked"):
+    """Start or end of a sweep: everything live below `below` has been re-published by the end."""
+
+    phase: str  # "started" | "ended"
+    below: int
+    marked_at: int
+
+
+class TimerDue(LogRecord, frozen=True, kw_only=True, tag="TimerDue"):
+    """A timer that a plan asked for has come due. It wakes; it carries no state."""
+
+    name: str
+    due_at: int
+    fired_at: int
+    decision: int
+    cluster_uid: str
+
+
+# --- decisions ------------------------------------------------------------------------------------------------
+
+
+class Inputs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a plan depends on besides state. Shared facts are named by the sequence at which they were read."""
+
+    now: int
+    operator_version: str
+    logic: int = 1
+    """Version of the planner's order and retry rules."""
+    partition_epoch: int = 0
+    shared_revisions: dict[str, int] = {}
+    """`what` of each shared fact used (fleet, config, discovery, synced) -> its sequence."""
+
+
+class ApplyAction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Apply one object. `digest` is of the rendered object; the object itself is rendered again, or kept in `pods`."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    namespace: str = ""
+    name: str
+    component: str
+    phase: int
+    """Objects of a lower phase are applied before those of a higher one."""
+    mode: str = "apply"
+    """create (must not exist) | apply (server-side apply) | generate (a Secret, created once)."""
+    digest: str = ""
+    reason: str
+    """One sentence: why now."""
+
+
+class DeleteAction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Delete one object, only if it is still the one that was observed."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    namespace: str = ""
+    name: str
+    uid: str
+    resource_version: str
+    component: str = ""
+    reason: str
+
+
+class EventIntent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A Kubernetes Event (core/v1) for a person."""
+
+    type: str  # Normal | Warning
+    reason: str
+    message: str
+    regarding: str = ""
+    """`Kind/name` the message is about when it isn't the TapioCluster."""
+
+
+class Timer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    name: str
+    due_at: int
+
+
+class DecisionRecorded(LogRecord, frozen=True, kw_only=True, tag="DecisionRecorded"):
+    """A plan, recorded before anything of it is applied."""
+
+    revision: int
+    """Highest sequence of the key's own facts folded into the plan's state."""
+    cluster_uid: str = ""
+    generation: int = 0
+    inputs: Inputs
+    digest: str
+    """Of the whole plan: what replay compares."""
+    desired_digest: str
+    """Of what is wanted (objects, status), whatever is left to do: equal and no effects means nothing to record."""
+    cause: str = ""
+    """Subject of the fact that made the key dirty (the newest one), or `takeover`."""
+    apply: list[ApplyAction] = []
+    delete: list[DeleteAction] = []
+    status: JsonObject | None = None
+    """The whole wanted status when it is to be written, else None."""
+    finalizer: str = ""
+    """add | remove | nothing."""
+    events: list[EventIntent] = []
+    timers: list[Timer] = []
+    waiting: list[str] = []
+    """Whole sentences: what is being waited for."""
+    objects: dict[str, str] = {}
+    """Every wanted object (its ObjectRef as text) -> digest of its rendering."""
+    pod_templates: dict[str, str] = {}
+    """Workloads whose pod template is new or changed by this decision -> the template as canonical JSON."""
+    resources: dict[str, JsonObject] = {}
+    """Status of TapioCollector and TapioIntelligence resources to write: `Kind/name` -> whole status."""
+
+
+class ObjectResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How one write went. `error` is empty when it went well."""
+
+    ref: str
+    action: str  # apply | create | generate | delete | status | finalizer
+    digest: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    code: int = 0
+    error_reason: str = ""
+    error: str = ""
+    retryable: bool = False
+
+
+class OutcomeRecorded(LogRecord, frozen=True, kw_only=True, tag="OutcomeRecorded"):
+    """How applying a decision went. Folded by `evolve`: it carries what the next plan needs to know about writes."""
+
+    decision: int
+    """Sequence of the decision."""
+    cluster_uid: str = ""
+    ended_at: int
+    results: list[ObjectResult] = []
+    """Every write of this decision."""
+    applied: dict[str, str] = {}
+    """Object -> resourceVersion that our newest write of it gave, carried on until it has been observed."""
+    settled: dict[str, str] = {}
+    """Object -> digest of an observed object that differs from what was applied, yet is what the API server makes of
+    it. Carried on, so that a server's own normalisation is never fought."""
+    failures: dict[str, ObjectResult] = {}
+    """Object -> its last failed write, carried on until it succeeds or is no longer wanted."""
+    attempt: int = 0
+    """How many outcomes in a row had a failure."""
+    retry_at: int = 0
+    """Not before this instant is a failed write tried again; 0 means no failure."""
+    force_reconcile: str = ""
+    """The value of tapio.io/force-reconcile that has been carried out."""
+
+
+# --- what is not part of a key's state ------------------------------------------------------------------------
+
+
+class EpochAdvanced(LogRecord, frozen=True, kw_only=True, tag="EpochAdvanced"):
+    """A worker took a partition over. The message's sequence is the fencing token."""
+
+    worker: str
+    partitions: int
+    advanced_at: int
+
+
+class CursorMoved(LogRecord, frozen=True, kw_only=True, tag="CursorMoved"):
+    """Where the watch of one kind resumes: the version of the last list or bookmark."""
+
+    kind: str
+    resource_version: str
+    generation: str
+    moved_at: int
+
+
+class MessageParked(LogRecord, frozen=True, kw_only=True, tag="MessageParked"):
+    """A message could not be decoded; it stays where it is, and this says so."""
+
+    subject: str
+    sequence: int
+    reason: str
+    parked_at: int
+
+
+Fact: TypeAlias = (
+    ObjectObserved
+    | ObjectGone
+    | FleetObserved
+    | ConfigurationObserved
+    | DiscoveryObserved
+    | Synced
+    | SweepMarked
+    | TimerDue
+    | OutcomeRecorded
+)
+Record: TypeAlias = Fact | DecisionRecorded | EpochAdvanced | CursorMoved | MessageParked

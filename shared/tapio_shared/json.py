@@ -1,0 +1,79 @@
+"""Typed JSON documents and total accessors for them.
+
+Kubernetes objects are kept as plain JSON documents: builders write them, facts carry them, nobody needs a class per
+kind. The accessors never raise: a field that is absent or of another type is answered by an empty value, since a
+foreign object may hold anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+if TYPE_CHECKING:
+    JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
+    JsonObject: TypeAlias = "dict[str, JsonValue]"
+else:
+    # At run time msgspec and pydantic read annotations, and neither knows recursive aliases.
+    JsonValue = Any
+    JsonObject = dict[str, Any]
+
+
+def at(document: JsonValue | Mapping[str, JsonValue], *path: str | int) -> JsonValue:
+    """The value at `path`, or None when any step is missing or of another type."""
+    node: JsonValue = cast("JsonValue", document)
+    for step in path:
+        if isinstance(step, str):
+            if not isinstance(node, dict):
+                return None
+            node = node.get(step)
+        else:
+            if not isinstance(node, list) or not -len(node) <= step < len(node):
+                return None
+            node = node[step]
+    return node
+
+
+def object_at(document: JsonValue | Mapping[str, JsonValue], *path: str | int) -> JsonObject:
+    """The object at `path`, or a new empty one."""
+    node = at(document, *path)
+    return node if isinstance(node, dict) else {}
+
+
+def list_at(document: JsonValue | Mapping[str, JsonValue], *path: str | int) -> list[JsonValue]:
+    """The list at `path`, or a new empty one."""
+    node = at(document, *path)
+    return node if isinstance(node, list) else []
+
+
+def objects_at(document: JsonValue | Mapping[str, JsonValue], *path: str | int) -> list[JsonObject]:
+    """The objects in the list at `path`; entries of other types are left out."""
+    return [entry for entry in list_at(document, *path) if isinstance(entry, dict)]
+
+
+def str_at(document: JsonValue | Mapping[str, JsonValue], *path: str | int, default: str = "") -> str:
+    """The string at `path`, or `default`."""
+    node = at(document, *path)
+    return node if isinstance(node, str) else default
+
+
+def int_at(document: JsonValue | Mapping[str, JsonValue], *path: str | int, default: int = 0) -> int:
+    """The whole number at `path`, or `default`."""
+    node = at(document, *path)
+    return node if isinstance(node, int) and not isinstance(node, bool) else default
+
+
+def bool_at(document: JsonValue | Mapping[str, JsonValue], *path: str | int, default: bool = False) -> bool:
+    """The boolean at `path`, or `default`."""
+    node = at(document, *path)
+    return node if isinstance(node, bool) else default
+
+
+def strings_at(document: JsonValue | Mapping[str, JsonValue], *path: str | int) -> dict[str, str]:
+    """The string entries of the object at `path` (labels, annotations)."""
+    return {name: value for name, value in object_at(document, *path).items() if isinstance(value, str)}
+
+
+def is_sequence_of_objects(value: JsonValue) -> bool:
+    """Whether `value` is a list whose entries are all objects."""
+    return isinstance(value, list) and all(isinstance(entry, dict) for entry in cast("Sequence[JsonValue]", value))

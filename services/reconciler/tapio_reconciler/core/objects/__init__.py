@@ -1,0 +1,1 @@
+"""Builders: one component per file, one function per object; `None` means the object is not wanted."""

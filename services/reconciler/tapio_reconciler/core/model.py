@@ -1,0 +1,108 @@
+"""Values that the planner and the builders exchange: what a TapioCluster should consist of.
+
+Nothing here knows how to build an object (`core.objects`) or what to do about it (`core.planning`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tapio_shared.facts import ServedResource
+from tapio_shared.json import JsonObject
+from tapio_shared.keys import ObjectRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratedSecret:
+    """A Secret whose values are made up once, outside core, and then never touched again.
+
+    `templates` maps each data key to a text in which `{password}` stands for one random password of `length`
+    characters, the same in every key. `manifest` is the Secret without data.
+    """
+
+    manifest: JsonObject
+    templates: Mapping[str, str]
+    length: int = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something a person should know about a cluster that is nevertheless being run: a condition's material."""
+
+    reason: str
+    """A constant of `tapio_shared.api.reasons`."""
+    message: str
+    """A whole sentence with the object, the reason and the next step."""
+    condition: str = "Degraded"
+    """Degraded: wanted less than asked for. Stalled: nothing safe can be done for `component` (or all, when empty)."""
+    component: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A collector that was asked for and can't work on this fleet (an entry of `status.skipped`)."""
+
+    collector: str
+    reason: str
+    message: str
+    nodes: int = 0
+    node_selector: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """One part of a cluster: its objects, what it waits for and where its readiness is read."""
+
+    name: str
+    """As in `status.components[].name`: nats, neo4j, graph (embedded), correlation, gateway, monitoring, ebpf, ...;
+    `base` for what belongs to no component (never shown)."""
+    condition: str = ""
+    """MessagingReady | GraphStoreReady | CorrelationReady | GatewayReady | CollectorsReady | nothing."""
+    depends_on: tuple[str, ...] = ()
+    """Names of components that must be Ready before this one's workloads are created or changed."""
+    objects: tuple[JsonObject, ...] = ()
+    """Complete manifests (apiVersion, kind, metadata with labels, annotations, ownerReferences, ...), without
+    the annotations tapio.io/desired-hash and tapio.io/revision, which the planner adds."""
+    secrets: tuple[GeneratedSecret, ...] = ()
+    workloads: tuple[ObjectRef, ...] = ()
+    """Which of `objects` are its workloads (Deployment, StatefulSet, DaemonSet)."""
+    version: str = ""
+    image: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """Everything a cluster should consist of. Same input, same value, whatever PYTHONHASHSEED is."""
+
+    components: tuple[Component, ...]
+    notices: tuple[Notice, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    endpoints: Mapping[str, str] = field(default_factory=dict[str, str])
+    """status.endpoints: gateway, nats, graph."""
+    credentials: Mapping[str, str] = field(default_factory=dict[str, str])
+    """status.credentials: graph, nats -> Secret name."""
+
+
+class Served:
+    """API discovery as the builders ask it. Total: an unknown kind is simply not served."""
+
+    def __init__(self, resources: tuple[ServedResource, ...], version: str = "") -> None:
+        """`resources` in the API server's order of preference; `version` is its gitVersion."""
+        self._resources = resources
+        self.version = version
+
+    def find(self, group: str, kind: str, *versions: str) -> ServedResource | None:
+        """The served resource of `group`/`kind`: the first of `versions` that is served, or the preferred one."""
+        candidates = [one for one in self._resources if one.group == group and one.kind == kind]
+        if not versions:
+            return candidates[0] if candidates else None
+        by_version = {one.version: one for one in candidates}
+        return next((by_version[version] for version in versions if version in by_version), None)
+
+    def api_version(self, group: str, kind: str, *versions: str) -> str:
+        """`group/version` (or `version`) to write into a manifest, empty when the kind isn't served."""
+        found = self.find(group, kind, *versions)
+        if found is None:
+            return ""
+        return f"{found.group}/{found.version}" if found.group else found.version

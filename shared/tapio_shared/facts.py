@@ -225,6 +225,8 @@ class DecisionRecorded(LogRecord, frozen=True, kw_only=True, tag="DecisionRecord
     """Every wanted object (its ObjectRef as text) -> digest of its rendering."""
     pod_templates: dict[str, str] = {}
     """Workloads whose pod template is new or changed by this decision -> the template as canonical JSON."""
+    force_reconcile: str = ""
+    """The value of tapio.io/force-reconcile that this decision carries out."""
     resources: dict[str, JsonObject] = {}
     """Status of TapioCollector and TapioIntelligence resources to write: `Kind/name` -> whole status."""
 
@@ -243,6 +245,29 @@ class ObjectResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     retryable: bool = False
 
 
+class AppliedWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A write that went well and has not been observed yet, so that a plan from an older view does not repeat it."""
+
+    resource_version: str
+    digest: str
+    applied_at: int
+    recorded: int = 0
+    """Sequence of the outcome that first told of it; 0 means the very outcome that holds this."""
+
+
+class FailedWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The last write of an object failed. With another `digest` wanted it is tried at once, else at `retry_at`."""
+
+    action: str
+    digest: str = ""
+    code: int = 0
+    error_reason: str = ""
+    error: str
+    attempt: int = 1
+    failed_at: int
+    retry_at: int
+
+
 class OutcomeRecorded(LogRecord, frozen=True, kw_only=True, tag="OutcomeRecorded"):
     """How applying a decision went. Folded by `evolve`: it carries what the next plan needs to know about writes."""
 
@@ -251,18 +276,17 @@ class OutcomeRecorded(LogRecord, frozen=True, kw_only=True, tag="OutcomeRecorded
     cluster_uid: str = ""
     ended_at: int
     results: list[ObjectResult] = []
-    """Every write of this decision."""
-    applied: dict[str, str] = {}
-    """Object -> resourceVersion that our newest write of it gave, carried on until it has been observed."""
+    """Every write of this decision, in the order of the decision."""
+    applied: dict[str, AppliedWrite] = {}
+    """Object -> our newest write of it, carried on until it has been observed."""
     settled: dict[str, str] = {}
     """Object -> digest of an observed object that differs from what was applied, yet is what the API server makes of
     it. Carried on, so that a server's own normalisation is never fought."""
-    failures: dict[str, ObjectResult] = {}
-    """Object -> its last failed write, carried on until it succeeds or is no longer wanted."""
-    attempt: int = 0
-    """How many outcomes in a row had a failure."""
-    retry_at: int = 0
-    """Not before this instant is a failed write tried again; 0 means no failure."""
+    failures: dict[str, FailedWrite] = {}
+    """Object (or `status`, `finalizer`) -> its failed write, carried on until it succeeds or is no longer wanted."""
+    corrections: dict[str, list[int]] = {}
+    """Object -> instants of our latest corrections of somebody else's changes (newest last, at most 8), so that two
+    controllers that disagree about a field do not fight at full speed."""
     force_reconcile: str = ""
     """The value of tapio.io/force-reconcile that has been carried out."""
 

@@ -1,0 +1,162 @@
+"""What is to be done about one object: nothing, wait, or write it, each with its reason.
+
+Level-triggered: the answer follows from what is wanted, what was last observed and what our last writes came to,
+never from which event arrived. Instants are milliseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from tapio_reconciler.core.comparison import holds, settled_digest
+from tapio_reconciler.core.state import Seen
+from tapio_shared.api.labels import ADOPT, DESIRED_HASH, key_of_object
+from tapio_shared.facts import AppliedWrite, FailedWrite, OutcomeRecorded
+from tapio_shared.json import JsonObject, at, str_at, strings_at
+
+OBSERVE_WITHIN = 5_000
+"""How long a write may take to come back as a fact before its object is compared by what is known."""
+REPEAT_UNOBSERVED = 60_000
+"""How long until a write that never came back is repeated; applying is idempotent, so this is safe, not urgent."""
+CORRECTIONS = 5
+CORRECTIONS_WITHIN = 300_000
+CORRECTION_PAUSE = 60_000
+"""After 5 corrections of one object in 5 minutes somebody else keeps changing it: one correction a minute."""
+
+
+class Act(Enum):
+    """What is to be done about an object."""
+
+    NOTHING = "nothing"
+    AWAIT = "await"
+    """Our last write has not been observed yet, or the object is being deleted."""
+    BACK_OFF = "back off"
+    """The last write failed; it is tried again later."""
+    CREATE = "create"
+    APPLY = "apply"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    act: Act
+    reason: str = ""
+    due_at: int = 0
+    """When to look again, for AWAIT and BACK_OFF; 0 means that a fact will come."""
+    failure: FailedWrite | None = None
+    correction: bool = False
+    """Whether this undoes somebody else's change."""
+
+    @property
+    def writes(self) -> bool:
+        return self.act in {Act.CREATE, Act.APPLY}
+
+
+NOTHING = Change(act=Act.NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the last outcome knows of our writes, and where it stands in the log."""
+
+    sequence: int
+    outcome: OutcomeRecorded
+
+    def unobserved(self, name: str, seen: Seen | None) -> AppliedWrite | None:
+        """Our last write of `name`, as long as no fact shows it or something newer."""
+        write = self.outcome.applied.get(name)
+        if write is None:
+            return None
+        if seen is not None:
+            if seen.document is not None and seen.resource_version == write.resource_version:
+                return None
+            if seen.sequence > (write.recorded or self.sequence):
+                return None
+        return write
+
+
+NO_MEMORY = Memory(0, OutcomeRecorded(decision=0, ended_at=0))
+
+
+def change_of(  # one case a line, in the order in which they are asked
+    name: str, desired: JsonObject, digest: str, seen: Seen | None, memory: Memory, *, now: int, forced: bool
+) -> Change:
+    """What to do about the object `name` (its ObjectRef as text), wanted as `desired` with `digest`."""
+    observed = None if seen is None else seen.document
+    if observed is not None and str_at(observed, "metadata", "deletionTimestamp"):
+        return Change(act=Act.AWAIT, reason=f"{name} is being deleted; it is made again once it is gone.")
+    if not forced:
+        if observed is not None and _is_as_wanted(name, observed, desired, digest, memory):
+            return NOTHING
+        failure = memory.outcome.failures.get(name)
+        if failure is not None and failure.digest == digest and now < failure.retry_at:
+            return Change(act=Act.BACK_OFF, reason=failure.error, due_at=failure.retry_at, failure=failure)
+        write = memory.unobserved(name, seen)
+        if write is not None and write.digest == digest:
+            patience = OBSERVE_WITHIN if observed is not None else REPEAT_UNOBSERVED
+            if now < write.applied_at + patience:
+                return Change(
+                    act=Act.AWAIT,
+                    reason=f"{name} was written and not observed yet.",
+                    due_at=write.applied_at + patience,
+                )
+            return Change(act=Act.APPLY, reason=f"{name} was written and has not been observed since; repeated.")
+        if write is not None and observed is None:
+            return Change(act=Act.APPLY, reason=f"What is wanted of {name} has changed.")
+    if seen is None:
+        return Change(act=Act.CREATE, reason=f"{name} does not exist yet.")
+    if observed is None:
+        return Change(act=Act.CREATE, reason=f"{name} was deleted and is wanted.", correction=True)
+    if forced:
+        return Change(act=Act.APPLY, reason=f"{name} is written again because tapio.io/force-reconcile asks for it.")
+    if strings_at(observed, "metadata", "annotations").get(DESIRED_HASH) != digest:
+        return Change(act=Act.APPLY, reason=f"What is wanted of {name} has changed.")
+    return _correction(name, memory, now)
+
+
+def _is_as_wanted(name: str, observed: JsonObject, desired: JsonObject, digest: str, memory: Memory) -> bool:
+    if strings_at(observed, "metadata", "annotations").get(DESIRED_HASH) != digest:
+        return False
+    if holds(observed, desired):
+        return True
+    return memory.outcome.settled.get(name) == settled_digest(observed)
+
+
+def _correction(name: str, memory: Memory, now: int) -> Change:
+    recent = [instant for instant in memory.outcome.corrections.get(name, []) if instant > now - CORRECTIONS_WITHIN]
+    if len(recent) >= CORRECTIONS and now < recent[-1] + CORRECTION_PAUSE:
+        return Change(
+            act=Act.AWAIT,
+            reason=(
+                f"{name} has been changed by somebody else {len(recent)} times in five minutes; "
+                "the next correction waits a minute. Find out who else writes it (metadata.managedFields)."
+            ),
+            due_at=recent[-1] + CORRECTION_PAUSE,
+        )
+    return Change(act=Act.APPLY, reason=f"{name} no longer holds what is wanted of it.", correction=True)
+
+
+def is_managed(document: JsonObject, *, cluster: str, namespace: str) -> bool:
+    """Whether an object carries the labels of this TapioCluster."""
+    return key_of_object(strings_at(document, "metadata", "labels")) == (namespace, cluster)
+
+
+def may_take_over(live: JsonObject, *, cluster: str, namespace: str) -> bool:
+    """Whether an object that exists under a name we need is ours, or was handed to us by its owner."""
+    if is_managed(live, cluster=cluster, namespace=namespace):
+        return True
+    return strings_at(live, "metadata", "annotations").get(ADOPT) == "true"
+
+
+def is_controlled_by_cluster(document: JsonObject, *, namespace: str) -> bool:
+    """Whether an object's controller is a TapioCluster, or it can't have one (other namespace, cluster scope).
+
+    Objects that carry our labels because a workload handed them down (ReplicaSets, PersistentVolumeClaims, Pods) are
+    controlled by that workload, and never ours to prune.
+    """
+    if str_at(document, "metadata", "namespace") != namespace:
+        return at(document, "metadata", "ownerReferences") in (None, [])
+    owners = at(document, "metadata", "ownerReferences")
+    return isinstance(owners, list) and any(
+        str_at(owner, "kind") == "TapioCluster" and at(owner, "controller") is True for owner in owners
+    )

@@ -1,0 +1,125 @@
+"""Whether an observed object still holds what we want of it.
+
+Only desired fields are compared, and semantically: the API server fills in defaults, drops empty values, rewrites
+quantities (`1000m` becomes `1`) and keeps lists that are maps by a key in any order. Fields we do not name belong to
+others (an HPA's replicas, `kubectl rollout restart`'s annotation) and are never looked at. What this can't settle is
+settled by the server itself: see `OutcomeRecorded.settled`.
+
+Source of the merge keys: the Kubernetes API reference (`x-kubernetes-list-map-keys`).
+"""
+
+from __future__ import annotations
+
+from tapio_shared.api.labels import DESIRED_HASH, REVISION
+from tapio_shared.api.quantity import parse_quantity
+from tapio_shared.codec import digest
+from tapio_shared.json import JsonObject, JsonValue, object_at
+
+_MAP_KEYS: dict[str, tuple[str, ...]] = {
+    "containers": ("name",),
+    "initContainers": ("name",),
+    "volumes": ("name",),
+    "env": ("name",),
+    "imagePullSecrets": ("name",),
+    "volumeMounts": ("mountPath",),
+    "volumeDevices": ("devicePath",),
+    "hostAliases": ("ip",),
+    "ownerReferences": ("uid",),
+    "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
+    "conditions": ("type",),
+}
+_QUANTITIES = frozenset({"requests", "limits", "capacity", "minAllowed", "maxAllowed", "hard"})
+_QUANTITY_FIELDS = frozenset({"sizeLimit", "averageValue", "value", "divisor"})
+_FOREIGN_ANNOTATIONS = frozenset({DESIRED_HASH, REVISION})
+
+
+def holds(observed: JsonObject, desired: JsonObject) -> bool:
+    """Whether every field of `desired` is in `observed` with an equal meaning."""
+    return all(_holds_field(name, observed.get(name), value, ()) for name, value in desired.items())
+
+
+def settled_digest(observed: JsonObject) -> str:
+    """Digest of what an object's writers decide: everything but status and the server's own metadata."""
+    body = {name: value for name, value in observed.items() if name not in {"status", "metadata"}}
+    metadata = object_at(observed, "metadata")
+    annotations = {
+        name: value for name, value in object_at(metadata, "annotations").items() if name not in _FOREIGN_ANNOTATIONS
+    }
+    return digest(
+        {
+            "body": body,
+            "labels": metadata.get("labels"),
+            "annotations": annotations,
+            "owners": metadata.get("ownerReferences"),
+        }
+    )
+
+
+def _is_zero(value: JsonValue) -> bool:
+    """Values that Go's `omitempty` drops; a number is kept, since 0 replicas is not "no replicas said"."""
+    return value is None or value is False or value == "" or value == [] or value == {}
+
+
+def _holds_field(name: str, observed: JsonValue, desired: JsonValue, path: tuple[str, ...]) -> bool:
+    if path == ("metadata", "annotations") and name == REVISION:
+        return True
+    if observed is None and _is_zero(desired):
+        return True
+    match desired:
+        case dict():
+            if not isinstance(observed, dict):
+                return False
+            inner = (*path, name)
+            return all(_holds_field(key, observed.get(key), value, inner) for key, value in desired.items())
+        case list():
+            return isinstance(observed, list) and _holds_list(name, observed, desired, path)
+        case _:
+            return _same_scalar(name, observed, desired, path)
+
+
+def _holds_list(name: str, observed: list[JsonValue], desired: list[JsonValue], path: tuple[str, ...]) -> bool:
+    keys = _map_keys(name, path)
+    if not keys:
+        return len(observed) == len(desired) and all(
+            _holds_field(name, there, wanted, path) for there, wanted in zip(observed, desired, strict=True)
+        )
+    by_key = {_key_of(entry, keys): entry for entry in observed if isinstance(entry, dict)}
+    for wanted in desired:
+        if not isinstance(wanted, dict):
+            return False
+        there = by_key.get(_key_of(wanted, keys))
+        if there is None or not _holds_field(name, there, wanted, path):
+            return False
+    return True
+
+
+def _map_keys(name: str, path: tuple[str, ...]) -> tuple[str, ...]:
+    if name == "ports" and "ingress" not in path and "egress" not in path:
+        return (
+            ("containerPort", "protocol") if "containers" in path or "initContainers" in path else ("port", "protocol")
+        )
+    return _MAP_KEYS.get(name, ())
+
+
+def _key_of(entry: JsonObject, keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(str(entry.get(key, "TCP" if key == "protocol" else "")) for key in keys)
+
+
+def _same_scalar(name: str, observed: JsonValue, desired: JsonValue, path: tuple[str, ...]) -> bool:
+    if type(observed) is type(desired) and observed == desired:
+        return True
+    if isinstance(observed, bool) or isinstance(desired, bool):
+        return False
+    if isinstance(observed, int | float) and isinstance(desired, int | float):
+        return observed == desired
+    in_quantities = bool(path) and path[-1] in _QUANTITIES
+    if (
+        (in_quantities or name in _QUANTITY_FIELDS)
+        and isinstance(observed, str | int)
+        and isinstance(desired, str | int)
+    ):
+        try:
+            return parse_quantity(str(observed)) == parse_quantity(str(desired))
+        except ValueError:
+            return False
+    return False

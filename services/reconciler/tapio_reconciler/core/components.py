@@ -1,0 +1,190 @@
+"""State of every component of a cluster, and whether the ones that wait for it may go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tapio_reconciler.core.changes import Act, Change
+from tapio_reconciler.core.model import Component
+from tapio_reconciler.core.readiness import Progress, progress_of
+from tapio_reconciler.core.state import Seen
+from tapio_shared.api.labels import COMPONENT
+from tapio_shared.api.reasons import ComponentState, Reason
+from tapio_shared.facts import FailedWrite
+from tapio_shared.json import JsonObject, strings_at
+from tapio_shared.keys import ObjectRef
+
+_WORST_FIRST = (
+    ComponentState.FAILED,
+    ComponentState.WAITING,
+    ComponentState.PROGRESSING,
+    ComponentState.UNAVAILABLE,
+    ComponentState.READY,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentProgress:
+    """One component and how far it is. `degraded` is set when it is ready within what is tolerated only."""
+
+    component: Component
+    state: ComponentState
+    reason: str = ""
+    message: str = ""
+    desired: int = 0
+    ready: int = 0
+    updated: int = 0
+    degraded: bool = False
+    stalled: bool = False
+    """Whether a person must act before this can go on."""
+
+    @property
+    def is_ready(self) -> bool:
+        return self.state is ComponentState.READY
+
+
+def blockers(component: Component, done: Mapping[str, ComponentProgress]) -> list[ComponentProgress]:
+    """What `component` waits for, in the order of its dependencies; components that don't exist block nothing."""
+    found = [done[name] for name in component.depends_on if name in done]
+    return [one for one in found if not one.is_ready]
+
+
+def component_progress(
+    component: Component,
+    changes: Mapping[ObjectRef, Change],
+    seen: Mapping[ObjectRef, Seen],
+    waits_for: Sequence[ComponentProgress],
+    held: Sequence[ObjectRef],
+) -> ComponentProgress:
+    """State of `component`: refused writes first, then what it waits for, then its workloads.
+
+    `changes` holds what is to be done about each of its objects, `held` those whose change waits for a dependency.
+    """
+    failed = [(ref, change.failure) for ref, change in changes.items() if change.failure is not None]
+    progress = [_workload_progress(component, ref, changes, seen) for ref in component.workloads]
+    numbers = {
+        "desired": sum(one.desired for one in progress),
+        "ready": sum(one.ready for one in progress),
+        "updated": sum(one.updated for one in progress),
+    }
+    if failed:
+        ref, failure = failed[0]
+        reason, stalled = failure_reason(failure)
+        state = ComponentState.FAILED if stalled else ComponentState.PROGRESSING
+        message = failure_message(str(ref), failure)
+        return ComponentProgress(
+            component=component, state=state, reason=reason, message=message, stalled=stalled, **numbers
+        )
+    if held:
+        names = ", ".join(one.component.name for one in waits_for)
+        first = waits_for[0]
+        message = f"{component.name} waits until {names} is ready ({first.message or first.state})."
+        return ComponentProgress(
+            component=component,
+            state=ComponentState.WAITING,
+            reason=Reason.WAITING_FOR_DEPENDENCY,
+            message=message,
+            **numbers,
+        )
+    pending = [change for change in changes.values() if change.act is not Act.NOTHING]
+    worst = min(progress, key=lambda one: _WORST_FIRST.index(one.state), default=None)
+    if worst is not None and not (worst.is_ready and pending):
+        return ComponentProgress(
+            component=component,
+            state=worst.state,
+            reason=worst.reason,
+            message=worst.message,
+            degraded=any(one.within_tolerance for one in progress),
+            **numbers,
+        )
+    if pending and not all(_seen_present(ref, seen) for ref in changes):
+        return ComponentProgress(
+            component=component,
+            state=ComponentState.PROGRESSING,
+            reason=Reason.APPLYING,
+            message=pending[0].reason,
+            **numbers,
+        )
+    return ComponentProgress(component=component, state=ComponentState.READY, **numbers)
+
+
+def _seen_present(ref: ObjectRef, seen: Mapping[ObjectRef, Seen]) -> bool:
+    one = seen.get(ref)
+    return one is not None and one.document is not None
+
+
+def _workload_progress(
+    component: Component, ref: ObjectRef, changes: Mapping[ObjectRef, Change], seen: Mapping[ObjectRef, Seen]
+) -> Progress:
+    one = seen.get(ref)
+    document = None if one is None else one.document
+    if document is None:
+        return Progress(
+            state=ComponentState.PROGRESSING, reason=Reason.APPLYING, message=f"{ref} is being created.", desired=0
+        )
+    pods = seen.get(ObjectRef("tapio.io", "Pods", ref.namespace, f"{ref.kind}-{ref.name}"))
+    progress = progress_of(document, None if pods is None else pods.document, _claims(component, ref, seen))
+    change = changes.get(ref)
+    if progress.is_ready and change is not None and (change.writes or change.act is Act.AWAIT):
+        return Progress(
+            state=ComponentState.PROGRESSING,
+            reason=Reason.ROLLING_OUT,
+            message=change.reason,
+            desired=progress.desired,
+            ready=progress.ready,
+            updated=progress.updated,
+        )
+    return progress
+
+
+def _claims(component: Component, workload: ObjectRef, seen: Mapping[ObjectRef, Seen]) -> tuple[JsonObject, ...]:
+    """The observed PersistentVolumeClaims of a StatefulSet: they carry its labels and end in `-<name>-<ordinal>`."""
+    if workload.kind != "StatefulSet":
+        return ()
+    found: list[JsonObject] = []
+    for ref, one in seen.items():
+        if ref.kind != "PersistentVolumeClaim" or ref.namespace != workload.namespace or one.document is None:
+            continue
+        stem, _, ordinal = ref.name.rpartition("-")
+        if (
+            ordinal.isdigit()
+            and stem.endswith(f"-{workload.name}")
+            and COMPONENT in strings_at(one.document, "metadata", "labels")
+        ):
+            found.append(one.document)
+    return tuple(found)
+
+
+def failure_reason(failure: FailedWrite) -> tuple[Reason, bool]:
+    """The reason that a refused write gives to a condition, and whether a person must act."""
+    text = failure.error
+    if failure.error_reason == "AlreadyExists":
+        return (Reason.OBJECT_CONFLICT, True) if failure.attempt > 1 else (Reason.RETRY_SCHEDULED, False)
+    if failure.code == 403 and "exceeded quota" in text:
+        return Reason.QUOTA_EXCEEDED, True
+    if failure.code == 403 and "violates PodSecurity" in text:
+        return Reason.POD_SECURITY_REFUSED, True
+    if failure.code == 403:
+        return Reason.FORBIDDEN, True
+    if failure.code == 404 and "namespaces" in text:
+        return Reason.NAMESPACE_MISSING, True
+    if failure.code == 422 and ("immutable" in text or "updates to statefulset spec" in text or "Forbidden" in text):
+        return Reason.IMMUTABLE_FIELD, True
+    if failure.code in {400, 422}:
+        return Reason.INVALID_SPEC, True
+    return Reason.RETRY_SCHEDULED, False
+
+
+def failure_message(ref: str, failure: FailedWrite) -> str:
+    """One sentence: what was refused, by what, and what happens next."""
+    again = f"it is tried again {failure.attempt} time(s) so far" if failure.attempt > 1 else "it will be tried again"
+    reason, _ = failure_reason(failure)
+    if reason is Reason.OBJECT_CONFLICT:
+        return (
+            f"{ref} exists and is not managed by this TapioCluster. Delete or rename it, or hand it over with "
+            f'the annotation tapio.io/adopt: "true" on it.'
+        )
+    if reason is Reason.NAMESPACE_MISSING and failure.error:
+        return f"{ref} can't be written: {failure.error}. Create the namespace, or name another one in the spec."
+    return f"The {failure.action} of {ref} failed: {failure.error}; {again}."

@@ -1,0 +1,61 @@
+"""Kubernetes Events for what a person should notice: read off the difference between two statuses.
+
+A status is written when it changes, so an Event is asked for when its cause appears, and not again while it stays.
+"""
+
+from __future__ import annotations
+
+from tapio_shared.api.reasons import ComponentState, ConditionType
+from tapio_shared.facts import EventIntent
+from tapio_shared.json import JsonObject, objects_at, str_at
+
+_MAX_MESSAGE = 1024
+"""core/v1 Event.message is cut by the API server's validation at 1,024 characters."""
+
+
+def events_between(before: JsonObject, after: JsonObject) -> list[EventIntent]:
+    """The Events that a change of status from `before` to `after` is worth."""
+    return [*_condition_events(before, after), *_component_events(before, after)]
+
+
+def _condition_events(before: JsonObject, after: JsonObject) -> list[EventIntent]:
+    known = {str_at(one, "type"): one for one in objects_at(before, "conditions")}
+    events: list[EventIntent] = []
+    for one in objects_at(after, "conditions"):
+        name, status, reason = str_at(one, "type"), str_at(one, "status"), str_at(one, "reason")
+        was = known.get(name, {})
+        same = str_at(was, "status") == status and str_at(was, "reason") == reason
+        if same:
+            continue
+        if name == ConditionType.READY and status == "True":
+            events.append(_event("Normal", reason, str_at(one, "message")))
+        elif name in {ConditionType.STALLED, ConditionType.DEGRADED} and status == "True":
+            events.append(_event("Warning", reason, str_at(one, "message")))
+        elif name == ConditionType.PAUSED and status == "True":
+            events.append(_event("Normal", reason, str_at(one, "message")))
+        elif name == ConditionType.RECONCILING and status == "True" and reason in {"Resynchronising", "Terminating"}:
+            events.append(_event("Normal", reason, str_at(one, "message")))
+    present = {str_at(one, "type") for one in objects_at(after, "conditions")}
+    if ConditionType.PAUSED in known and ConditionType.PAUSED not in present:
+        events.append(_event("Normal", "Resumed", "The annotation tapio.io/paused is gone; the operator writes again."))
+    return events
+
+
+def _component_events(before: JsonObject, after: JsonObject) -> list[EventIntent]:
+    known = {str_at(one, "name"): one for one in objects_at(before, "components")}
+    events: list[EventIntent] = []
+    for one in objects_at(after, "components"):
+        name, state, reason = str_at(one, "name"), str_at(one, "state"), str_at(one, "reason")
+        was = known.get(name, {})
+        if str_at(was, "state") == state and str_at(was, "reason") == reason:
+            continue
+        if state == ComponentState.FAILED:
+            events.append(_event("Warning", reason, str_at(one, "message"), regarding=name))
+        elif state == ComponentState.READY and was:
+            events.append(_event("Normal", "ComponentReady", f"Component {name} is ready.", regarding=name))
+    return events
+
+
+def _event(kind: str, reason: str, message: str, regarding: str = "") -> EventIntent:
+    text = message if len(message) <= _MAX_MESSAGE else message[: _MAX_MESSAGE - 1] + "…"
+    return EventIntent(type=kind, reason=reason, message=text, regarding=regarding)

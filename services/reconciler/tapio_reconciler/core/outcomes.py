@@ -1,0 +1,116 @@
+"""The outcome of a decision, and what is carried on from one outcome to the next.
+
+Retries back off per object: 1 s, doubled up to 5 minutes, with no randomness (a plan must be repeatable), yet not in
+step with each other: each object's name adds up to a quarter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from tapio_reconciler.core.changes import CORRECTIONS_WITHIN, Memory
+from tapio_reconciler.core.state import Seen
+from tapio_shared.facts import AppliedWrite, DecisionRecorded, FailedWrite, ObjectResult, OutcomeRecorded
+
+FIRST_RETRY = 1_000
+LAST_RETRY = 300_000
+TERMINAL_RETRY = 30_000
+"""A refusal that a person must mend (403, 422) is asked again this soon, and backs off from there."""
+_KEPT_CORRECTIONS = 8
+
+
+def outcome_of(
+    sequence: int,
+    decision: DecisionRecorded,
+    results: Sequence[ObjectResult],
+    settled: dict[str, str | None],
+    memory: Memory,
+    seen_by_name: dict[str, Seen],
+    *,
+    corrected: Sequence[str],
+    retry_after: dict[str, float],
+    now: int,
+) -> OutcomeRecorded:
+    """The outcome of the decision at `sequence`.
+
+    `settled` holds, for objects just written, the digest the server made of them when it differs from what was
+    wanted, or None when it does not. `corrected` names the objects whose write undid somebody else's change.
+    `retry_after` holds seconds that the API server asked us to wait.
+    """
+    before = memory.outcome
+    wanted = set(decision.objects) | {"status", "finalizer"} | {key for key in decision.resources}
+    applied = {
+        name: write if write.recorded else _recorded(write, memory.sequence)
+        for name, write in before.applied.items()
+        if name in wanted and memory.unobserved(name, seen_by_name.get(name)) is not None
+    }
+    failures = {
+        name: failure for name, failure in before.failures.items() if name in wanted or failure.action == "delete"
+    }
+    for result in results:
+        if result.error:
+            failures[result.ref] = _failed(result, failures.get(result.ref), retry_after.get(result.ref, 0.0), now)
+            continue
+        failures.pop(result.ref, None)
+        if result.action == "delete":
+            applied.pop(result.ref, None)
+        else:
+            applied[result.ref] = AppliedWrite(
+                resource_version=result.resource_version, digest=result.digest, applied_at=now
+            )
+    kept = {name: value for name, value in before.settled.items() if name in wanted and name not in settled}
+    kept |= {name: value for name, value in settled.items() if value is not None}
+    return OutcomeRecorded(
+        decision=sequence,
+        cluster_uid=decision.cluster_uid,
+        ended_at=now,
+        results=list(results),
+        applied=applied,
+        settled=kept,
+        failures=failures,
+        corrections=_corrections(before.corrections, corrected, wanted, now),
+        force_reconcile=decision.force_reconcile or before.force_reconcile,
+    )
+
+
+def _recorded(write: AppliedWrite, sequence: int) -> AppliedWrite:
+    return AppliedWrite(
+        resource_version=write.resource_version, digest=write.digest, applied_at=write.applied_at, recorded=sequence
+    )
+
+
+def _failed(result: ObjectResult, before: FailedWrite | None, retry_after: float, now: int) -> FailedWrite:
+    attempt = before.attempt + 1 if before is not None and before.digest == result.digest else 1
+    wait = max(retry_wait(result.ref, attempt, retryable=result.retryable), int(retry_after * 1000))
+    return FailedWrite(
+        action=result.action,
+        digest=result.digest,
+        code=result.code,
+        error_reason=result.error_reason,
+        error=result.error,
+        attempt=attempt,
+        failed_at=now,
+        retry_at=now + wait,
+    )
+
+
+def retry_wait(name: str, attempt: int, *, retryable: bool) -> int:
+    """Milliseconds until the next try after `attempt` failures in a row."""
+    first = FIRST_RETRY if retryable else TERMINAL_RETRY
+    wait = min(first * 2 ** min(attempt - 1, 20), LAST_RETRY)
+    spread = hashlib.blake2b(f"{name}/{attempt}".encode(), digest_size=2).digest()
+    return wait + wait * int.from_bytes(spread, "big") // (4 * 65_536)
+
+
+def _corrections(
+    before: dict[str, list[int]], corrected: Sequence[str], wanted: set[str], now: int
+) -> dict[str, list[int]]:
+    kept = {
+        name: [instant for instant in instants if instant > now - CORRECTIONS_WITHIN]
+        for name, instants in before.items()
+        if name in wanted
+    }
+    for name in corrected:
+        kept[name] = [*kept.get(name, []), now][-_KEPT_CORRECTIONS:]
+    return {name: instants for name, instants in kept.items() if instants}

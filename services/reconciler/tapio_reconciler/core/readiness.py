@@ -1,0 +1,192 @@
+"""How far a workload has come, by the rules of kstatus and of `kubectl rollout status`.
+
+A workload counts only when what was observed is what is wanted (`tapio.io/desired-hash`) and its controller has seen
+it (`observedGeneration`): numbers of an older generation say nothing about the new one.
+
+Source: sigs.k8s.io/cli-utils/pkg/kstatus, k8s.io/kubectl/pkg/polymorphichelpers/rollout_status.go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tapio_shared.api.reasons import ComponentState, Reason
+from tapio_shared.json import JsonObject, at, int_at, object_at, objects_at, str_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """State of one workload. `reason` is empty when `state` is Ready."""
+
+    state: ComponentState
+    reason: str = ""
+    message: str = ""
+    desired: int = 0
+    ready: int = 0
+    updated: int = 0
+    within_tolerance: bool = False
+    """A DaemonSet with at most `maxUnavailable` nodes missing: ready enough, and the rest is Degraded."""
+
+    @property
+    def is_ready(self) -> bool:
+        return self.state is ComponentState.READY
+
+
+# What the summary of a workload's pods may say (see tapio_watcher.pods), the most telling first, and what it means.
+POD_REASONS: tuple[tuple[str, Reason], ...] = (
+    ("ImagePullBackOff", Reason.IMAGE_PULL_FAILED),
+    ("ErrImagePull", Reason.IMAGE_PULL_FAILED),
+    ("InvalidImageName", Reason.IMAGE_PULL_FAILED),
+    ("ErrImageNeverPull", Reason.IMAGE_PULL_FAILED),
+    ("OOMKilled", Reason.OUT_OF_MEMORY),
+    ("CrashLoopBackOff", Reason.CRASH_LOOPING),
+    ("InitFailed", Reason.INIT_FAILED),
+    ("CreateContainerConfigError", Reason.DEPENDENCY_NOT_READY),
+    ("CreateContainerError", Reason.DEPENDENCY_NOT_READY),
+    ("FailedMount", Reason.DEPENDENCY_NOT_READY),
+    ("Unschedulable", Reason.UNSCHEDULABLE),
+)
+
+
+def progress_of(workload: JsonObject, pods: JsonObject | None, claims: tuple[JsonObject, ...]) -> Progress:
+    """The progress of an observed Deployment, StatefulSet or DaemonSet.
+
+    `pods` is the watcher's summary of its pods, `claims` the observed PersistentVolumeClaims of its component.
+    """
+    kind, name = str_at(workload, "kind"), str_at(workload, "metadata", "name")
+    counts = _daemon_counts(workload) if kind == "DaemonSet" else _replica_counts(workload)
+    generation, observed = int_at(workload, "metadata", "generation"), int_at(workload, "status", "observedGeneration")
+    numbers = {"desired": counts.desired, "ready": counts.ready, "updated": counts.updated}
+    if observed < generation:
+        return Progress(
+            state=ComponentState.PROGRESSING,
+            reason=Reason.ROLLING_OUT,
+            message=f"{kind} {name} has a change that its controller has not seen yet.",
+            **numbers,
+        )
+    done = counts.updated >= counts.desired and counts.ready >= counts.desired and not counts.old
+    if done:
+        return Progress(state=ComponentState.READY, **numbers)
+    trouble = _trouble(workload, pods, claims)
+    if trouble is not None:
+        reason, message = trouble
+        state = ComponentState.FAILED if reason is not Reason.VOLUME_PENDING else ComponentState.PROGRESSING
+        tolerated = counts.tolerated > 0 and counts.desired - counts.ready <= counts.tolerated
+        if tolerated and counts.updated >= counts.desired:
+            return Progress(
+                state=ComponentState.READY, reason=reason, message=message, within_tolerance=True, **numbers
+            )
+        return Progress(state=state, reason=reason, message=f"{kind} {name}: {message}", **numbers)
+    if counts.tolerated > 0 and counts.desired - counts.ready <= counts.tolerated and counts.updated >= counts.desired:
+        return Progress(
+            state=ComponentState.READY,
+            reason=Reason.NODES_NOT_READY,
+            message=f"{kind} {name} is ready on {counts.ready} of {counts.desired} nodes.",
+            within_tolerance=True,
+            **numbers,
+        )
+    return Progress(
+        state=ComponentState.PROGRESSING,
+        reason=Reason.ROLLING_OUT,
+        message=(
+            f"{kind} {name} has {counts.ready} of {counts.desired} pods ready and {counts.updated} of them up to date."
+        ),
+        **numbers,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counts:
+    desired: int
+    ready: int
+    updated: int
+    old: bool = False
+    tolerated: int = 0
+
+
+def _replica_counts(workload: JsonObject) -> _Counts:
+    desired = int_at(workload, "spec", "replicas", default=1)
+    status = object_at(workload, "status")
+    if str_at(workload, "kind") == "StatefulSet":
+        update, current = str_at(status, "updateRevision"), str_at(status, "currentRevision")
+        rolled = update == current or not update
+        updated = int_at(status, "updatedReplicas")
+        if rolled and updated == 0:
+            updated = int_at(status, "currentReplicas", default=int_at(status, "readyReplicas"))
+        return _Counts(desired=desired, ready=int_at(status, "readyReplicas"), updated=updated)
+    updated = int_at(status, "updatedReplicas")
+    return _Counts(
+        desired=desired,
+        ready=int_at(status, "availableReplicas"),
+        updated=updated,
+        old=int_at(status, "replicas") > updated,
+    )
+
+
+def _daemon_counts(workload: JsonObject) -> _Counts:
+    status = object_at(workload, "status")
+    desired = int_at(status, "desiredNumberScheduled")
+    return _Counts(
+        desired=desired,
+        ready=int_at(status, "numberAvailable", default=int_at(status, "numberReady")),
+        updated=int_at(status, "updatedNumberScheduled"),
+        tolerated=_tolerated(at(workload, "spec", "updateStrategy", "rollingUpdate", "maxUnavailable"), desired),
+    )
+
+
+def _tolerated(limit: object, desired: int) -> int:
+    """`maxUnavailable` as a number of nodes; a share is rounded up, as the DaemonSet controller does."""
+    if isinstance(limit, str) and limit.endswith("%") and limit[:-1].isdigit():
+        return -(-desired * int(limit[:-1]) // 100)
+    return limit if isinstance(limit, int) and not isinstance(limit, bool) else 1
+
+
+def _trouble(
+    workload: JsonObject, pods: JsonObject | None, claims: tuple[JsonObject, ...]
+) -> tuple[Reason, str] | None:
+    """The most telling reason why pods are missing, as one sentence of somebody who looked."""
+    refused = _refused_pods(workload)
+    if refused is not None:
+        return refused
+    for claim in claims:
+        if str_at(claim, "status", "phase", default="Pending") != "Bound":
+            name = str_at(claim, "metadata", "name")
+            if not str_at(claim, "spec", "storageClassName"):
+                return (
+                    Reason.NO_DEFAULT_STORAGE_CLASS,
+                    f"PersistentVolumeClaim {name} names no storage class and the cluster has no default one. "
+                    "Set storageClassName in the spec, or mark a StorageClass as default.",
+                )
+            return (Reason.VOLUME_PENDING, f"PersistentVolumeClaim {name} is not bound yet.")
+    found = {str_at(entry, "reason"): entry for entry in objects_at(pods, "reasons")}
+    for word, reason in POD_REASONS:
+        if word in found:
+            return reason, _pod_sentence(found[word], word)
+    conditions = {str_at(entry, "type"): entry for entry in objects_at(workload, "status", "conditions")}
+    stuck = conditions.get("Progressing", {})
+    if str_at(stuck, "reason") == "ProgressDeadlineExceeded":
+        return Reason.ROLLING_OUT, str_at(stuck, "message") or "the roll-out has made no progress for too long."
+    return None
+
+
+def _pod_sentence(entry: JsonObject, word: str) -> str:
+    pod, message = str_at(entry, "pod"), str_at(entry, "message")
+    count = int_at(entry, "count", default=1)
+    others = f" and {count - 1} more" if count > 1 else ""
+    where = f"pod {pod}{others}" if pod else f"{count} pods"
+    return f"{where}: {word}" + (f" ({message})" if message else "") + "."
+
+
+def _refused_pods(workload: JsonObject) -> tuple[Reason, str] | None:
+    """Pods that the API server did not even accept (condition ReplicaFailure)."""
+    for entry in objects_at(workload, "status", "conditions"):
+        if str_at(entry, "type") == "ReplicaFailure" and str_at(entry, "status") == "True":
+            message = str_at(entry, "message")
+            if "PodSecurity" in message or "admission webhook" in message:
+                return Reason.POD_SECURITY_REFUSED, message
+            if "exceeded quota" in message:
+                return Reason.QUOTA_EXCEEDED, message
+            if "serviceaccount" in message:
+                return Reason.DEPENDENCY_NOT_READY, message
+            return Reason.FORBIDDEN, message
+    return None

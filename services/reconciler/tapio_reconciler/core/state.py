@@ -1,0 +1,102 @@
+"""State of one ordering key: the last record of each of its subjects. Disposable; the log is the truth.
+
+`evolve` is exactly `state[subject] = record`, and idempotent per revision: an older message never replaces a newer
+one, so a tail may overlap what was hydrated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TypeVar
+
+from tapio_shared.facts import LogRecord, ObjectGone, ObjectObserved, Record
+from tapio_shared.json import JsonObject
+from tapio_shared.keys import Address, ObjectRef, OrderingKey, parse_subject
+
+R = TypeVar("R", bound=LogRecord)
+_address = lru_cache(maxsize=65_536)(parse_subject)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record and where it stands in the log."""
+
+    sequence: int
+    record: Record
+
+
+@dataclass(slots=True)
+class State:
+    """Last record per subject: the key's own subjects, and its partition's shared ones."""
+
+    key: OrderingKey
+    own: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    shared: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    """Shared facts of the key's target by name: fleet, config, discovery, synced."""
+    revision: int = 0
+    """Highest sequence of the key's own records."""
+
+    def objects(self) -> Iterator[tuple[ObjectRef, Entry]]:
+        """Every object fact, observed or gone, in the order of their names."""
+        for subject in sorted(self.own):
+            ref = _address(subject).ref
+            if ref is not None:
+                yield ref, self.own[subject]
+
+    def find(self, what: str, kind: type[R]) -> tuple[int, R] | None:
+        """The key's last decision or outcome with its sequence."""
+        for subject, entry in self.own.items():
+            if _address(subject).what == what and isinstance(entry.record, kind):
+                return entry.sequence, entry.record
+        return None
+
+    def shared_fact(self, what: str, kind: type[R]) -> tuple[int, R] | None:
+        """The last shared fact named `what` with its sequence."""
+        entry = self.shared.get(what)
+        if entry is None or not isinstance(entry.record, kind):
+            return None
+        return entry.sequence, entry.record
+
+
+def evolve(state: State, subject: str, entry: Entry) -> State:
+    """Fold one record into `state`, in place; older or equal revisions of a subject change nothing."""
+    address: Address = _address(subject)
+    if address.key is None:
+        _replace(state.shared, address.what, entry)
+    elif address.key == state.key:
+        _replace(state.own, subject, entry)
+        state.revision = max(state.revision, entry.sequence)
+    return state
+
+
+def _replace(entries: dict[str, Entry], name: str, entry: Entry) -> None:
+    known = entries.get(name)
+    if known is None or known.sequence < entry.sequence:
+        entries[name] = entry
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One object as the log last told of it. `document` is None when it is gone."""
+
+    ref: ObjectRef
+    sequence: int
+    document: JsonObject | None
+    uid: str
+    resource_version: str
+
+
+def seen_objects(state: State) -> dict[ObjectRef, Seen]:
+    """Every object the key's log tells of, in the order of their names."""
+    seen: dict[ObjectRef, Seen] = {}
+    for ref, entry in state.objects():
+        match entry.record:
+            case ObjectObserved() as fact:
+                seen[ref] = Seen(ref, entry.sequence, fact.object, fact.uid, fact.resource_version)
+            case ObjectGone() as fact:
+                seen[ref] = Seen(ref, entry.sequence, None, fact.uid, fact.resource_version)
+            case _:
+                pass
+    return seen

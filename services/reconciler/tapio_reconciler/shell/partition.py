@@ -1,0 +1,285 @@
+"""One owned partition: take it over, follow it, plan what is dirty, record, apply, record.
+
+Keys are worked on concurrently, each one strictly in order. Failure of one key never holds up another; losing the
+partition (`Fenced`) ends all of them at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+from opentelemetry import trace
+
+from tapio_reconciler.core.planning import plan
+from tapio_reconciler.shell.applying import Applier
+from tapio_reconciler.shell.metrics import Metrics
+from tapio_reconciler.shell.recording import Recorder, advance_epoch
+from tapio_reconciler.shell.states import States
+from tapio_reconciler.shell.timers import Timers
+from tapio_shared.codec import encode
+from tapio_shared.errors import Fenced, TapioError
+from tapio_shared.facts import Inputs, OutcomeRecorded, SweepMarked, Timer, TimerDue
+from tapio_shared.keys import (
+    OrderingKey,
+    decision_subject,
+    outcome_subject,
+    partition_prefix,
+    timer_subject,
+)
+from tapio_shared.ports import Clock, EventLog, Message
+from tapio_shared.telemetry import extract_context, inject_context
+
+log = structlog.get_logger(__name__)
+tracer = trace.get_tracer(__name__)
+
+COALESCE = 0.05
+"""Seconds between two plans of one key: the first fact is acted on at once, its echoes are taken together."""
+CONCURRENT_KEYS = 32
+REASSERT_EVERY = 600.0
+"""Seconds between two re-assertions of an owned epoch, so that it never lies in the oldest part of the stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this worker is, as its decisions and epochs say."""
+
+    worker: str
+    operator_version: str
+    partitions: int
+    logic: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a key is dirty: the newest message, and its headers, which carry the trace."""
+
+    subject: str
+    headers: Mapping[str, str]
+    seen_at: float = 0.0
+
+
+class Partition:
+    """Owner of one partition. `run` returns by cancellation or raises `Fenced` / `LogUnavailable`."""
+
+    def __init__(
+        self, number: int, event_log: EventLog, applier: Applier, identity: Identity, clock: Clock, metrics: Metrics
+    ) -> None:
+        self._number, self._log, self._applier = number, event_log, applier
+        self._identity, self._clock, self._metrics = identity, clock, metrics
+        self._states = States(event_log, identity.partitions)
+        self._timers = Timers(clock, self._timer_due)
+        self._dirty: dict[OrderingKey, Cause] = {}
+        self._running: dict[OrderingKey, asyncio.Task[None]] = {}
+        self._slots = asyncio.Semaphore(CONCURRENT_KEYS)
+        self._recorder: Recorder | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._draining = False
+        self._sweeping: asyncio.Task[None] | None = None
+        self.ready = asyncio.Event()
+        """Set once every key has been planned for the first time."""
+
+    @property
+    def keys(self) -> int:
+        return len(self._states.known)
+
+    @property
+    def parked(self) -> int:
+        return len(self._states.parked)
+
+    async def run(self) -> None:
+        """Own the partition until cancelled, fenced or cut off from the log."""
+        token = await advance_epoch(
+            self._log,
+            self._number,
+            worker=self._identity.worker,
+            partitions=self._identity.partitions,
+            clock=self._clock,
+        )
+        recorder = Recorder(
+            self._log,
+            self._number,
+            token,
+            worker=self._identity.worker,
+            partitions=self._identity.partitions,
+            clock=self._clock,
+        )
+        self._recorder = recorder
+        view = await self._log.last_per_subject(f"{partition_prefix(self._number)}.>", at_least=token)
+        self._states.hydrate(view.messages)
+        log.info("partition taken over", partition=self._number, epoch=token, keys=self.keys, revision=view.revision)
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                group.create_task(recorder.run(), name=f"recorder-{self._number}")
+                group.create_task(self._timers.run(), name=f"timers-{self._number}")
+                group.create_task(self._reassert(), name=f"reassert-{self._number}")
+                for key in sorted(self._states.known):
+                    self._mark(key, Cause("takeover", {}))
+                group.create_task(self._announce_ready(), name=f"ready-{self._number}")
+                await self._follow(view.revision + 1)
+        finally:
+            self._group = None
+
+    async def drain(self) -> None:
+        """Start nothing new and wait until what is under way is recorded. For a graceful hand-over."""
+        self._draining = True
+        while self._running:
+            await asyncio.wait(list(self._running.values()))
+
+    async def _follow(self, from_sequence: int) -> None:
+        async with self._log.follow(f"{partition_prefix(self._number)}.>", from_sequence=from_sequence) as messages:
+            async for message in messages:
+                self._receive(message)
+
+    def _receive(self, message: Message) -> None:
+        address, changes = self._states.fold(message)
+        if address is None:
+            self._metrics.parked.inc()
+            return
+        if address.what == "sweep":
+            self._follow_sweep(address.target)
+        if not changes:
+            return
+        cause = Cause(message.subject, message.headers, self._clock.monotonic())
+        if address.key is not None:
+            self._mark(address.key, cause)
+            return
+        for key in self._states.keys_of(address.target):
+            self._mark(key, cause)
+
+    def _follow_sweep(self, target: str) -> None:
+        entry = self._states.shared.get(target, {}).get("sweep")
+        if entry is not None and isinstance(entry.record, SweepMarked) and entry.record.phase == "started":
+            below = entry.record.below
+            if self._group is not None:
+                self._sweeping = self._group.create_task(self._republish(below), name=f"sweep-{self._number}")
+
+    def _mark(self, key: OrderingKey, cause: Cause) -> None:
+        self._dirty[key] = cause
+        if key not in self._running and self._group is not None and not self._draining:
+            task = self._group.create_task(self._work(key), name=f"key-{key}")
+            self._running[key] = task
+
+    async def _work(self, key: OrderingKey) -> None:
+        """Plan `key` until nothing new has been told of it."""
+        try:
+            while key in self._dirty and not self._draining:
+                async with self._slots:
+                    cause = self._dirty.pop(key)
+                    try:
+                        again = await self._reconcile(key, cause)
+                    except Fenced:
+                        raise
+                    except TapioError as err:
+                        log.warning("reconcile failed", key=str(key), error=str(err))
+                        self._timers.replace(key, [Timer(name="retry", due_at=self._clock.now() + 1_000)])
+                        again = False
+                    if again:
+                        self._dirty.setdefault(key, cause)
+                if key in self._dirty:
+                    await asyncio.sleep(COALESCE)
+        finally:
+            self._running.pop(key, None)
+        if key in self._dirty:
+            self._mark(key, self._dirty[key])
+
+    async def _reconcile(self, key: OrderingKey, cause: Cause) -> bool:
+        """One round: plan, record the decision, apply, record the outcome. Answers whether to plan again at once."""
+        recorder = self._owned()
+        state = await self._states.state(key)
+        known = self._states.known[key]
+        with tracer.start_as_current_span("reconcile", context=extract_context(cause.headers)) as span:
+            span.set_attribute("tapio.key", str(key))
+            planned_at = self._clock.monotonic()
+            planned = plan(state, self._inputs(recorder.token))
+            self._metrics.plan_seconds.observe(self._clock.monotonic() - planned_at)
+            self._timers.replace(key, planned.decision.timers)
+            if not planned.has_effects and planned.decision.desired_digest == known.desired_digest:
+                self._metrics.plans.labels("unchanged").inc()
+                return False
+            self._metrics.plans.labels("decided").inc()
+            decision = planned.with_cause(cause.subject)
+            headers = inject_context({})
+            subject = decision_subject(key, self._identity.partitions)
+            sequence = await recorder.record(subject, encode(decision), headers)
+            known.decision, known.desired_digest = sequence, decision.desired_digest
+            if not planned.has_effects:
+                return False
+            span.set_attribute("tapio.decision", sequence)
+            started = self._clock.monotonic()
+            report = await self._applier.apply(key, sequence, planned, recorder.check)
+            if cause.seen_at:
+                self._metrics.latency.observe(self._clock.monotonic() - cause.seen_at)
+            self._metrics.apply_seconds.observe(self._clock.monotonic() - started)
+            outcome = planned.outcome(sequence, report, now=self._clock.now())
+            await self._record_outcome(key, outcome, headers)
+            log.info(
+                "plan applied",
+                key=str(key),
+                revision=planned.decision.revision,
+                decision=sequence,
+                applied=len(planned.decision.apply),
+                deleted=len(planned.decision.delete),
+                failed=sum(1 for result in report.results if result.error),
+            )
+        return True
+
+    def _inputs(self, epoch: int) -> Inputs:
+        return Inputs(
+            now=self._clock.now(),
+            operator_version=self._identity.operator_version,
+            logic=self._identity.logic,
+            partition_epoch=epoch,
+        )
+
+    async def _record_outcome(self, key: OrderingKey, outcome: OutcomeRecorded, headers: Mapping[str, str]) -> None:
+        subject = outcome_subject(key, self._identity.partitions)
+        data = encode(outcome)
+        sequence = await self._owned().record(subject, data, headers)
+        self._states.fold(Message(subject, sequence, data))
+
+    def _owned(self) -> Recorder:
+        if self._recorder is None:
+            raise Fenced(self._number, 0)
+        return self._recorder
+
+    async def _timer_due(self, key: OrderingKey, timer: Timer) -> None:
+        """Turn a due timer into a fact; following it makes the key dirty."""
+        known = self._states.known.get(key)
+        fact = TimerDue(
+            name=timer.name,
+            due_at=timer.due_at,
+            fired_at=self._clock.now(),
+            decision=0 if known is None else known.decision,
+            cluster_uid=self._states.uid_of(key),
+        )
+        await self._owned().record(timer_subject(key, timer.name, self._identity.partitions), encode(fact))
+
+    async def _announce_ready(self) -> None:
+        """Set `ready` when every key known at take-over has been planned."""
+        while self._running:
+            await asyncio.wait(list(self._running.values()))
+        self.ready.set()
+
+    async def _reassert(self) -> None:
+        while True:
+            await asyncio.sleep(REASSERT_EVERY)
+            await self._owned().reassert()
+
+    async def _republish(self, below: int) -> None:
+        """Write the last decisions and outcomes that lie in the part of the stream being swept anew, byte for byte."""
+        recorder = self._owned()
+        await recorder.reassert()
+        for key in sorted(self._states.known):
+            known = self._states.known[key]
+            for sequence, subject in (
+                (known.decision, decision_subject(key, self._identity.partitions)),
+                (known.outcome, outcome_subject(key, self._identity.partitions)),
+            ):
+                if 0 < sequence < below:
+                    last = await self._log.last(subject)
+                    if last is not None and last.sequence < below:
+                        await recorder.record(subject, last.data, last.headers)

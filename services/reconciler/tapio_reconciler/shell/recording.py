@@ -1,0 +1,180 @@
+"""Appending under an epoch: nothing a former owner says ever enters the log.
+
+One batch is in flight per partition; what arrives meanwhile goes out together in the next one, atomically, under one
+check of the fence. A lost answer is resolved by reading back, never by hoping.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from tenacity import AsyncRetrying, retry_if_exception, wait_exponential_jitter
+
+from tapio_shared.codec import encode
+from tapio_shared.errors import Fenced, LogUnavailable, RetryableError, RevisionConflict
+from tapio_shared.facts import EpochAdvanced
+from tapio_shared.keys import epoch_subject
+from tapio_shared.ports import Clock, EventLog, NewMessage
+
+_BATCH = 100
+_QUEUED = 2_000
+"""Messages that wait for the batch in flight; a full queue holds the keys back, not the process's memory."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    messages: tuple[NewMessage, ...]
+    done: asyncio.Future[int]
+
+
+async def advance_epoch(log: EventLog, partition: int, *, worker: str, partitions: int, clock: Clock) -> int:
+    """Take `partition` over: the answered sequence is the fencing token. RevisionConflict: somebody was faster."""
+    subject = epoch_subject(partition)
+    last = await log.last(subject)
+    message = NewMessage(
+        subject=subject,
+        data=encode(EpochAdvanced(worker=worker, partitions=partitions, advanced_at=clock.now())),
+        expected_last=0 if last is None else last.sequence,
+    )
+    return (await log.append(message)).sequence
+
+
+class Recorder:
+    """Appends records of one partition under its epoch, in the order in which they were handed in."""
+
+    def __init__(
+        self, log: EventLog, partition: int, token: int, *, worker: str, partitions: int, clock: Clock
+    ) -> None:
+        """`token` is the answer of `advance_epoch`. Call `run` in a task of its own."""
+        self._log, self._partition, self._token = log, partition, token
+        self._worker, self._partitions, self._clock = worker, partitions, clock
+        self._queue: asyncio.Queue[_Pending] = asyncio.Queue(_QUEUED)
+
+    @property
+    def token(self) -> int:
+        return self._token
+
+    async def record(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> int:
+        """Append one record durably and answer its sequence. `Fenced` when the partition has a new owner."""
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        await self._queue.put(_Pending((NewMessage(subject=subject, data=data, headers=headers or {}),), done))
+        return await done
+
+    async def check(self) -> None:
+        """`Fenced` unless this worker still owns the partition, as the log's leader knows it."""
+        last = await self._log.last(epoch_subject(self._partition))
+        if last is None or last.sequence != self._token:
+            raise Fenced(self._partition, self._token)
+
+    async def reassert(self) -> None:
+        """Write the epoch anew, so that it does not age out of the stream while the partition is owned."""
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        await self._queue.put(_Pending((), done))
+        await done
+
+    async def run(self) -> None:
+        """Append what is handed in, until fenced or cancelled. Ends with `Fenced` as its error."""
+        batch: list[_Pending] = []
+        try:
+            while True:
+                batch = await self._next()
+                await self._append(batch)
+                batch = []
+        finally:
+            self._refuse(batch)
+
+    async def _next(self) -> list[_Pending]:
+        """The next pending appends: a re-assertion alone, or as many records as one batch holds."""
+        first = await self._queue.get()
+        batch = [first]
+        while first.messages and len(batch) < _BATCH and not self._queue.empty():
+            following = self._queue.get_nowait()
+            batch.append(following)
+            if not following.messages:
+                break
+        return batch
+
+    async def _append(self, batch: Sequence[_Pending]) -> None:
+        messages = [message for pending in batch for message in pending.messages]
+        if messages:
+            last = await self._append_fenced(messages)
+            sequence = last - len(messages)
+            for pending in batch:
+                sequence += len(pending.messages)
+                if pending.messages and not pending.done.done():
+                    pending.done.set_result(sequence)
+        for pending in batch:
+            if not pending.messages:
+                await self._advance_again()
+                if not pending.done.done():
+                    pending.done.set_result(self._token)
+
+    async def _append_fenced(self, messages: Sequence[NewMessage]) -> int:
+        """Append all of `messages` under the epoch; answers the last one's sequence. Retries what may pass."""
+        fenced = [
+            NewMessage(
+                subject=message.subject,
+                data=message.data,
+                headers=message.headers,
+                expected_last=self._token if index == 0 else None,
+                expected_subject=epoch_subject(self._partition) if index == 0 else None,
+            )
+            for index, message in enumerate(messages)
+        ]
+        in_doubt = False
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception(_may_pass), wait=wait_exponential_jitter(initial=0.05, max=5.0), reraise=True
+        ):
+            with attempt:
+                if in_doubt:
+                    known = await self._recorded(fenced)
+                    if known is not None:
+                        return known
+                try:
+                    if len(fenced) == 1:
+                        return (await self._log.append(fenced[0])).sequence
+                    return (await self._log.append_batch(fenced)).sequence
+                except RevisionConflict as err:
+                    raise Fenced(self._partition, self._token) from err
+                except LogUnavailable:
+                    in_doubt = True
+                    raise
+        raise AssertionError("AsyncRetrying ends by return or by error.")
+
+    async def _recorded(self, messages: Sequence[NewMessage]) -> int | None:
+        """Sequence of the last of `messages` when an append whose answer was lost went through after all.
+
+        While the epoch is ours nobody else writes these subjects, so the last message of the last subject tells.
+        """
+        found = await self._log.last(messages[-1].subject)
+        if found is not None and found.data == messages[-1].data and found.sequence > self._token:
+            return found.sequence
+        return None
+
+    async def _advance_again(self) -> None:
+        message = NewMessage(
+            subject=epoch_subject(self._partition),
+            data=encode(EpochAdvanced(worker=self._worker, partitions=self._partitions, advanced_at=self._clock.now())),
+            expected_last=self._token,
+        )
+        try:
+            self._token = (await self._log.append(message)).sequence
+        except RevisionConflict as err:
+            raise Fenced(self._partition, self._token) from err
+
+    def _refuse(self, batch: Sequence[_Pending]) -> None:
+        """Nobody waits for ever for a recorder that has ended."""
+        left = list(batch)
+        with suppress(asyncio.QueueEmpty):
+            while True:
+                left.append(self._queue.get_nowait())
+        for pending in left:
+            if not pending.done.done():
+                pending.done.set_exception(Fenced(self._partition, self._token))
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, RetryableError)

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from tapio_shared.api.base import ApiModel
 from tapio_shared.api.component import Component, SecretReference
 from tapio_shared.api.markers import rules
-from tapio_shared.api.scalars import HostName, HttpsUrl, Items, NamespaceName, ObjectName
+from tapio_shared.api.scalars import HostName, HttpsUrl, Items, NamespaceName, ObjectName, PathPrefix
 
 
 class ParentReference(ApiModel):
@@ -90,7 +90,7 @@ class AuthRule(ApiModel):
     values: Items[str] = Field(
         min_length=1, max_length=100, description="Values of the claim for which the rule holds; one is enough."
     )
-    paths: Items[str] | None = Field(
+    paths: Items[PathPrefix] | None = Field(
         default=None, max_length=100, description="Path prefixes that are allowed, such as /api/v1; absent means all."
     )
     verbs: Items[Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "*"]] | None = Field(

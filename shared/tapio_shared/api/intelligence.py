@@ -10,7 +10,7 @@ from tapio_shared.api.base import ApiModel
 from tapio_shared.api.collectors import ClusterReference
 from tapio_shared.api.component import Component
 from tapio_shared.api.markers import rules
-from tapio_shared.api.scalars import CronSchedule, Items, ObjectName, Opaque, Size, TimeZone
+from tapio_shared.api.scalars import CronSchedule, Items, ObjectName, Opaque, PluginName, Size, TimeZone
 
 
 class BackupVolume(ApiModel):
@@ -79,7 +79,7 @@ class Neo4j(Component):
         description="What happens when several members are asked for without an accepted licence: RunOne runs one "
         "Community member and says so in the condition Degraded, Refuse runs none.",
     )
-    plugins: Items[str] | None = Field(
+    plugins: Items[PluginName] | None = Field(
         default=None, max_length=20, description='Neo4j plugins that are installed at start, such as "apoc".'
     )
     backup: Backup | None = Field(default=None, description="Scheduled backups; absent means none.")

@@ -55,6 +55,13 @@ def is_quantity(quantity: str | int) -> bool:
     return True
 
 
+def quantity_or_none(value: object) -> Decimal | None:
+    """The value of anything that may be a quantity; None when it is none. For JSON that nobody has checked yet."""
+    if isinstance(value, bool) or not isinstance(value, int | str) or not is_quantity(value):
+        return None
+    return parse_quantity(value)
+
+
 def format_bytes(value: Decimal) -> str:
     """`value` bytes, rounded down to whole ones, in the largest binary unit that is exact: `1073741824` is `1Gi`."""
     count = int(value)

@@ -262,6 +262,21 @@ HostName = Annotated[
 ]
 
 
+PathPrefix = Annotated[
+    str,
+    _require(
+        lambda text: text.startswith("/") and len(text) <= 1024 and not any(char.isspace() for char in text),
+        "a path prefix such as /api/v1",
+    ),
+    WithJsonSchema({"type": "string", "pattern": "^/", "maxLength": 1024}),
+]
+PluginName = Annotated[
+    str,
+    _require(_matches(r"[a-z0-9][a-z0-9-]{0,62}"), "the name of a Neo4j plugin, such as apoc"),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 63}),
+]
+
+
 def _probe(value: object) -> object:
     if not isinstance(value, dict) and value != "none":
         raise refusal('a Kubernetes probe (an object), or "none" for no probe at all')

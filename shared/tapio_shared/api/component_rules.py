@@ -1,0 +1,107 @@
+"""What must hold for every component, whichever it is, beyond the check of each single field.
+
+Works on normalised JSON, not on models: a rule must still speak when another field of the same spec is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tapio_shared.api.labels import RESERVED_KEYS, RESERVED_PREFIXES
+from tapio_shared.api.problems import Path, Problem, path_text, problem
+from tapio_shared.api.quantity import quantity_or_none
+from tapio_shared.api.shapes import exactly_one, shape_problems
+from tapio_shared.json import JsonObject, at, list_at, object_at, str_at
+
+PROBE_HANDLERS = ("httpGet", "tcpSocket", "exec", "grpc")
+ENV_SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef")
+
+
+def component_problems(component: JsonObject, path: Path) -> Iterator[Problem]:
+    """All that is wrong within one component; fields of a wrong type are left to fields.py."""
+    yield from _environment(component, path)
+    yield from _probes(component, path)
+    yield from _pod_template(component, path)
+    yield from resource_problems(object_at(component, "resources"), (*path, "resources"))
+    yield from placement_problems(component, path)
+    yield from _autoscaling(component, path)
+    for name in ("podLabels", "podAnnotations"):
+        yield from reserved_keys(object_at(component, name), (*path, name))
+
+
+def placement_problems(owner: JsonObject, path: Path) -> Iterator[Problem]:
+    """What is wrong with `affinity` and `tolerations`, of a component or of spec.scheduling."""
+    affinity = owner.get("affinity")
+    if isinstance(affinity, dict):
+        yield from shape_problems("Affinity", affinity, (*path, "affinity"))
+    for index, toleration in enumerate(list_at(owner, "tolerations")):
+        if not isinstance(toleration, dict):
+            continue
+        where: Path = (*path, "tolerations", index)
+        if toleration.get("operator") == "Exists" and toleration.get("value"):
+            yield problem((*where, "value"), toleration["value"], "absent when operator is Exists")
+        if toleration.get("operator") != "Exists" and toleration.get("key") is None:
+            yield problem((*where, "key"), None, "set unless operator is Exists")
+
+
+def resource_problems(resources: JsonObject, path: Path) -> Iterator[Problem]:
+    """Requests that are larger than their limits."""
+    limits = object_at(resources, "limits")
+    for name, request in object_at(resources, "requests").items():
+        amount, limit = quantity_or_none(request), quantity_or_none(limits.get(name))
+        if amount is not None and limit is not None and amount > limit:
+            yield problem((*path, "requests", name), request, f"at most the limit, {limits[name]}")
+
+
+def reserved_keys(labels: JsonObject, path: Path) -> Iterator[Problem]:
+    """Labels or annotations that the operator itself sets."""
+    for key, value in labels.items():
+        if key in RESERVED_KEYS or key.startswith(RESERVED_PREFIXES):
+            yield problem((*path, key), value, "absent, since the operator sets this key itself")
+
+
+def _environment(component: JsonObject, path: Path) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for index, entry in enumerate(list_at(component, "env")):
+        if not isinstance(entry, dict):
+            continue
+        where: Path = (*path, "env", index)
+        name = str_at(entry, "name")
+        if name in seen:
+            yield problem((*where, "name"), name, "a name that no other entry of the list has")
+        seen.add(name)
+        source = entry.get("valueFrom")
+        if not isinstance(source, dict):
+            continue
+        if entry.get("value"):
+            text = path_text(where)
+            yield Problem(text, None, f"{text} sets both value and valueFrom; it must set one of them.")
+        yield from exactly_one(source, ENV_SOURCES, (*where, "valueFrom"))
+        yield from shape_problems("EnvVarSource", source, (*where, "valueFrom"))
+
+
+def _probes(component: JsonObject, path: Path) -> Iterator[Problem]:
+    for name, probe in object_at(component, "probes").items():
+        if isinstance(probe, dict):
+            where: Path = (*path, "probes", name)
+            yield from exactly_one(probe, PROBE_HANDLERS, where)
+            yield from shape_problems("Probe", probe, where)
+
+
+def _pod_template(component: JsonObject, path: Path) -> Iterator[Problem]:
+    template = component.get("podTemplate")
+    if not isinstance(template, dict):
+        return
+    where: Path = (*path, "podTemplate")
+    yield from shape_problems("PodTemplateSpec", template, where, overlay=True)
+    for name in ("labels", "annotations"):
+        yield from reserved_keys(object_at(template, "metadata", name), (*where, "metadata", name))
+
+
+def _autoscaling(component: JsonObject, path: Path) -> Iterator[Problem]:
+    where: Path = (*path, "autoscaling")
+    low, high = at(component, "autoscaling", "min"), at(component, "autoscaling", "max")
+    if isinstance(low, int) and isinstance(high, int) and low > high:
+        yield problem((*where, "max"), high, f"at least autoscaling.min, {low}")
+    for index, metric in enumerate(list_at(component, "autoscaling", "metrics")):
+        yield from shape_problems("MetricSpec", metric, (*where, "metrics", index))

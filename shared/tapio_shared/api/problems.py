@@ -1,0 +1,115 @@
+"""What is wrong with a resource, said so that the person who wrote it can put it right at once.
+
+A problem's message is one whole sentence with the path, the value and what is allowed. Values that may be secret
+(environment variables, header values, credentials in an address) are never repeated: the message ends up in logs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Final
+
+from tapio_shared.api.reasons import Reason
+from tapio_shared.json import JsonValue
+
+MAX_SHOWN: Final = 40
+"""Problems that one answer spells out; a condition's message holds at most 32,768 bytes."""
+
+HIDDEN: Final = "(not shown)"
+_MAX_VALUE: Final = 80
+_HUGE: Final = 10**20
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_USER_INFO = re.compile(r"://[^/@\s]*@")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: where, the value found (None when absent), a sentence, and the condition's reason."""
+
+    path: str
+    value: JsonValue
+    message: str
+    reason: Reason = Reason.INVALID_SPEC
+
+
+Path = tuple[str | int, ...]
+
+
+def problem(path: Path, value: JsonValue, allowed: str, reason: Reason = Reason.INVALID_SPEC) -> Problem:
+    """The problem that the value at `path` must be something else; `allowed` ends "it must be ..."."""
+    where = path_text(path)
+    return Problem(where, shown(path, value), f"{where} is {value_text(path, value)}; it must be {allowed}.", reason)
+
+
+def unknown_field(path: Path, value: JsonValue, allowed: Sequence[str]) -> Problem:
+    """The problem that `path` names no field; the nearest of the `allowed` names is suggested."""
+    where = path_text(path)
+    near = get_close_matches(str(path[-1])[:_MAX_VALUE], allowed, n=1, cutoff=0.6) or [
+        name for name in allowed if name.lower() == str(path[-1]).lower().replace("_", "")
+    ]
+    hint = f"did you mean {near[0]}?" if near else f"allowed here: {', '.join(sorted(allowed))}."
+    return Problem(
+        where, shown(path, value), f"{where} is {value_text(path, value)}, but there is no such field; {hint}"
+    )
+
+
+def path_text(path: Path) -> str:
+    """`spec.nats.env[0].name`; a key that is no plain word stands in quotes: `labels["a b"]`."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif _IDENTIFIER.fullmatch(step):
+            text += f".{step}" if text else step
+        else:
+            text += f"[{_quoted(step)}]"
+    return text
+
+
+def shown(path: Path, value: JsonValue) -> JsonValue:
+    """`value` as it may be repeated to people."""
+    if _is_secret(path):
+        return HIDDEN
+    return _USER_INFO.sub("://***@", value) if isinstance(value, str) else value
+
+
+def value_text(path: Path, value: JsonValue) -> str:
+    """`value` in a sentence: scalars as JSON, cut when long; lists and objects by their size."""
+    if _is_secret(path):
+        return HIDDEN
+    match shown(path, value):
+        case list(entries):
+            return f"a list of {len(entries)}"
+        case dict():
+            return "an object"
+        case str(text):
+            return _quoted(text)
+        case None:
+            return "not set"
+        case bool(flag):
+            return "true" if flag else "false"
+        case number:
+            return str(number) if abs(number) < _HUGE else "a very large number"
+
+
+def one_answer(problems: Iterable[Problem]) -> str:
+    """All problems as one text: the webhook's denial and the condition Stalled say the same."""
+    messages = [entry.message for entry in problems]
+    if len(messages) <= 1:
+        return "".join(messages)
+    numbered = [f"({number}) {message}" for number, message in enumerate(messages[:MAX_SHOWN], start=1)]
+    rest = f" … and {len(messages) - MAX_SHOWN} more." if len(messages) > MAX_SHOWN else ""
+    return f"{len(messages)} things are wrong: {' '.join(numbered)}{rest}"
+
+
+def _is_secret(path: Path) -> bool:
+    return len(path) > 1 and path[-1] == "value" and isinstance(path[-2], int)
+
+
+def _quoted(text: str) -> str:
+    cut = text if len(text) <= _MAX_VALUE else f"{text[:_MAX_VALUE]}…"
+    return json.dumps(cut, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,240 @@
+"""What must hold between the fields of a spec: ordered lists of small checks, each a pure function.
+
+A rule sees a normalised spec, the namespace it lives in and whom the operator trusts; it never sees the old object
+(changes.py does) nor what is observed in Kubernetes (the planner does).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from tapio_shared.api.collectors import NODE_COLLECTOR_TYPES
+from tapio_shared.api.component_rules import (
+    component_problems,
+    placement_problems,
+    reserved_keys,
+    resource_problems,
+)
+from tapio_shared.api.problems import Path, Problem, path_text, problem
+from tapio_shared.api.quantity import quantity_or_none
+from tapio_shared.api.reasons import Reason
+from tapio_shared.api.shapes import shape_problems
+from tapio_shared.api.trust import Trust
+from tapio_shared.json import JsonObject, at, list_at, object_at, str_at
+
+BUDGET_RESOURCES: Final = ("cpu", "memory")
+PRIVILEGED_OVERRIDES: Final = ("image", "command", "args", "env", "podTemplate")
+"""Fields of a node agent with which one could run anything at all as root on every node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where a spec lives and whom the operator trusts."""
+
+    namespace: str
+    trust: Trust
+
+
+Rule: TypeAlias = Callable[[JsonObject, Setting], Iterator[Problem]]
+
+
+def cluster_rules(spec: JsonObject, setting: Setting) -> Iterator[Problem]:
+    """All broken rules of a normalised TapioCluster spec."""
+    for rule in _CLUSTER_RULES:
+        yield from rule(spec, setting)
+
+
+def collector_rules(spec: JsonObject, setting: Setting) -> Iterator[Problem]:
+    """All broken rules of a normalised TapioCollector spec."""
+    kind = str_at(spec, "type")
+    path: Path = ("spec",)
+    for field, owner in _FIELDS_OF_TYPE.items():
+        if kind != owner and spec.get(field) is not None:
+            yield problem((*path, field), spec[field], f"absent, since it is for collectors of the type {owner}")
+    yield from _collector(kind, spec, path, setting)
+
+
+def intelligence_rules(spec: JsonObject, setting: Setting) -> Iterator[Problem]:
+    """All broken rules of a normalised TapioIntelligence spec."""
+    del setting  # nothing that a TapioIntelligence sets runs on nodes
+    yield from _intelligence(spec, ("spec",))
+
+
+_FIELDS_OF_TYPE: Final = {
+    "namespaces": "kubernetes",
+    "watchSecrets": "kubernetes",
+    "endpoints": "etcd",
+    "credentialsSecretRef": "etcd",
+}
+
+
+def _one_size(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:
+    if spec.get("highAvailability") is True and spec.get("lightweight") is True:
+        yield Problem(
+            "spec.lightweight",
+            True,
+            "spec.highAvailability and spec.lightweight are both true; at most one of them may be.",
+        )
+
+
+def _budget(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:
+    path: Path = ("spec", "resources")
+    resources = object_at(spec, "resources")
+    for part in ("requests", "limits"):
+        for name, value in object_at(resources, part).items():
+            if name not in BUDGET_RESOURCES:
+                yield problem((*path, part, name), value, "absent, since the budget shares out cpu and memory alone")
+    yield from resource_problems(resources, path)
+
+
+def _common_metadata(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:
+    for name in ("labels", "annotations"):
+        yield from reserved_keys(object_at(spec, "inheritedMetadata", name), ("spec", "inheritedMetadata", name))
+
+
+def _scheduling(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:
+    yield from placement_problems(object_at(spec, "scheduling"), ("spec", "scheduling"))
+
+
+def _node_agents(spec: JsonObject, setting: Setting) -> Iterator[Problem]:
+    agents, path = object_at(spec, "nodeAgents"), ("spec", "nodeAgents")
+    namespace = agents.get("namespace")
+    if isinstance(namespace, str) and namespace not in setting.trust.node_namespaces:
+        allowed = ", ".join(setting.trust.node_namespaces) or "absent"
+        yield problem(
+            (*path, "namespace"),
+            namespace,
+            f"one of those that the operator's nodeAgents.allowedNamespaces lists: {allowed}",
+            Reason.FORBIDDEN,
+        )
+    if agents.get("capabilities") == "privileged" and not setting.trust.is_trusted(setting.namespace):
+        yield problem((*path, "capabilities"), "privileged", f"least, {_untrusted(setting)}", Reason.FORBIDDEN)
+
+
+def _collectors(spec: JsonObject, setting: Setting) -> Iterator[Problem]:
+    for kind, collector in object_at(spec, "collectors").items():
+        if isinstance(collector, dict):
+            yield from _collector(kind, collector, ("spec", "collectors", kind), setting)
+
+
+def _collector(kind: str, collector: JsonObject, path: Path, setting: Setting) -> Iterator[Problem]:
+    yield from component_problems(collector, path)
+    strategy = object_at(collector, "updateStrategy")
+    where: Path = (*path, "updateStrategy")
+    if kind in NODE_COLLECTOR_TYPES:
+        yield from _node_update(strategy, (*where, "rollingUpdate"))
+        yield from _privileges(collector, path, setting)
+    elif strategy.get("type") == "OnDelete":
+        yield problem((*where, "type"), "OnDelete", "RollingUpdate, since this collector is a Deployment")
+    if strategy.get("type") == "OnDelete" and strategy.get("rollingUpdate") is not None:
+        yield problem((*where, "rollingUpdate"), strategy["rollingUpdate"], "absent when type is OnDelete")
+
+
+def _node_update(rolling: JsonObject, path: Path) -> Iterator[Problem]:
+    unavailable, surge = rolling.get("maxUnavailable"), rolling.get("maxSurge")
+    zero = (0, "0%")
+    if unavailable in zero and (surge is None or surge in zero):
+        yield problem((*path, "maxUnavailable"), unavailable, "more than 0 unless maxSurge is, or nothing moves")
+    if unavailable is not None and unavailable not in zero and surge is not None and surge not in zero:
+        yield problem((*path, "maxSurge"), surge, "0 or absent when maxUnavailable is more than 0")
+
+
+def _privileges(collector: JsonObject, path: Path, setting: Setting) -> Iterator[Problem]:
+    if setting.trust.is_trusted(setting.namespace):
+        return
+    for field in PRIVILEGED_OVERRIDES:
+        if collector.get(field) is not None:
+            yield problem((*path, field), collector[field], f"absent, {_untrusted(setting)}", Reason.FORBIDDEN)
+    for name, probe in object_at(collector, "probes").items():
+        if isinstance(probe, dict) and probe.get("exec") is not None:
+            # An exec probe runs a command of the author's choice in the privileged container.
+            where: Path = (*path, "probes", name, "exec")
+            yield problem(where, probe["exec"], f"absent, {_untrusted(setting)}", Reason.FORBIDDEN)
+
+
+def _untrusted(setting: Setting) -> str:
+    return (
+        f"since it reaches the nodes and namespace {setting.namespace or '(none)'} is not in the operator's "
+        "security.trustedNamespaces"
+    )
+
+
+def _inline_intelligence(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:
+    intelligence = spec.get("intelligence")
+    if isinstance(intelligence, dict):
+        yield from _intelligence(intelligence, ("spec", "intelligence"))
+
+
+def _intelligence(intelligence: JsonObject, path: Path) -> Iterator[Problem]:
+    neo4j, correlation = object_at(intelligence, "neo4j"), object_at(intelligence, "correlation")
+    if intelligence.get("embedded") is True and intelligence.get("neo4j") is not None:
+        where = path_text(path)
+        yield Problem(
+            f"{where}.embedded",
+            True,
+            f"{where}.embedded is true and {where}.neo4j is set; they exclude each other, so remove one of them.",
+        )
+    if neo4j.get("enabled") is False and correlation.get("enabled") is not False:
+        yield problem(
+            (*path, "neo4j", "enabled"),
+            False,
+            "true or absent while correlation runs, which needs a graph store (or set embedded instead of neo4j)",
+        )
+    yield from component_problems(neo4j, (*path, "neo4j"))
+    yield from component_problems(correlation, (*path, "correlation"))
+    backup = object_at(neo4j, "backup")
+    if backup.get("enabled") is True and backup.get("schedule") is None:
+        yield problem(
+            (*path, "neo4j", "backup", "schedule"), None, 'set when backup.enabled is true, such as "0 2 * * *"'
+        )
+
+
+def _nats(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:
+    nats, path = object_at(spec, "nats"), ("spec", "nats")
+    replicas = nats.get("replicas")
+    if isinstance(replicas, int) and not isinstance(replicas, bool) and replicas % 2 == 0:
+        yield problem((*path, "replicas"), replicas, "an odd number, so that the servers can vote: 1, 3, 5, 7 or 9")
+    if nats.get("enabled") is False and nats.get("external") is None:
+        yield problem((*path, "enabled"), False, "true or absent, unless nats.external names another NATS")
+    storage, limit = nats.get("storage"), at(nats, "observations", "maxBytes")
+    volume, stream = quantity_or_none(storage), quantity_or_none(limit)
+    if volume is not None and stream is not None and stream > volume:
+        where: Path = (*path, "observations", "maxBytes")
+        yield problem(where, limit, f"at most nats.storage, {storage}, which must hold it")
+    yield from component_problems(nats, path)
+
+
+def _gateway(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:
+    gateway, path = object_at(spec, "gateway"), ("spec", "gateway")
+    exposure = object_at(gateway, "exposure")
+    kind = exposure.get("type")
+    if kind in ("Ingress", "HTTPRoute") and exposure.get("host") is None:
+        yield problem((*path, "exposure", "host"), None, f"set when exposure.type is {kind}")
+    if kind == "HTTPRoute" and exposure.get("parentRef") is None:
+        yield problem((*path, "exposure", "parentRef"), None, "set when exposure.type is HTTPRoute")
+    if list_at(gateway, "auth", "rules") and at(gateway, "auth", "oidc") is None:
+        yield problem((*path, "auth", "oidc"), None, "set when auth.rules is, since rules look at a token's claims")
+    yield from component_problems(gateway, path)
+
+
+def _network_policies(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:
+    for field, kind in (("extraIngress", "NetworkPolicyIngressRule"), ("extraEgress", "NetworkPolicyEgressRule")):
+        for index, rule in enumerate(list_at(spec, "networkPolicy", field)):
+            if isinstance(rule, dict):
+                yield from shape_problems(kind, rule, ("spec", "networkPolicy", field, index))
+
+
+_CLUSTER_RULES: Final[tuple[Rule, ...]] = (
+    _one_size,
+    _budget,
+    _common_metadata,
+    _scheduling,
+    _node_agents,
+    _collectors,
+    _inline_intelligence,
+    _nats,
+    _gateway,
+    _network_policies,
+)

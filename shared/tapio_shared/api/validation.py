@@ -1,0 +1,91 @@
+"""All that is wrong with a resource, at once: the one judge for the webhook, the planner and `tapioctl plan`.
+
+Total: any JSON is answered by problems, never by an exception. Refuses nothing for a resource that is being deleted,
+and nothing for an update that leaves the spec as it was: a finalizer must come off, and an annotation go on, however
+wrong the spec is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, TypeAlias
+
+from tapio_shared.api.changes import change_problems
+from tapio_shared.api.fields import field_problems
+from tapio_shared.api.names import CLUSTER_KIND, COLLECTOR_KIND, INTELLIGENCE_KIND
+from tapio_shared.api.normalise import normalise_spec
+from tapio_shared.api.problems import Problem, one_answer, problem
+from tapio_shared.api.rules import Setting, cluster_rules, collector_rules, intelligence_rules
+from tapio_shared.api.schema import SPEC_MODELS, spec_schema
+from tapio_shared.api.trust import Trust
+from tapio_shared.json import JsonObject, JsonValue, at, str_at
+
+__all__ = [
+    "Problem",
+    "Trust",
+    "one_answer",
+    "validate",
+    "validate_cluster",
+    "validate_collector",
+    "validate_intelligence",
+]
+
+MAX_NAME: Final = 63
+"""Names stand in labels, whose values are at most this long."""
+
+SpecRules: TypeAlias = Callable[[JsonObject, Setting], Iterator[Problem]]
+
+_RULES: Final[dict[str, SpecRules]] = {
+    CLUSTER_KIND: cluster_rules,
+    COLLECTOR_KIND: collector_rules,
+    INTELLIGENCE_KIND: intelligence_rules,
+}
+
+
+def validate_cluster(document: JsonValue, *, trust: Trust, old: JsonValue = None) -> tuple[Problem, ...]:
+    """All that is wrong with a TapioCluster; with `old`, also what the update must not change."""
+    return validate(CLUSTER_KIND, document, trust=trust, old=old)
+
+
+def validate_collector(document: JsonValue, *, trust: Trust, old: JsonValue = None) -> tuple[Problem, ...]:
+    """All that is wrong with a TapioCollector; with `old`, also what the update must not change."""
+    return validate(COLLECTOR_KIND, document, trust=trust, old=old)
+
+
+def validate_intelligence(document: JsonValue, *, trust: Trust, old: JsonValue = None) -> tuple[Problem, ...]:
+    """All that is wrong with a TapioIntelligence; with `old`, also what the update must not change."""
+    return validate(INTELLIGENCE_KIND, document, trust=trust, old=old)
+
+
+def validate(kind: str, document: JsonValue, *, trust: Trust, old: JsonValue = None) -> tuple[Problem, ...]:
+    """All that is wrong with `document`, a resource of `kind`, normalised or not. Raises KeyError for other kinds."""
+    if not isinstance(document, dict):
+        return (problem((kind,), document, "an object"),)
+    if at(document, "metadata", "deletionTimestamp") is not None:
+        return ()
+    spec, before = normalise_spec(kind, document.get("spec")), normalise_spec(kind, at(old, "spec"))
+    if isinstance(old, dict) and spec == before:
+        return ()
+    return _without_repeats((*_metadata(document), *_spec(kind, document, spec, before, trust)))
+
+
+def _metadata(document: JsonObject) -> Iterator[Problem]:
+    name = at(document, "metadata", "name")
+    if isinstance(name, str) and len(name) > MAX_NAME:
+        yield problem(("metadata", "name"), name, f"at most {MAX_NAME} characters long, to fit into labels")
+
+
+def _spec(kind: str, document: JsonObject, spec: JsonValue, old: JsonValue, trust: Trust) -> Iterator[Problem]:
+    if spec is None:
+        yield problem(("spec",), None, "an object")
+        return
+    yield from field_problems(SPEC_MODELS[kind], spec_schema(kind), spec, ("spec",))
+    if not isinstance(spec, dict):
+        return
+    yield from _RULES[kind](spec, Setting(str_at(document, "metadata", "namespace"), trust))
+    if isinstance(old, dict):
+        yield from change_problems(kind, spec, old)
+
+
+def _without_repeats(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
+    return tuple({(entry.path, entry.message): entry for entry in problems}.values())

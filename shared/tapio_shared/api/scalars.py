@@ -21,6 +21,7 @@ from tapio_shared.api.cron import cron_fault
 from tapio_shared.api.duration import DURATION_PATTERN, is_duration
 from tapio_shared.api.duration import MAX_LENGTH as MAX_DURATION_LENGTH
 from tapio_shared.api.quantity import QUANTITY_PATTERN, is_quantity, parse_quantity
+from tapio_shared.json import JsonObject
 
 NOT_ALLOWED: Final = "not_allowed"
 """Type of the errors below; their context holds `allowed`, the rest of the sentence "it must be ..."."""
@@ -51,12 +52,12 @@ def _matches(pattern: str) -> Callable[[str], bool]:
 Items = Annotated[tuple[T, ...], Strict(False)]
 """A JSON list, kept as a tuple: everything else in a spec is strict, and strict tuples refuse lists."""
 
-OPAQUE_SCHEMA: Final = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+OPAQUE_SCHEMA: Final[JsonObject] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 Opaque = Annotated[
     dict[str, PydanticJsonValue],
     GetPydanticSchema(lambda _source, _handler: core_schema.dict_schema(core_schema.str_schema())),
-    WithJsonSchema(OPAQUE_SCHEMA),
+    WithJsonSchema({**OPAQUE_SCHEMA}),
 ]
 """An object of a Kubernetes type that the CRD does not spell out (affinity, podTemplate); see shapes.py."""
 

@@ -1,0 +1,174 @@
+"""The operator's own configuration: the key `config.yaml` of the ConfigMap `tapio-operator-config`.
+
+Parses and judges; keeping the last good configuration, and telling people that the newest is not, is the caller's.
+Refuses YAML anchors: a configuration needs none, and nested ones can grow without bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cache
+from typing import Annotated, Final, Literal, TypeAlias, cast
+
+import yaml
+from pydantic import AfterValidator, Field
+
+from tapio_shared.api.base import ApiModel
+from tapio_shared.api.duration import parse_duration
+from tapio_shared.api.fields import field_problems
+from tapio_shared.api.names import NODE_NAMESPACE
+from tapio_shared.api.problems import Problem, one_answer
+from tapio_shared.api.scalars import Duration, ImageReference, ImageRegistry, Items, NamespaceName, refusal
+from tapio_shared.api.schema import model_schema
+from tapio_shared.api.trust import OPERATOR_NAMESPACE, Trust
+from tapio_shared.errors import InvalidSettings
+from tapio_shared.json import JsonObject, JsonValue
+
+CONFIG_MAP: Final = "tapio-operator-config"
+CONFIG_KEY: Final = "config.yaml"
+MIN_RECONCILE_INTERVAL: Final = timedelta(seconds=1)
+MAX_CHARACTERS: Final = 256 * 1024
+
+ImageComponent: TypeAlias = Literal[
+    "nats", "neo4j", "neo4j-enterprise", "correlation", "gateway", "ebpf", "systemd", "cni", "kubernetes", "etcd"
+]
+
+
+def _not_too_short(text: str) -> str:
+    if parse_duration(text) < MIN_RECONCILE_INTERVAL:
+        raise refusal("at least 1s")
+    return text
+
+
+class Webhooks(ApiModel):
+    """The admission webhooks."""
+
+    enabled: bool = Field(default=True, description="Whether the webhook service registers itself with the API server.")
+
+
+class Listener(ApiModel):
+    """A port that every service listens on."""
+
+    port: int = Field(ge=1, le=65535, description="TCP port; a change takes a restart.")
+
+
+class OperatorNodeAgents(ApiModel):
+    """Where node agents may live."""
+
+    allowed_namespaces: Items[NamespaceName] = Field(
+        default=(NODE_NAMESPACE,), description="Namespaces that spec.nodeAgents.namespace may name."
+    )
+
+
+class Security(ApiModel):
+    """Whom the operator trusts."""
+
+    trusted_namespaces: Items[NamespaceName] = Field(
+        default=(OPERATOR_NAMESPACE,),
+        description="Namespaces whose resources may override image, command, args, env, podTemplate and capabilities "
+        "of node agents: whoever may write there is root on the nodes.",
+    )
+
+
+class Images(ApiModel):
+    """Images that components run when their spec names none."""
+
+    defaults: dict[ImageComponent, ImageReference] = Field(
+        default_factory=dict[ImageComponent, ImageReference],
+        description="Image by component, instead of the operator's own table.",
+    )
+    registry: ImageRegistry | None = Field(
+        default=None, description="Registry that replaces that of every default image, such as a mirror."
+    )
+
+
+class OperatorConfig(ApiModel):
+    """The operator's configuration; every field has a default."""
+
+    reconcile_interval: Annotated[Duration, AfterValidator(_not_too_short)] = Field(
+        default="30s", description="Time between two comparisons with the API server's own list, at least 1s."
+    )
+    leader_election: bool = Field(
+        default=True, description="Whether watchers elect a leader; without, exactly one replica may run."
+    )
+    webhooks: Webhooks = Field(default_factory=Webhooks, description="The admission webhooks.")
+    metrics: Listener = Field(default=Listener(port=8080), description="Where Prometheus metrics are served.")
+    health: Listener = Field(default=Listener(port=8081), description="Where health and readiness are served.")
+    node_agents: OperatorNodeAgents = Field(
+        default_factory=OperatorNodeAgents, description="Where node agents may live."
+    )
+    security: Security = Field(default_factory=Security, description="Whom the operator trusts.")
+    images: Images = Field(default_factory=Images, description="Images that components run by default.")
+
+    @property
+    def interval(self) -> timedelta:
+        """`reconcile_interval` as a span."""
+        return parse_duration(self.reconcile_interval)
+
+    @property
+    def trust(self) -> Trust:
+        """What the validation of resources needs to know."""
+        return Trust(self.security.trusted_namespaces, self.node_agents.allowed_namespaces)
+
+    @property
+    def image_overrides(self) -> Mapping[str, str]:
+        """`images.defaults` as default_image() takes it."""
+        return {str(component): image for component, image in self.images.defaults.items()}
+
+
+def parse_operator_config(text: str) -> OperatorConfig:
+    """The configuration that `text` (YAML) holds. Raises InvalidSettings, which names all that is wrong."""
+    problems, document = _judged(text)
+    if problems:
+        raise InvalidSettings(f"ConfigMap {CONFIG_MAP}, key {CONFIG_KEY}: {one_answer(problems)}")
+    return OperatorConfig.from_document(document)
+
+
+def operator_config_problems(text: str) -> tuple[Problem, ...]:
+    """All that is wrong with a configuration; empty when it can be used. Total."""
+    return _judged(text)[0]
+
+
+def _judged(text: str) -> tuple[tuple[Problem, ...], JsonValue]:
+    if len(text) > MAX_CHARACTERS:
+        too_long = f"{CONFIG_KEY} holds {len(text)} characters; it must hold at most {MAX_CHARACTERS}."
+        return (Problem(CONFIG_KEY, None, too_long),), None
+    try:
+        document = _json(yaml.load(text, Loader=_PlainLoader))  # noqa: S506 - a SafeLoader that refuses anchors too
+    except (yaml.YAMLError, ValueError, RecursionError) as err:
+        lines = " ".join(str(err).split()) or type(err).__name__
+        return (Problem(CONFIG_KEY, None, f"{CONFIG_KEY} is not valid YAML: {lines}."),), None
+    document = _without_null({} if document is None else document)
+    if not isinstance(document, dict):
+        return (
+            Problem(CONFIG_KEY, document, f"{CONFIG_KEY} must hold an object, such as reconcileInterval: 30s."),
+        ), None
+    return tuple(field_problems(OperatorConfig, _schema(), document, ())), document
+
+
+@cache
+def _schema() -> JsonObject:
+    return model_schema(OperatorConfig)
+
+
+class _PlainLoader(yaml.SafeLoader):
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("anchors and aliases are not allowed in it")
+        return super().compose_node(parent, index)
+
+
+def _json(value: object) -> JsonValue:
+    """What YAML holds as JSON; dates and other types of its own become texts, for the validator to refuse."""
+    if isinstance(value, dict):
+        return {str(key): _json(child) for key, child in cast("dict[object, object]", value).items()}
+    if isinstance(value, list):
+        return [_json(child) for child in cast("list[object]", value)]
+    return value if value is None or isinstance(value, str | int | float) else str(value)
+
+
+def _without_null(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict):
+        return {key: _without_null(child) for key, child in value.items() if child is not None}
+    return value

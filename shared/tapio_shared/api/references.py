@@ -1,0 +1,46 @@
+"""Which Secrets of its namespace a resource depends on, so that the watcher can watch those and no others.
+
+A Secret that only a pod's environment or an overlay names is not among them: Kubernetes itself says when it is
+missing, and the operator has no business in its content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tapio_shared.api import names
+from tapio_shared.json import JsonValue, objects_at, str_at
+
+
+def referenced_secrets(kind: str, document: Mapping[str, JsonValue], namespace: str) -> tuple[str, ...]:
+    """Names of the Secrets in `namespace` that `document`, a resource of `kind`, names or makes; sorted.
+
+    Includes the generated credentials, which are named after the TapioCluster. Total: what has another type than
+    expected is left out.
+    """
+    match kind:
+        case names.CLUSTER_KIND:
+            secrets = _cluster(document, namespace)
+        case names.COLLECTOR_KIND:
+            secrets = [str_at(document, "spec", "credentialsSecretRef", "name")]
+        case names.INTELLIGENCE_KIND:
+            cluster = str_at(document, "spec", "clusterRef", "name")
+            secrets = [names.child_name(cluster, names.NEO4J_AUTH, namespace)] if cluster else []
+        case _:
+            secrets = []
+    return tuple(sorted({secret for secret in secrets if secret}))
+
+
+def _cluster(document: Mapping[str, JsonValue], namespace: str) -> list[str]:
+    secrets = [str_at(entry, "name") for entry in objects_at(document, "spec", "image", "pullSecrets")]
+    secrets += [
+        str_at(document, "spec", "collectors", "etcd", "credentialsSecretRef", "name"),
+        str_at(document, "spec", "nats", "external", "credentialsSecretRef", "name"),
+        str_at(document, "spec", "gateway", "tls", "secretRef", "name"),
+        str_at(document, "spec", "gateway", "auth", "oidc", "caSecretRef", "name"),
+    ]
+    cluster = str_at(document, "metadata", "name")
+    if cluster:
+        generated = (names.NEO4J_AUTH, names.NATS_AUTH)
+        secrets += [names.child_name(cluster, suffix, namespace) for suffix in generated]
+    return secrets

@@ -223,8 +223,9 @@ class DecisionRecorded(LogRecord, frozen=True, kw_only=True, tag="DecisionRecord
     """Whole sentences: what is being waited for."""
     objects: dict[str, str] = {}
     """Every wanted object (its ObjectRef as text) -> digest of its rendering."""
-    pod_templates: dict[str, str] = {}
-    """Workloads whose pod template is new or changed by this decision -> the template as canonical JSON."""
+    pod_templates: bytes = b""
+    """The pod template of every workload as rendered: zlib-compressed canonical JSON, workload -> template. Lets a
+    later planner tell a change of the spec from a change of the operator's own code."""
     force_reconcile: str = ""
     """The value of tapio.io/force-reconcile that this decision carries out."""
     resources: dict[str, JsonObject] = {}

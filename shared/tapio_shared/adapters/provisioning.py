@@ -1,0 +1,133 @@
+"""The streams of the operator: made once, by an identity of their own, and kept as they must be."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tapio_shared.adapters.nats_connection import JetStreamError, NatsConnection
+from tapio_shared.adapters.nats_reader import PARTITIONS_METADATA
+from tapio_shared.adapters.nats_server import check_version
+from tapio_shared.errors import InvalidSettings, PartitionCountMismatch
+from tapio_shared.keys import ADMITTED_STREAM, LOG_STREAM, MAX_PARTITIONS
+
+MEMBERS_BUCKET = "TAPIO_MEMBERS"
+MEMBER_TTL = 5.0
+_DAY = 86_400 * 10**9
+_NO_STREAM = 10059
+_DUPLICATE_WINDOW = 2 * 60 * 10**9
+
+
+class _Config(msgspec.Struct, frozen=True):
+    metadata: dict[str, str] = {}
+
+
+class _Info(msgspec.Struct, frozen=True):
+    config: _Config
+
+
+async def provision(
+    connection: NatsConnection,
+    *,
+    partitions: int,
+    replicas: int = 1,
+    max_bytes: int = 2 << 30,
+    max_age_days: float = 30.0,
+) -> None:
+    """Make or update TAPIO_LOG, TAPIO_ADMITTED and the membership bucket.
+
+    The number of partitions is fixed when the log is made: `PartitionCountMismatch` when it differs.
+    """
+    version = connection.client.connected_server_version
+    check_version(f"{version.major}.{version.minor}")
+    if not 1 <= partitions <= MAX_PARTITIONS:
+        raise InvalidSettings(f"The number of partitions is {partitions}; it must be from 1 to {MAX_PARTITIONS}.")
+    known = await _existing_partitions(connection)
+    if known not in {0, partitions}:
+        raise PartitionCountMismatch(
+            f"Stream {LOG_STREAM} was made for {known} partitions and this process is set to {partitions}. "
+            f"Set TAPIO_PARTITIONS to {known}, or make a new stream (its history is lost, desired state is not)."
+        )
+    await _ensure(connection, log_config(partitions, replicas, max_bytes, int(max_age_days * _DAY)))
+    await _ensure(connection, admitted_config(replicas))
+    await _ensure(connection, members_config(replicas))
+
+
+def log_config(partitions: int, replicas: int, max_bytes: int, max_age: int) -> dict[str, object]:
+    """Configuration of TAPIO_LOG; ages in nanoseconds."""
+    return {
+        "name": LOG_STREAM,
+        "description": "Facts, decisions and outcomes of the Tapio Operator, in one order.",
+        "subjects": ["tapio.log.>", "tapio.epoch.>", "tapio.cursor.>"],
+        "retention": "limits",
+        "discard": "old",
+        "storage": "file",
+        "compression": "s2",
+        "num_replicas": replicas,
+        "max_age": max_age,
+        "max_bytes": max_bytes,
+        "duplicate_window": _DUPLICATE_WINDOW,
+        "allow_direct": True,
+        "allow_atomic": True,
+        "deny_delete": True,
+        "deny_purge": True,
+        "allow_rollup_hdrs": False,
+        "metadata": {PARTITIONS_METADATA: str(partitions)},
+    }
+
+
+def admitted_config(replicas: int) -> dict[str, object]:
+    """Configuration of TAPIO_ADMITTED: its rate is anybody's, so its limits are its own."""
+    return {
+        "name": ADMITTED_STREAM,
+        "description": "What the webhook admitted and refused, and who asked.",
+        "subjects": ["tapio.admitted.>"],
+        "retention": "limits",
+        "discard": "old",
+        "storage": "file",
+        "compression": "s2",
+        "num_replicas": replicas,
+        "max_age": 30 * _DAY,
+        "max_bytes": 256 << 20,
+        "allow_direct": True,
+    }
+
+
+def members_config(replicas: int) -> dict[str, object]:
+    """Configuration of the key-value bucket of living workers: an entry lives as long as it is renewed."""
+    return {
+        "name": f"KV_{MEMBERS_BUCKET}",
+        "description": "Living reconciler workers.",
+        "subjects": [f"$KV.{MEMBERS_BUCKET}.>"],
+        "retention": "limits",
+        "discard": "new",
+        "storage": "file",
+        "num_replicas": replicas,
+        "max_msgs_per_subject": 1,
+        "max_age": int(MEMBER_TTL * 1e9),
+        "duplicate_window": int(MEMBER_TTL * 1e9),
+        "allow_direct": True,
+        "allow_rollup_hdrs": True,
+        "deny_delete": True,
+    }
+
+
+async def _existing_partitions(connection: NatsConnection) -> int:
+    try:
+        info = await connection.api(f"STREAM.INFO.{LOG_STREAM}", None, _Info)
+    except JetStreamError as err:
+        if err.err_code == _NO_STREAM:
+            return 0
+        raise
+    return int(info.config.metadata.get(PARTITIONS_METADATA, "0"))
+
+
+async def _ensure(connection: NatsConnection, config: dict[str, object]) -> None:
+    name = config["name"]
+    try:
+        await connection.api(f"STREAM.INFO.{name}", None, _Info)
+    except JetStreamError as err:
+        if err.err_code != _NO_STREAM:
+            raise
+        await connection.api(f"STREAM.CREATE.{name}", config, _Info)
+        return
+    await connection.api(f"STREAM.UPDATE.{name}", config, _Info)

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-import kubernetes_validate
+import kubernetes_validate  # pyright: ignore[reportMissingTypeStubs] - only its folder is used
 
 TARGET: Final = Path(__file__).parents[2] / "shared/tapio_shared/api/kubernetes_types.py"
 ROOTS: Final = (
@@ -47,13 +47,14 @@ def newest_definitions() -> dict[str, Any]:
     folder = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
     versions = [path for path in folder.iterdir() if path.name.endswith("-local")]
     newest = max(versions, key=lambda path: tuple(int(part) for part in path.name[1:].split("-")[0].split(".")))
-    return json.loads((newest / "_definitions.json").read_text())["$defs"]
+    definitions: dict[str, Any] = json.loads((newest / "_definitions.json").read_text())["$defs"]
+    return definitions
 
 
 def render() -> str:
     definitions = newest_definitions()
     types: dict[str, str] = {"ObjectMeta": OBJECT_META}
-    todo = list(ROOTS)
+    todo: list[str] = [*ROOTS]
     while todo:
         name = todo.pop()
         short = name.rpartition(".")[2]
@@ -71,7 +72,7 @@ def render() -> str:
 
 def _type(schema: dict[str, Any], todo: list[str]) -> str:
     if "$ref" in schema:
-        name = schema["$ref"].rpartition("/")[2]
+        name: str = schema["$ref"].rpartition("/")[2]
         short = name.rpartition(".")[2]
         if short not in SPECIAL:
             todo.append(name)

@@ -37,6 +37,7 @@ GATEWAY: Final = "gateway"
 _MAX_SUFFIX: Final = 30
 _HASH_LENGTH: Final = 8
 _DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?", re.ASCII)
+_OF_RESOURCE = re.compile(r"(ebpf|systemd|cni|kubernetes|etcd)-", re.ASCII)
 _NOT_ALLOWED = re.compile(r"[^a-z0-9]+", re.ASCII)
 
 
@@ -48,10 +49,12 @@ def is_dns_1035_label(text: str) -> bool:
 def child_name(cluster: str, suffix: str, namespace: str) -> str:
     """Name of an object of `cluster` in its own namespace: `<cluster>-<suffix>`, hashed when that is no valid name.
 
-    At most 52 characters, a DNS-1035 label. `namespace` is the TapioCluster's and only enters the hash.
+    At most 52 characters, a DNS-1035 label. `namespace` is the TapioCluster's and only enters the hash. A suffix
+    that holds a TapioCollector's name is always hashed: `a` with its collector `gateway` must not meet the gateway
+    of a cluster that is called `a-kubernetes`.
     """
     plain = f"{cluster}-{suffix}"
-    if len(plain) <= MAX_CHILD_NAME and _DNS_1035.fullmatch(plain):
+    if len(plain) <= MAX_CHILD_NAME and _DNS_1035.fullmatch(plain) and not _OF_RESOURCE.match(suffix):
         return plain
     return _hashed(cluster, suffix, namespace)
 
@@ -88,8 +91,8 @@ def short_hash(text: str) -> str:
 
 def _hashed(cluster: str, suffix: str, namespace: str) -> str:
     tail, covered = suffix, f"{namespace}/{cluster}"
-    if len(suffix) > _MAX_SUFFIX or _sanitised(suffix) != suffix:
-        # Only a TapioCollector's name makes a suffix this long; its hash keeps it apart from its neighbours.
+    if len(suffix) > _MAX_SUFFIX or _sanitised(suffix) != suffix or _OF_RESOURCE.match(suffix):
+        # The suffix holds a TapioCollector's name; it enters the hash, since it may have to be cut.
         tail, covered = _sanitised(suffix)[:_MAX_SUFFIX].rstrip("-"), f"{namespace}/{cluster}/{suffix}"
     end = f"-{tail}-{short_hash(covered)}" if tail else f"-{short_hash(covered)}"
     start = _sanitised(cluster)

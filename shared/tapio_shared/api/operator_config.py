@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
-from typing import Annotated, Final, Literal, TypeAlias, cast
+from typing import Annotated, Final, TypeAlias, cast
 
 import yaml
 from pydantic import AfterValidator, Field
@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field
 from tapio_shared.api.base import ApiModel
 from tapio_shared.api.duration import parse_duration
 from tapio_shared.api.fields import field_problems
+from tapio_shared.api.images import DEFAULT_IMAGES
 from tapio_shared.api.names import NODE_NAMESPACE
 from tapio_shared.api.problems import Problem, one_answer
 from tapio_shared.api.scalars import Duration, ImageReference, ImageRegistry, Items, NamespaceName, refusal
@@ -30,9 +31,14 @@ CONFIG_KEY: Final = "config.yaml"
 MIN_RECONCILE_INTERVAL: Final = timedelta(seconds=1)
 MAX_CHARACTERS: Final = 256 * 1024
 
-ImageComponent: TypeAlias = Literal[
-    "nats", "neo4j", "neo4j-enterprise", "correlation", "gateway", "ebpf", "systemd", "cni", "kubernetes", "etcd"
-]
+
+def _known(component: str) -> str:
+    if component not in DEFAULT_IMAGES:
+        raise refusal(f"one of {', '.join(DEFAULT_IMAGES)}")
+    return component
+
+
+ImageComponent: TypeAlias = Annotated[str, AfterValidator(_known)]
 
 
 def _not_too_short(text: str) -> str:
@@ -75,7 +81,7 @@ class Images(ApiModel):
     """Images that components run when their spec names none."""
 
     defaults: dict[ImageComponent, ImageReference] = Field(
-        default_factory=dict[ImageComponent, ImageReference],
+        default_factory=dict[str, str],
         description="Image by component, instead of the operator's own table.",
     )
     registry: ImageRegistry | None = Field(
@@ -114,7 +120,7 @@ class OperatorConfig(ApiModel):
     @property
     def image_overrides(self) -> Mapping[str, str]:
         """`images.defaults` as default_image() takes it."""
-        return {str(component): image for component, image in self.images.defaults.items()}
+        return self.images.defaults
 
 
 def parse_operator_config(text: str) -> OperatorConfig:

@@ -22,6 +22,7 @@ MAX_SHOWN: Final = 40
 HIDDEN: Final = "(not shown)"
 _MAX_VALUE: Final = 80
 _HUGE: Final = 10**20
+_SECRET_LISTS: Final = ("env", "httpHeaders")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _USER_INFO = re.compile(r"://[^/@\s]*@")
 
@@ -107,7 +108,7 @@ def one_answer(problems: Iterable[Problem]) -> str:
 
 
 def _is_secret(path: Path) -> bool:
-    return len(path) > 1 and path[-1] == "value" and isinstance(path[-2], int)
+    return len(path) > 2 and path[-1] == "value" and path[-3] in _SECRET_LISTS
 
 
 def _quoted(text: str) -> str:

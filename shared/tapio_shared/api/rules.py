@@ -124,7 +124,7 @@ def _collector(kind: str, collector: JsonObject, path: Path, setting: Setting) -
     strategy = object_at(collector, "updateStrategy")
     where: Path = (*path, "updateStrategy")
     if kind in NODE_COLLECTOR_TYPES:
-        yield from _node_update(strategy, (*where, "rollingUpdate"))
+        yield from _node_update(object_at(strategy, "rollingUpdate"), (*where, "rollingUpdate"))
         yield from _privileges(collector, path, setting)
     elif strategy.get("type") == "OnDelete":
         yield problem((*where, "type"), "OnDelete", "RollingUpdate, since this collector is a Deployment")

@@ -26,6 +26,14 @@ class LogUnavailable(RetryableError):
     """NATS or JetStream did not answer in time; whether the append happened is unknown."""
 
 
+class LogMissing(RetryableError):
+    """The stream does not exist (any more): it must be provisioned again, and everything observed anew."""
+
+
+class LogRewound(RetryableError):
+    """The log is not the one that was followed: made anew, or shorter than what was seen. Begin again from nothing."""
+
+
 class LogFull(RetryableError):
     """The stream refused a message because a limit (`max_bytes`, disk, maximum payload) is reached."""
 

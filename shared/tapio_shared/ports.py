@@ -127,7 +127,7 @@ class EventLog(Protocol):
 
     def follow(self, filter_subject: str, *, from_sequence: int) -> AbstractAsyncContextManager[AsyncIterator[Message]]:
         """Every message matching `filter_subject` with a sequence >= `from_sequence`, in order, without gaps, for
-        ever; survives reconnects. Raises `LogUnavailable` from the iterator when the log went backwards."""
+        ever; survives reconnects. The iterator raises `LogRewound` or `LogMissing` when the log went backwards."""
         ...
 
     async def info(self) -> LogInfo: ...
@@ -184,6 +184,7 @@ class Kube(Protocol):
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
         timeout: float = 30.0,
     ) -> KubeResponse:
         """One request; `ApiUnavailable` when no answer came. An HTTP error status is an answer, not an error."""

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 
-from tapio_shared.errors import LogFull, LogUnavailable, RevisionConflict, TapioError
+from tapio_shared.errors import LogFull, LogRewound, LogUnavailable, RevisionConflict, TapioError
 from tapio_shared.ports import Appended, Clock, LogInfo, Message, NewMessage, View
 
 DUPLICATE_WINDOW = 120_000
@@ -110,12 +110,12 @@ class MemoryEventLog:
     async def _follow(self, filter_subject: str, from_sequence: int) -> AsyncGenerator[Message]:
         created = self._created_at
         if self._sequence < from_sequence - 1:
-            raise LogUnavailable(f"The log went backwards: it ends at {self._sequence}.")
+            raise LogRewound(f"The log went backwards: it ends at {self._sequence}.")
         following = max(from_sequence, 1)
         while True:
             self._raise("follow", filter_subject)
             if self._created_at != created:
-                raise LogUnavailable("The log went backwards: its stream was made anew.")
+                raise LogRewound("The log went backwards: its stream was made anew.")
             while following <= self._sequence:
                 message = self._messages.get(following)
                 following += 1

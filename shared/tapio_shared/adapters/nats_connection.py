@@ -20,12 +20,13 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from tapio_shared.codec import decode_as, encode
-from tapio_shared.errors import LogFull, LogUnavailable, TerminalError
+from tapio_shared.errors import LogFull, LogMissing, LogUnavailable, TerminalError
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 REQUEST_TIMEOUT = 5.0
+NO_STREAM = 10059
 _FULL = frozenset({10047, 10054, 10077, 10122, 10023, 10028, 10129, 10130})
 """Insufficient storage, message too large, maximum messages / bytes exceeded, insufficient resources."""
 
@@ -54,6 +55,8 @@ def raise_fault(fault: ApiFault) -> None:
     """Raise what an error of JetStream means for the caller."""
     if fault.err_code in _FULL or "maximum" in fault.description:
         raise LogFull(f"The stream takes no more messages: {fault.description}. Raise its limits or free disk space.")
+    if fault.err_code == NO_STREAM:
+        raise LogMissing("The stream does not exist. Provision it; everything is then observed anew.")
     if fault.code in {503, 408} or fault.err_code == 10164:
         raise LogUnavailable(f"JetStream can't answer at the moment: {fault.description}.")
     raise JetStreamError(fault)

@@ -12,7 +12,7 @@ from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_ordered import Broken, OrderedConsumer
 from tapio_shared.adapters.nats_publisher import Publisher
 from tapio_shared.adapters.nats_reader import Reader
-from tapio_shared.errors import LogUnavailable
+from tapio_shared.errors import LogRewound
 from tapio_shared.keys import LOG_STREAM
 from tapio_shared.ports import Appended, LogInfo, Message, NewMessage, View
 
@@ -59,7 +59,7 @@ class NatsEventLog:
     async def follow(self, filter_subject: str, *, from_sequence: int) -> AsyncGenerator[AsyncIterator[Message]]:
         known = await self._reader.info()
         if known.last_sequence < from_sequence - 1:
-            raise LogUnavailable(
+            raise LogRewound(
                 f"The log went backwards: it ends at {known.last_sequence}, and {from_sequence - 1} was seen."
             )
         async with self._ordered.follow(filter_subject, from_sequence, known) as messages:

@@ -18,8 +18,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from tapio_shared.adapters.nats_connection import JetStreamError, NatsConnection
-from tapio_shared.errors import LogUnavailable
+from tapio_shared.adapters.nats_connection import NatsConnection
+from tapio_shared.errors import LogRewound, LogUnavailable
 from tapio_shared.keys import LOG_STREAM
 from tapio_shared.ports import LogInfo, Message
 
@@ -152,21 +152,17 @@ class OrderedConsumer:
                         yield delivery.message
             except Broken as err:
                 log.info("consumer made anew", filter=filter_subject, sequence=following, why=str(err))
-            except (LogUnavailable, JetStreamError) as err:
-                if isinstance(err, LogUnavailable) and err.args and "went backwards" in str(err):
-                    raise
-                if isinstance(err, JetStreamError) and err.err_code == 10059:
-                    raise LogUnavailable("The log went backwards: its stream does not exist any more.") from err
+            except LogUnavailable as err:
                 log.warning("consumer not made", filter=filter_subject, error=str(err))
                 await asyncio.sleep(_RETRY)
 
     async def _same_log(self, known: LogInfo, seen: int) -> None:
         info = await self._connection.api(f"STREAM.INFO.{self._stream}", None, _CreatedInfo)
         if info.created != known.created_at:
-            raise LogUnavailable("The log went backwards: its stream was made anew.")
+            raise LogRewound("The log went backwards: its stream was made anew.")
         newest = max(seen, known.last_sequence)
         if info.state.last_seq < newest:
-            raise LogUnavailable(f"The log went backwards: it ends at {info.state.last_seq}, and {newest} was seen.")
+            raise LogRewound(f"The log went backwards: it ends at {info.state.last_seq}, and {newest} was seen.")
 
 
 class _LastSequence(msgspec.Struct, frozen=True):

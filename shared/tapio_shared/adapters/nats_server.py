@@ -104,7 +104,7 @@ class EmbeddedNatsServer:
         """End the server as a power cut of its process would; the store stays."""
         await self._end(signal.SIGKILL)
 
-    def signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         """Send any other signal, such as SIGSTOP and SIGCONT."""
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)

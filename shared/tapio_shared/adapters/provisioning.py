@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from tapio_shared.adapters.nats_connection import JetStreamError, NatsConnection
+from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_reader import PARTITIONS_METADATA
 from tapio_shared.adapters.nats_server import check_version
-from tapio_shared.errors import InvalidSettings, PartitionCountMismatch
+from tapio_shared.errors import InvalidSettings, LogMissing, PartitionCountMismatch
 from tapio_shared.keys import ADMITTED_STREAM, LOG_STREAM, MAX_PARTITIONS
 
 MEMBERS_BUCKET = "TAPIO_MEMBERS"
 MEMBER_TTL = 5.0
 _DAY = 86_400 * 10**9
-_NO_STREAM = 10059
 _DUPLICATE_WINDOW = 2 * 60 * 10**9
 
 
@@ -114,10 +113,8 @@ def members_config(replicas: int) -> dict[str, object]:
 async def _existing_partitions(connection: NatsConnection) -> int:
     try:
         info = await connection.api(f"STREAM.INFO.{LOG_STREAM}", None, _Info)
-    except JetStreamError as err:
-        if err.err_code == _NO_STREAM:
-            return 0
-        raise
+    except LogMissing:
+        return 0
     return int(info.config.metadata.get(PARTITIONS_METADATA, "0"))
 
 
@@ -125,9 +122,7 @@ async def _ensure(connection: NatsConnection, config: dict[str, object]) -> None
     name = config["name"]
     try:
         await connection.api(f"STREAM.INFO.{name}", None, _Info)
-    except JetStreamError as err:
-        if err.err_code != _NO_STREAM:
-            raise
+    except LogMissing:
         await connection.api(f"STREAM.CREATE.{name}", config, _Info)
         return
     await connection.api(f"STREAM.UPDATE.{name}", config, _Info)

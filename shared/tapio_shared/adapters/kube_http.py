@@ -1,0 +1,235 @@
+"""`ports.Kube` over HTTP: kubernetes-asyncio finds configuration and credentials, aiohttp does the rest.
+
+kubernetes-asyncio's own request path re-reads proxy settings and netrc for every request and decodes into models;
+measured at several times the cost (see ../shared/reference/kubernetes-client.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol, cast
+
+import aiohttp
+import structlog
+from kubernetes_asyncio import config as kube_config
+from kubernetes_asyncio.client.configuration import Configuration
+from multidict import CIMultiDict
+
+from tapio_shared.errors import ApiUnavailable, InvalidSettings
+from tapio_shared.kubernetes import error_of
+from tapio_shared.ports import KubeResponse
+
+log = structlog.get_logger(__name__)
+
+USER_AGENT = "tapio-operator/0.1"
+CONCURRENT_REQUESTS = 64
+_READ_BUFFER = 1 << 16
+_CONNECT_TIMEOUT = 10.0
+
+
+class _Configured(Protocol):
+    """The parts of kubernetes-asyncio's Configuration that are used."""
+
+    host: str
+    ssl_ca_cert: str | None
+    cert_file: str | None
+    key_file: str | None
+    verify_ssl: bool
+    proxy: str | None
+
+    def auth_settings(self) -> dict[str, dict[str, str]]: ...
+
+
+async def load_configuration(kubeconfig: str, context: str) -> _Configured:
+    """The configuration of `context` in `kubeconfig` (a path), or the pod's own when no path is given."""
+    configuration = Configuration()
+    try:
+        if kubeconfig:
+            await kube_config.load_kube_config(  # pyright: ignore[reportUnknownMemberType]
+                config_file=kubeconfig, context=context or None, client_configuration=configuration
+            )
+        else:
+            kube_config.load_incluster_config(  # pyright: ignore[reportUnknownMemberType]
+                client_configuration=configuration
+            )
+    except (kube_config.ConfigException, OSError) as err:
+        where = f"context {context or '(current)'} of {kubeconfig}" if kubeconfig else "this pod's service account"
+        raise InvalidSettings(f"The Kubernetes configuration of {where} can't be used: {err}.") from err
+    return cast("_Configured", configuration)
+
+
+class HttpKube:
+    """One API server. An async context manager; safe for many concurrent callers."""
+
+    def __init__(self, configuration: _Configured, reload: _Reload) -> None:
+        self._configuration, self._reload = configuration, reload
+        self._slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
+        self._requests: aiohttp.ClientSession | None = None
+        self._watches: aiohttp.ClientSession | None = None
+        self._context = _ssl_context(configuration)
+        self._reloading = asyncio.Lock()
+
+    @classmethod
+    async def connect(cls, *, kubeconfig: str = "", context: str = "") -> HttpKube:
+        """Client of the named context, or of the cluster this process runs in."""
+        return cls(await load_configuration(kubeconfig, context), _Reload(kubeconfig, context))
+
+    @property
+    def host(self) -> str:
+        return self._configuration.host
+
+    async def __aenter__(self) -> HttpKube:
+        self._requests = self._session(CONCURRENT_REQUESTS)
+        self._watches = self._session(0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for session in (self._requests, self._watches):
+            if session is not None:
+                await session.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+        timeout: float = 30.0,
+    ) -> KubeResponse:
+        answer = await self._request(method, path, query, body, content_type, accept, timeout)
+        if answer.status == 401:
+            await self._renew_credentials()
+            answer = await self._request(method, path, query, body, content_type, accept, timeout)
+        return answer
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: bytes | None,
+        content_type: str,
+        accept: str,
+        timeout: float,
+    ) -> KubeResponse:
+        session = self._open(self._requests)
+        headers = self._headers() | {"Accept": accept} | ({"Content-Type": content_type} if body is not None else {})
+        async with self._slots:
+            try:
+                async with session.request(
+                    method,
+                    self._configuration.host + path,
+                    params=query,
+                    data=body,
+                    headers=headers,
+                    ssl=self._context,
+                    proxy=self._configuration.proxy,
+                    timeout=aiohttp.ClientTimeout(total=timeout, connect=_CONNECT_TIMEOUT),
+                ) as response:
+                    return KubeResponse(response.status, await response.read(), response.headers)
+            except (aiohttp.ClientError, TimeoutError, OSError) as err:
+                raise ApiUnavailable(
+                    f"The API server at {self.host} did not answer {method} {path}: {type(err).__name__} {err}."
+                ) from err
+
+    @asynccontextmanager
+    async def watch(
+        self, path: str, *, query: Mapping[str, str], silence: float = 70.0
+    ) -> AsyncGenerator[AsyncIterator[bytes]]:
+        response = await self._open_watch(path, query, silence)
+        if response.status == 401:
+            response.close()
+            await self._renew_credentials()
+            response = await self._open_watch(path, query, silence)
+        try:
+            if response.status != 200:
+                raise error_of(response.status, await response.read(), response.headers)
+            yield self._lines(response, path, silence)
+        finally:
+            response.close()
+
+    async def _open_watch(self, path: str, query: Mapping[str, str], silence: float) -> aiohttp.ClientResponse:
+        session = self._open(self._watches)
+        try:
+            return await session.get(
+                self._configuration.host + path,
+                params={**query, "watch": "1"},
+                headers=self._headers(),
+                ssl=self._context,
+                proxy=self._configuration.proxy,
+                timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_TIMEOUT, sock_read=silence),
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError) as err:
+            raise ApiUnavailable(f"The watch of {path} can't be opened: {type(err).__name__} {err}.") from err
+
+    async def _lines(self, response: aiohttp.ClientResponse, path: str, silence: float) -> AsyncGenerator[bytes]:
+        """Whole lines, however long: an object may be larger than any read buffer."""
+        left = b""
+        try:
+            async for chunk in response.content.iter_any():
+                lines = (left + chunk).split(b"\n")
+                left = lines.pop()
+                for line in lines:
+                    if line:
+                        yield line
+        except TimeoutError as err:
+            raise ApiUnavailable(f"The watch of {path} was silent for {silence:g} s.") from err
+        except (aiohttp.ClientError, OSError) as err:
+            raise ApiUnavailable(f"The watch of {path} broke: {type(err).__name__} {err}.") from err
+
+    async def _renew_credentials(self) -> None:
+        """Read configuration and credentials again: a token may have been rotated on disk."""
+        async with self._reloading:
+            log.info("credentials read again", host=self.host)
+            self._configuration = await self._reload.load()
+            self._context = _ssl_context(self._configuration)
+
+    def _headers(self) -> dict[str, str]:
+        settings = self._configuration.auth_settings()
+        headers = {one["key"]: one["value"] for one in settings.values() if one.get("in") == "header"}
+        return headers
+
+    def _session(self, limit: int) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=limit, ttl_dns_cache=30),
+            trust_env=False,
+            auto_decompress=True,
+            read_bufsize=_READ_BUFFER,
+            headers=CIMultiDict({"User-Agent": USER_AGENT}),
+        )
+
+    def _open(self, session: aiohttp.ClientSession | None) -> aiohttp.ClientSession:
+        if session is None:
+            raise ApiUnavailable(f"The client of {self.host} is closed; enter it as a context manager first.")
+        return session
+
+
+class _Reload:
+    """How to read the same configuration again."""
+
+    def __init__(self, kubeconfig: str, context: str) -> None:
+        self._kubeconfig, self._context = kubeconfig, context
+
+    async def load(self) -> _Configured:
+        return await load_configuration(self._kubeconfig, self._context)
+
+
+def _ssl_context(configuration: _Configured) -> ssl.SSLContext | bool:
+    """TLS as the configuration says; plain HTTP (a test's loopback) needs none."""
+    if not configuration.host.startswith("https"):
+        return True
+    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+    if not configuration.verify_ssl:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if configuration.cert_file:
+        key = configuration.key_file
+        context.load_cert_chain(configuration.cert_file, None if key is None else str(Path(key)))
+    return context

@@ -1,0 +1,89 @@
+"""Settings of every service, read once from the environment, in `__main__`.
+
+All problems are told at once. Each setting says its unit, its default and why that is the default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tapio_shared.errors import InvalidSettings
+from tapio_shared.keys import DEFAULT_PARTITIONS, MAX_PARTITIONS
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+_PREFIX = "TAPIO_"
+
+
+class Settings(BaseModel):
+    """Settings that the services share; each variable is the field's name in capitals after `TAPIO_`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    nats_url: str = Field(
+        default="nats://tapio-operator-nats.tapio-system.svc:4222",
+        min_length=1,
+        description="Addresses of the operator's NATS servers, separated by commas.",
+    )
+    nats_credentials: str = Field(default="", description="Path of a NATS credentials file; empty means none.")
+    nats_ca: str = Field(
+        default="", description="Path of the CA of the NATS servers' certificates; empty means no TLS."
+    )
+    nats_replicas: int = Field(
+        default=1, ge=1, le=5, description="Replicas of each stream: 3 on three servers, 1 on one."
+    )
+    log_max_bytes: int = Field(
+        default=2 << 30,
+        ge=1 << 20,
+        description="Bytes the log may take, uncompressed; 2 GiB suits some 1,000 clusters.",
+    )
+    log_max_age_days: float = Field(default=30, gt=0, description="Days a message is kept unless it is swept onward.")
+    kubeconfig: str = Field(
+        default="", description="Path of a kubeconfig; empty means the pod's own service account, never ~/.kube/config."
+    )
+    kube_context: str = Field(default="", description="Context in the kubeconfig; empty means its current one.")
+    target: str = Field(default="local", min_length=1, max_length=63, description="Name of this Kubernetes cluster.")
+    partitions: int = Field(
+        default=DEFAULT_PARTITIONS,
+        ge=1,
+        le=MAX_PARTITIONS,
+        description="Partitions of the log; fixed when the stream is made.",
+    )
+    namespace: str = Field(default="tapio-system", min_length=1, description="The operator's own namespace.")
+    name: str = Field(default="", description="Name of this process among its peers; empty means the host's name.")
+    log_level: str = Field(default="info", description="debug, info, warning or error.")
+    bind_address: str = Field(
+        default="0.0.0.0",  # noqa: S104 - probes and scrapes come from outside the pod
+        description="Address of the health, metrics and webhook ports.",
+    )
+    health_port: Port = Field(default=8081, description="Port of /healthz and /readyz; 0 takes any free one.")
+    metrics_port: Port = Field(default=8080, description="Port of /metrics; 0 takes any free one.")
+    ports_file: str = Field(
+        default="", description="File that the ports in use are written to as JSON, for `make run`; empty means none."
+    )
+
+    @property
+    def nats_servers(self) -> list[str]:
+        return [one.strip() for one in self.nats_url.split(",") if one.strip()]
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """The settings in `environment`. `InvalidSettings` names every variable that is wrong, and what is allowed.
+
+    Variables that start with `TAPIO_` and are none of ours are left alone: Kubernetes injects some for Services.
+    """
+    found = {
+        name: environment[_PREFIX + name.upper()]
+        for name in Settings.model_fields
+        if environment.get(_PREFIX + name.upper(), "") != ""
+    }
+    try:
+        return Settings.model_validate(found)
+    except ValidationError as err:
+        problems = "; ".join(
+            f"{_PREFIX}{'_'.join(map(str, one['loc'])).upper()} is {one['input']!r}: {one['msg']}"
+            for one in err.errors()
+        )
+        raise InvalidSettings(f"These settings are not allowed: {problems}.") from err

@@ -161,9 +161,10 @@ class TapioClusterSpec(ApiModel):
                 "spec.highAvailability and spec.lightweight can't both be true.",
             ),
             (
-                "(has(self.nodeAgents) && has(self.nodeAgents.namespace) ? self.nodeAgents.namespace : "
-                f"'{NODE_NAMESPACE}') == (has(oldSelf.nodeAgents) && has(oldSelf.nodeAgents.namespace) ? "
-                f"oldSelf.nodeAgents.namespace : '{NODE_NAMESPACE}')",
+                # `namespace` is a reserved word of CEL; Kubernetes escapes a property of that name.
+                "(has(self.nodeAgents) && has(self.nodeAgents.__namespace__) ? self.nodeAgents.__namespace__ : "
+                f"'{NODE_NAMESPACE}') == (has(oldSelf.nodeAgents) && has(oldSelf.nodeAgents.__namespace__) ? "
+                f"oldSelf.nodeAgents.__namespace__ : '{NODE_NAMESPACE}')",
                 "spec.nodeAgents.namespace can't be changed after creation.",
             ),
             (

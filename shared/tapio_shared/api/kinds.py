@@ -79,10 +79,16 @@ FLEET_KINDS: Final[tuple[Kind, ...]] = (
     Kind(group="scheduling.k8s.io", kind="PriorityClass", plural="priorityclasses", versions=("v1",), namespaced=False),
 )
 
-RESOURCE_KINDS: Final[tuple[Kind, ...]] = tuple(
-    Kind(group=API_GROUP, kind=kind, plural=f"{kind.lower()}s", versions=("v1alpha1",))
-    for kind in (CLUSTER_KIND, COLLECTOR_KIND)
-) + (Kind(group=API_GROUP, kind=INTELLIGENCE_KIND, plural="tapiointelligences", versions=("v1alpha1",)),)
+
+def _resource(kind: str, plural: str) -> Kind:
+    return Kind(group=API_GROUP, kind=kind, plural=plural, versions=("v1alpha1",))
+
+
+RESOURCE_KINDS: Final[tuple[Kind, ...]] = (
+    _resource(CLUSTER_KIND, "tapioclusters"),
+    _resource(COLLECTOR_KIND, "tapiocollectors"),
+    _resource(INTELLIGENCE_KIND, "tapiointelligences"),
+)
 """The three custom resources."""
 
 ALL_KINDS: Final[tuple[Kind, ...]] = (*RESOURCE_KINDS, *MANAGED_KINDS, *OBSERVED_KINDS, SECRET, *FLEET_KINDS)

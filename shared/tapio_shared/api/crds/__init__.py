@@ -151,14 +151,14 @@ def _root_schema(kind: Kind, *, cel: bool) -> JsonObject:
         "properties": {
             "apiVersion": {"type": "string", "description": f"Always {API_GROUP}/{VERSION}."},
             "kind": {"type": "string", "description": f"Always {kind.kind}."},
+            # The API server allows nothing here but restrictions of the name, not even a description.
             "metadata": {
                 "type": "object",
-                "description": f"Standard metadata; the name holds at most {MAX_NAME} characters, to fit into labels.",
                 "properties": {
                     "name": {
                         "type": "string",
                         "maxLength": MAX_NAME,
-                        "description": "Name of the resource, unique in its namespace.",
+                        "description": f"Name of the resource: at most {MAX_NAME} characters, to fit into labels.",
                     }
                 },
             },

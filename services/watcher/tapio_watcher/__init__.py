@@ -1,0 +1,1 @@
+"""The watcher: publishes every change in one Kubernetes cluster to the log, and decides nothing."""

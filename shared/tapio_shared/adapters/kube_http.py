@@ -53,7 +53,7 @@ async def load_configuration(kubeconfig: str, context: str) -> _Configured:
                 config_file=kubeconfig, context=context or None, client_configuration=configuration
             )
         else:
-            kube_config.load_incluster_config(  # pyright: ignore[reportUnknownMemberType]
+            kube_config.load_incluster_config(  # type: ignore[no-untyped-call] # pyright: ignore[reportUnknownMemberType]
                 client_configuration=configuration
             )
     except (kube_config.ConfigException, OSError) as err:
@@ -193,8 +193,7 @@ class HttpKube:
 
     def _headers(self) -> dict[str, str]:
         settings = self._configuration.auth_settings()
-        headers = {one["key"]: one["value"] for one in settings.values() if one.get("in") == "header"}
-        return headers
+        return {one["key"]: one["value"] for one in settings.values() if one.get("in") == "header"}
 
     def _session(self, limit: int) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(

@@ -201,7 +201,7 @@ class Partition:
                 self._metrics.plans.labels("unchanged").inc()
                 return False
             self._metrics.plans.labels("decided").inc()
-            decision = planned.with_cause(cause.subject)
+            decision = planned.record(cause.subject)
             headers = inject_context({})
             subject = decision_subject(key, self._identity.partitions)
             sequence = await recorder.record(subject, encode(decision), headers)

@@ -1,0 +1,74 @@
+"""`python -m tapio_reconciler`: the composition root of a reconciler worker."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import sys
+
+from prometheus_client import CollectorRegistry
+
+from tapio_reconciler.shell.applying import Applier
+from tapio_reconciler.shell.events import EventWriter
+from tapio_reconciler.shell.metrics import Metrics
+from tapio_reconciler.shell.partition import Identity, Partition
+from tapio_reconciler.shell.worker import Worker
+from tapio_shared.adapters.clock import SystemClock
+from tapio_shared.adapters.kube_http import HttpKube
+from tapio_shared.adapters.nats_connection import NatsConnection
+from tapio_shared.adapters.nats_log import NatsEventLog
+from tapio_shared.adapters.nats_membership import NatsMembership
+from tapio_shared.adapters.random import SystemRandom
+from tapio_shared.health import HealthServer
+from tapio_shared.process import process_name, run_service, tell_ports
+from tapio_shared.settings import Settings
+
+
+async def serve(settings: Settings, stopping: asyncio.Event) -> None:
+    """Run one worker until `stopping` is set."""
+    name, clock, registry = process_name(settings), SystemClock(), CollectorRegistry()
+    metrics = Metrics(registry)
+    identity = Identity(
+        worker=name,
+        operator_version=importlib.metadata.version("tapio-operator"),
+        partitions=settings.partitions,
+    )
+    connection = await NatsConnection.connect(
+        settings.nats_servers,
+        name=f"tapio-reconciler/{name}",
+        credentials=settings.nats_credentials,
+        ca_file=settings.nats_ca,
+    )
+    event_log = NatsEventLog(connection)
+    async with await HttpKube.connect(kubeconfig=settings.kubeconfig, context=settings.kube_context) as kube:
+        applier = Applier(kube, SystemRandom(), EventWriter(kube, clock), metrics)
+
+        def make_partition(number: int) -> Partition:
+            return Partition(number, event_log, applier, identity, clock, metrics)
+
+        worker = Worker(name, settings.partitions, NatsMembership(connection), make_partition, metrics)
+        health = HealthServer(
+            registry,
+            ready={"nats": lambda: connection.is_connected, "partitions": worker.is_ready},
+            address=settings.bind_address,
+            health_port=settings.health_port,
+            metrics_port=settings.metrics_port,
+        )
+        async with health:
+            tell_ports(settings, health)
+            running = asyncio.create_task(worker.run(), name="worker")
+            waiting = asyncio.create_task(stopping.wait(), name="stopping")
+            await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            worker.stop()
+            waiting.cancel()
+            await running
+    await connection.close()
+
+
+def main() -> None:
+    """Entry point of the command `tapio-reconciler`."""
+    sys.exit(run_service("reconciler", serve))
+
+
+if __name__ == "__main__":
+    main()

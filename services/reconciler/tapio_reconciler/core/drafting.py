@@ -1,0 +1,321 @@
+"""A plan while it is being written, and the finished plan.
+
+The draft turns wanted objects into actions one by one; `finish` seals it into a `Plan`, whose decision is what the log
+records and replay compares.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from tapio_reconciler.core.changes import Act, Change, Memory, change_of
+from tapio_reconciler.core.model import GeneratedSecret
+from tapio_reconciler.core.outcomes import outcome_of
+from tapio_reconciler.core.state import Seen, State
+from tapio_shared.api.labels import DESIRED_HASH, REVISION
+from tapio_shared.codec import digest, encode
+from tapio_shared.facts import (
+    ApplyAction,
+    DecisionRecorded,
+    DeleteAction,
+    EventIntent,
+    Inputs,
+    ObjectResult,
+    OutcomeRecorded,
+    ServedResource,
+    Timer,
+)
+from tapio_shared.json import JsonObject, object_at, str_at, strings_at
+from tapio_shared.keys import ObjectRef
+
+WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
+_LAST = frozenset({"HorizontalPodAutoscaler", "VerticalPodAutoscaler"})
+
+
+@dataclass(slots=True)
+class Report:
+    """How applying went, as the shell saw it."""
+
+    results: list[ObjectResult] = field(default_factory=list[ObjectResult])
+    settled: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
+    retry_after: dict[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A sealed plan. `manifests` and `generated` hold, by the ObjectRef's text, what `decision.apply` names."""
+
+    decision: DecisionRecorded
+    cluster: Seen | None
+    manifests: Mapping[str, JsonObject]
+    generated: Mapping[str, GeneratedSecret]
+    corrected: tuple[str, ...]
+    memory: Memory
+    seen_by_name: Mapping[str, Seen]
+    pod_templates: Mapping[str, JsonObject]
+
+    @property
+    def has_effects(self) -> bool:
+        """Whether anything is to be written to Kubernetes."""
+        decision = self.decision
+        return bool(
+            decision.apply
+            or decision.delete
+            or decision.status is not None
+            or decision.finalizer
+            or decision.events
+            or decision.resources
+        )
+
+    def record(self, cause: str) -> DecisionRecorded:
+        """The decision as it is to be recorded: with the subject of the fact that caused it and the pod templates."""
+        packed = zlib.compress(encode(dict(self.pod_templates)), 6) if self.pod_templates else b""
+        return msgspec.structs.replace(self.decision, cause=cause, pod_templates=packed)
+
+    def outcome(self, sequence: int, report: Report, *, now: int) -> OutcomeRecorded:
+        """The outcome of this plan, recorded as the decision at `sequence`."""
+        return outcome_of(
+            sequence,
+            self.decision,
+            report.results,
+            report.settled,
+            self.memory,
+            dict(self.seen_by_name),
+            corrected=self.corrected,
+            retry_after=report.retry_after,
+            now=now,
+        )
+
+
+def pod_templates(decision: DecisionRecorded) -> JsonObject:
+    """The pod templates that a decision kept: workload -> template."""
+    if not decision.pod_templates:
+        return {}
+    return msgspec.json.decode(zlib.decompress(decision.pod_templates), type=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """A plan being written for one key."""
+
+    state: State
+    inputs: Inputs
+    seen: Mapping[ObjectRef, Seen]
+    memory: Memory
+    cluster: Seen | None = None
+    forced: str = ""
+    """The value of tapio.io/force-reconcile that has not been carried out yet."""
+    apply: list[ApplyAction] = field(default_factory=list[ApplyAction])
+    delete: list[DeleteAction] = field(default_factory=list[DeleteAction])
+    events: list[EventIntent] = field(default_factory=list[EventIntent])
+    waiting: list[str] = field(default_factory=list[str])
+    objects: dict[str, str] = field(default_factory=dict[str, str])
+    resources: dict[str, JsonObject] = field(default_factory=dict[str, JsonObject])
+    wanted_resources: dict[str, str] = field(default_factory=dict[str, str])
+    status: JsonObject | None = None
+    wanted_status: str = ""
+    finalizer: str = ""
+    manifests: dict[str, JsonObject] = field(default_factory=dict[str, JsonObject])
+    generated: dict[str, GeneratedSecret] = field(default_factory=dict[str, GeneratedSecret])
+    corrected: list[str] = field(default_factory=list[str])
+    pod_templates: dict[str, JsonObject] = field(default_factory=dict[str, JsonObject])
+    _due: dict[str, int] = field(default_factory=dict[str, int])
+    _seen_by_name: dict[str, Seen] = field(default_factory=dict[str, Seen])
+
+    @property
+    def now(self) -> int:
+        return self.inputs.now
+
+    def want(self, ref: ObjectRef, manifest: JsonObject) -> Change:
+        """What to do about one wanted object. Nothing is written before `write` is called with the answer."""
+        name = str(ref)
+        wanted = digest(manifest)
+        self.objects[name] = wanted
+        if ref.kind in WORKLOADS:
+            self.pod_templates[name] = object_at(manifest, "spec", "template")
+        seen = self.seen.get(ref)
+        if seen is not None:
+            self._seen_by_name[name] = seen
+        return change_of(name, manifest, wanted, seen, self.memory, now=self.now, forced=bool(self.forced))
+
+    def write(
+        self, ref: ObjectRef, manifest: JsonObject, change: Change, served: ServedResource, component: str
+    ) -> None:
+        """Note what `change` asks for: an action, or when to look again."""
+        name = str(ref)
+        if not change.writes:
+            self.look_again("retry" if change.act is Act.BACK_OFF else "observe", change.due_at)
+            return
+        if change.correction:
+            self.corrected.append(name)
+        self.manifests[name] = annotated(manifest, self.objects[name], self.state.revision)
+        self.apply.append(self._action(ref, served, component, change, mode=change.act.value))
+
+    def generate(self, ref: ObjectRef, secret: GeneratedSecret, served: ServedResource, component: str) -> Change:
+        """Have a Secret made up once; when it exists nothing is done about it, whatever it holds."""
+        name = str(ref)
+        wanted = digest(secret.manifest)
+        self.objects[name] = wanted
+        seen = self.seen.get(ref)
+        if seen is not None:
+            self._seen_by_name[name] = seen
+            if seen.document is not None:
+                return Change(act=Act.NOTHING)
+        failure = self.memory.outcome.failures.get(name)
+        if failure is not None and failure.digest == wanted and self.now < failure.retry_at:
+            change = Change(act=Act.BACK_OFF, reason=failure.error, due_at=failure.retry_at, failure=failure)
+        elif self.memory.unobserved(name, seen) is not None:
+            change = Change(act=Act.AWAIT, reason=f"{name} was made and not observed yet.")
+        else:
+            change = Change(act=Act.CREATE, reason=f"{name} does not exist yet; its values are made up once.")
+            self.generated[name] = secret
+            self.apply.append(self._action(ref, served, component, change, mode="generate"))
+        self.look_again("retry", change.due_at)
+        return change
+
+    def remove(self, ref: ObjectRef, seen: Seen, served: ServedResource, reason: str) -> None:
+        """Delete an observed object, unless that is already under way or has just been refused."""
+        name = str(ref)
+        if seen.document is None or str_at(seen.document, "metadata", "deletionTimestamp"):
+            return
+        failure = self.memory.outcome.failures.get(name)
+        if failure is not None and failure.action == "delete" and self.now < failure.retry_at:
+            self.look_again("retry", failure.retry_at)
+            return
+        self.delete.append(
+            DeleteAction(
+                group=served.group,
+                version=served.version,
+                kind=served.kind,
+                plural=served.plural,
+                namespace=ref.namespace,
+                name=ref.name,
+                uid=seen.uid,
+                resource_version=seen.resource_version,
+                reason=reason,
+            )
+        )
+
+    def set_status(self, status: JsonObject) -> None:
+        """Have the TapioCluster's status written when it differs from what was observed or just written."""
+        if self.cluster is None:
+            return
+        self._seen_by_name["status"] = self.cluster
+        self.wanted_status = digest(status)
+        if self._differs("status", self.cluster, status):
+            self.status = status
+
+    def set_resource_status(self, ref: ObjectRef, seen: Seen, status: JsonObject) -> None:
+        """The same for a TapioCollector or TapioIntelligence."""
+        name = f"{ref.kind}/{ref.name}"
+        self._seen_by_name[name] = seen
+        self.wanted_resources[name] = digest(status)
+        if self._differs(name, seen, status):
+            self.resources[name] = status
+
+    def set_finalizer(self, action: str) -> None:
+        """`add` or `remove` the teardown finalizer, unless that was just done and not observed yet."""
+        if self.cluster is None:
+            return
+        self._seen_by_name["finalizer"] = self.cluster
+        failure = self.memory.outcome.failures.get("finalizer")
+        if failure is not None and failure.digest == action and self.now < failure.retry_at:
+            self.look_again("retry", failure.retry_at)
+            return
+        write = self.memory.unobserved("finalizer", self.cluster)
+        if write is not None and write.digest == action and self.now < write.applied_at + 5_000:
+            self.look_again("observe", write.applied_at + 5_000)
+            return
+        self.finalizer = action
+
+    def look_again(self, name: str, due_at: int) -> None:
+        """Plan again at `due_at`; of several instants the earliest counts. 0 asks for nothing."""
+        if due_at:
+            self._due[name] = min(due_at, self._due.get(name, due_at))
+
+    def finish(self) -> Plan:
+        """Seal the plan."""
+        decision = DecisionRecorded(
+            revision=self.state.revision,
+            cluster_uid="" if self.cluster is None else self.cluster.uid,
+            generation=_generation(self.cluster),
+            inputs=self.inputs,
+            digest="",
+            desired_digest=digest(
+                [self.objects, self.wanted_status, self.wanted_resources, self.waiting, self.finalizer]
+            ),
+            apply=sorted(self.apply, key=lambda one: (one.phase, one.kind, one.namespace, one.name)),
+            delete=sorted(self.delete, key=lambda one: (one.kind, one.namespace, one.name)),
+            status=self.status,
+            finalizer=self.finalizer,
+            events=self.events,
+            timers=[Timer(name=name, due_at=due) for name, due in sorted(self._due.items())],
+            waiting=self.waiting,
+            objects=self.objects,
+            force_reconcile=self.forced,
+            resources=self.resources,
+        )
+        return Plan(
+            decision=msgspec.structs.replace(decision, digest=digest(decision)),
+            cluster=self.cluster,
+            manifests=self.manifests,
+            generated=self.generated,
+            corrected=tuple(self.corrected),
+            memory=self.memory,
+            seen_by_name=self._seen_by_name,
+            pod_templates=self.pod_templates,
+        )
+
+    def _differs(self, name: str, seen: Seen, status: JsonObject) -> bool:
+        if object_at(seen.document, "status") == status:
+            return False
+        wanted = digest(status)
+        failure = self.memory.outcome.failures.get(name)
+        if failure is not None and failure.digest == wanted and self.now < failure.retry_at:
+            self.look_again("retry", failure.retry_at)
+            return False
+        write = self.memory.unobserved(name, seen)
+        if write is not None and write.digest == wanted and self.now < write.applied_at + 5_000:
+            self.look_again("observe", write.applied_at + 5_000)
+            return False
+        return True
+
+    def _action(
+        self, ref: ObjectRef, served: ServedResource, component: str, change: Change, *, mode: str
+    ) -> ApplyAction:
+        return ApplyAction(
+            group=ref.group,
+            version=served.version,
+            kind=ref.kind,
+            plural=served.plural,
+            namespace=ref.namespace,
+            name=ref.name,
+            component=component,
+            phase=2 if ref.kind in _LAST else 1 if ref.kind in WORKLOADS else 0,
+            mode=mode,
+            digest=self.objects[str(ref)],
+            reason=change.reason,
+        )
+
+
+def annotated(manifest: JsonObject, wanted: str, revision: int) -> JsonObject:
+    """`manifest` with the annotations that let a later plan, and a person, tell what it came from."""
+    metadata = object_at(manifest, "metadata")
+    annotations: JsonObject = {
+        **strings_at(metadata, "annotations"),
+        DESIRED_HASH: wanted,
+        REVISION: str(revision),
+    }
+    return {**manifest, "metadata": {**metadata, "annotations": annotations}}
+
+
+def _generation(cluster: Seen | None) -> int:
+    generation = None if cluster is None else object_at(cluster.document, "metadata").get("generation")
+    return generation if isinstance(generation, int) else 0
+
+
+__all__ = ["WORKLOADS", "Draft", "Plan", "Report", "annotated", "pod_templates"]

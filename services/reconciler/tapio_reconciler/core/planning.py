@@ -1,0 +1,211 @@
+"""`plan(state, inputs) -> Plan`: everything the operator decides, in one pure function.
+
+The checks stand in the order in which they are asked: an incomplete view plans nothing, a deleted cluster is torn
+down, a paused one is left alone, an invalid one says so, and only then are objects wanted, compared and written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tapio_reconciler.core.changes import NO_MEMORY, Change, Memory, is_controlled_by_cluster, is_managed
+from tapio_reconciler.core.components import ComponentProgress, blockers, component_progress
+from tapio_reconciler.core.drafting import WORKLOADS, Draft, Plan
+from tapio_reconciler.core.members import Members, members_of
+from tapio_reconciler.core.model import Component, Rendered, Served
+from tapio_reconciler.core.notices import events_between
+from tapio_reconciler.core.state import Seen, State, seen_objects
+from tapio_reconciler.core.statuses import (
+    cluster_status,
+    collector_status,
+    deleting_status,
+    intelligence_status,
+    paused_status,
+    resynchronising_status,
+    stalled_status,
+    without_cluster_status,
+)
+from tapio_reconciler.core.teardown import is_torn_down, tear_down
+from tapio_reconciler.core.wanting import Refused, wanted
+from tapio_shared.api.labels import FORCE_RECONCILE, PAUSED, TEARDOWN_FINALIZER
+from tapio_shared.api.names import cluster_ref
+from tapio_shared.facts import DiscoveryObserved, Inputs, OutcomeRecorded, Synced
+from tapio_shared.json import JsonObject, at, object_at, str_at, strings_at
+from tapio_shared.keys import ObjectRef
+
+_KEPT_KINDS = frozenset(
+    {"PersistentVolumeClaim", "Secret", "TapioCluster", "TapioCollector", "TapioIntelligence", "Pods"}
+)
+"""Never pruned: data and credentials follow `deletionPolicy`, the custom resources belong to people."""
+_SHARED = ("fleet", "config", "discovery", "synced")
+
+
+def plan(state: State, inputs: Inputs) -> Plan:
+    """The plan for one key. Total: whatever the log holds, the answer is a plan, if need be one that only says why."""
+    seen = seen_objects(state)
+    found = state.find("outcome", OutcomeRecorded)
+    memory = NO_MEMORY if found is None else Memory(*found)
+    cluster = seen.get(cluster_ref(state.key.namespace, state.key.name))
+    draft = Draft(
+        state=state,
+        inputs=_with_revisions(inputs, state),
+        seen=seen,
+        memory=memory,
+        cluster=cluster if cluster is not None and cluster.document is not None else None,
+    )
+    _plan(draft, members_of(seen))
+    return draft.finish()
+
+
+def _plan(draft: Draft, members: Members) -> None:
+    synced = draft.state.shared_fact("synced", Synced)
+    discovery = draft.state.shared_fact("discovery", DiscoveryObserved)
+    cluster = draft.cluster
+    if synced is None or discovery is None:
+        draft.waiting.append("The event log does not hold a complete observation of this Kubernetes cluster yet.")
+        if cluster is not None:
+            _write_status(draft, resynchronising_status(cluster, draft.now))
+        return
+    served = Served(tuple(discovery[1].resources), discovery[1].version)
+    if cluster is None:
+        _plan_without_cluster(draft, members, served)
+        return
+    if strings_at(cluster.document, "metadata", "annotations").get(PAUSED) == "true":
+        _write_status(draft, paused_status(cluster, draft.now))
+        return
+    if str_at(cluster.document, "metadata", "deletionTimestamp"):
+        _plan_teardown(draft, cluster, served)
+        return
+    result = wanted(draft.state, cluster, members, served)
+    if isinstance(result, Refused):
+        _write_status(draft, stalled_status(cluster, result.reason, result.message, draft.now))
+        _write_member_statuses(draft, members, (), result.refused_members)
+        return
+    if not _has_finalizer(cluster):
+        draft.set_finalizer("add")
+    draft.forced = _force_requested(draft, cluster)
+    progress = _plan_components(draft, result.rendered, served)
+    _prune(draft, result.rendered, served)
+    _write_status(draft, cluster_status(cluster, result, progress, draft.now))
+    _write_member_statuses(draft, members, progress, result.refused_members)
+
+
+def _plan_components(draft: Draft, rendered: Rendered, served: Served) -> list[ComponentProgress]:
+    """Plan every component in order of dependency; answers how far each is."""
+    done: dict[str, ComponentProgress] = {}
+    for component in rendered.components:
+        waits_for = blockers(component, done)
+        changes, held = _plan_objects(draft, component, served, hold=bool(waits_for))
+        if held:
+            draft.waiting.append(
+                f"{component.name} waits until {', '.join(one.component.name for one in waits_for)} is ready."
+            )
+        done[component.name] = component_progress(component, changes, draft.seen, waits_for, held)
+    return list(done.values())
+
+
+def _plan_objects(
+    draft: Draft, component: Component, served: Served, *, hold: bool
+) -> tuple[dict[ObjectRef, Change], list[ObjectRef]]:
+    """What is to be done about each object of a component, and which workloads are held back by a dependency."""
+    changes: dict[ObjectRef, Change] = {}
+    held: list[ObjectRef] = []
+    for secret in component.secrets:
+        ref = ref_of(secret.manifest)
+        resource = served.find(ref.group, ref.kind)
+        if resource is not None:
+            changes[ref] = draft.generate(ref, secret, resource, component.name)
+    for manifest in component.objects:
+        ref = ref_of(manifest)
+        resource = served.find(ref.group, ref.kind, version_of(manifest))
+        if resource is None:
+            continue
+        change = draft.want(ref, manifest)
+        if hold and change.writes and ref.kind in WORKLOADS:
+            held.append(ref)
+            continue
+        changes[ref] = change
+        draft.write(ref, manifest, change, resource, component.name)
+    return changes, held
+
+
+def _prune(draft: Draft, rendered: Rendered, served: Served) -> None:
+    """Delete what the cluster no longer consists of: ours by label and by controller, seen, and not wanted."""
+    key = draft.state.key
+    for ref, seen in draft.seen.items():
+        if seen.document is None or ref.kind in _KEPT_KINDS or str(ref) in draft.objects:
+            continue
+        if not is_managed(seen.document, cluster=key.name, namespace=key.namespace):
+            continue
+        if not is_controlled_by_cluster(seen.document, namespace=key.namespace):
+            continue
+        resource = served.find(ref.group, ref.kind)
+        if resource is not None:
+            draft.remove(ref, seen, resource, f"{ref} is no longer part of TapioCluster {key.namespace}/{key.name}.")
+
+
+def _plan_teardown(draft: Draft, cluster: Seen, served: Served) -> None:
+    left = tear_down(draft, cluster, served)
+    if is_torn_down(left):
+        if _has_finalizer(cluster):
+            draft.set_finalizer("remove")
+        return
+    draft.waiting.extend(f"{ref} is being deleted." for ref in left)
+    _write_status(draft, deleting_status(cluster, left, draft.now))
+
+
+def _plan_without_cluster(draft: Draft, members: Members, served: Served) -> None:
+    """The TapioCluster does not exist. What it left behind goes only when the log holds its tombstone."""
+    tombstone = draft.seen.get(cluster_ref(draft.state.key.namespace, draft.state.key.name))
+    if tombstone is not None:
+        tear_down(draft, None, served)
+    for ref, seen in members.all():
+        draft.set_resource_status(ref, seen, without_cluster_status(seen, draft.state.key, draft.now))
+
+
+def _write_status(draft: Draft, status: JsonObject) -> None:
+    draft.set_status(status)
+    if draft.status is not None and draft.cluster is not None:
+        draft.events.extend(events_between(object_at(draft.cluster.document, "status"), status))
+
+
+def _write_member_statuses(
+    draft: Draft,
+    members: Members,
+    progress: Sequence[ComponentProgress],
+    refused: Mapping[ObjectRef, tuple[str, str]],
+) -> None:
+    for ref, seen in members.collectors:
+        draft.set_resource_status(ref, seen, collector_status(ref, seen, progress, refused.get(ref), draft.now))
+    for ref, seen in members.intelligences:
+        draft.set_resource_status(ref, seen, intelligence_status(seen, progress, refused.get(ref), draft.now))
+
+
+def _force_requested(draft: Draft, cluster: Seen) -> str:
+    asked = strings_at(cluster.document, "metadata", "annotations").get(FORCE_RECONCILE, "")
+    return asked if asked != draft.memory.outcome.force_reconcile else ""
+
+
+def _has_finalizer(cluster: Seen) -> bool:
+    finalizers = at(cluster.document, "metadata", "finalizers")
+    return isinstance(finalizers, list) and TEARDOWN_FINALIZER in finalizers
+
+
+def _with_revisions(inputs: Inputs, state: State) -> Inputs:
+    import msgspec
+
+    revisions = {name: entry.sequence for name, entry in state.shared.items() if name in _SHARED}
+    return msgspec.structs.replace(inputs, shared_revisions=revisions)
+
+
+def ref_of(manifest: JsonObject) -> ObjectRef:
+    """The name a manifest has in the log."""
+    group, _, version = str_at(manifest, "apiVersion").rpartition("/")
+    del version
+    return ObjectRef(
+        group, str_at(manifest, "kind"), str_at(manifest, "metadata", "namespace"), str_at(manifest, "metadata", "name")
+    )
+
+
+def version_of(manifest: JsonObject) -> str:
+    return str_at(manifest, "apiVersion").rpartition("/")[2]

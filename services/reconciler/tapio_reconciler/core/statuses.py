@@ -1,0 +1,259 @@
+"""The status of the three custom resources as documents; one function per situation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tapio_reconciler.core.components import ComponentProgress
+from tapio_reconciler.core.conditions import (
+    Condition,
+    component_documents,
+    condition_documents,
+    overall,
+    part_conditions,
+    phase_of,
+    ready_count,
+)
+from tapio_reconciler.core.model import Notice, Skipped
+from tapio_reconciler.core.state import Seen
+from tapio_reconciler.core.wanting import Wanted
+from tapio_shared.api.names import collector_suffix
+from tapio_shared.api.reasons import ConditionType, Reason
+from tapio_shared.json import JsonObject, JsonValue, int_at, list_at, object_at, str_at
+from tapio_shared.keys import ObjectRef, OrderingKey
+
+_KEPT = (
+    "version",
+    "readyComponents",
+    "components",
+    "skipped",
+    "endpoints",
+    "credentials",
+    "store",
+    "desired",
+    "ready",
+    "updated",
+)
+"""What a status keeps of itself while the operator does not look at the components."""
+
+
+def cluster_status(cluster: Seen, wanted: Wanted, progress: Sequence[ComponentProgress], now: int) -> JsonObject:
+    """Status of a TapioCluster that is being run."""
+    previous = object_at(cluster.document, "status")
+    shown = [one for one in progress if one.component.name != "base"]
+    ready, reconciling, stalled = overall(progress)
+    notices = list(wanted.rendered.notices)
+    stalled_notice = next((one for one in notices if one.condition == ConditionType.STALLED), None)
+    if stalled_notice is not None and stalled is None:
+        stalled = _stalled(stalled_notice.reason, stalled_notice.message)
+        reconciling = None
+        ready = Condition(
+            type=ConditionType.READY, status="False", reason=stalled_notice.reason, message=stalled_notice.message
+        )
+    conditions = [
+        ready,
+        *([reconciling] if reconciling else []),
+        *([stalled] if stalled else []),
+        _degraded(progress, notices, wanted.rendered.skipped),
+        *([_not_yet_supported(wanted.not_yet_supported)] if wanted.not_yet_supported else []),
+        *part_conditions(progress),
+    ]
+    status = _status(cluster, conditions, previous, now)
+    status["version"] = wanted.version
+    status["readyComponents"] = ready_count(shown)
+    status["components"] = component_documents(shown, previous, now=now)
+    if wanted.rendered.skipped:
+        status["skipped"] = [_skipped(one) for one in wanted.rendered.skipped]
+    for name, values in (("endpoints", wanted.rendered.endpoints), ("credentials", wanted.rendered.credentials)):
+        if values:
+            status[name] = {key: values[key] for key in sorted(values)}
+    return status
+
+
+def stalled_status(seen: Seen, reason: str, message: str, now: int) -> JsonObject:
+    """Status of a resource that nothing can be done for until somebody changes it; what runs goes on running."""
+    return _keeping(
+        seen,
+        [
+            Condition(type=ConditionType.READY, status="False", reason=reason, message=message),
+            _stalled(reason, message),
+        ],
+        now,
+    )
+
+
+def paused_status(seen: Seen, now: int) -> JsonObject:
+    """Status of a paused resource."""
+    message = 'Nothing is written while the annotation tapio.io/paused is "true"; remove it to go on.'
+    if str_at(seen.document, "metadata", "deletionTimestamp"):
+        message = "The deletion waits: " + message
+    was = _previous(seen, ConditionType.READY)
+    ready = was or Condition(
+        type=ConditionType.READY, status="Unknown", reason=Reason.PAUSED_BY_ANNOTATION, message=message
+    )
+    return _keeping(
+        seen,
+        [
+            ready,
+            Condition(type=ConditionType.PAUSED, status="True", reason=Reason.PAUSED_BY_ANNOTATION, message=message),
+        ],
+        now,
+    )
+
+
+def resynchronising_status(seen: Seen, now: int) -> JsonObject:
+    """Status while the log holds no complete observation: what was known stays, and is marked as unconfirmed."""
+    message = (
+        "The event log does not hold a complete observation of this Kubernetes cluster yet, so nothing is planned. "
+        "This ends by itself when the watcher has listed everything."
+    )
+    return _keeping(
+        seen,
+        [
+            Condition(type=ConditionType.READY, status="Unknown", reason=Reason.RESYNCHRONISING, message=message),
+            Condition(type=ConditionType.RECONCILING, status="True", reason=Reason.RESYNCHRONISING, message=message),
+        ],
+        now,
+    )
+
+
+def deleting_status(seen: Seen, left: Sequence[ObjectRef], now: int) -> JsonObject:
+    """Status during teardown."""
+    shown = ", ".join(str(ref) for ref in left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
+    message = f"{len(left)} objects are still there: {shown}."
+    return _keeping(
+        seen,
+        [
+            Condition(type=ConditionType.READY, status="False", reason=Reason.TERMINATING, message=message),
+            Condition(type=ConditionType.RECONCILING, status="True", reason=Reason.TERMINATING, message=message),
+        ],
+        now,
+        deleting=True,
+    )
+
+
+def without_cluster_status(seen: Seen, key: OrderingKey, now: int) -> JsonObject:
+    """Status of a TapioCollector or TapioIntelligence whose TapioCluster does not exist."""
+    message = (
+        f"There is no TapioCluster {key.name} in namespace {key.namespace}. Create it, or correct spec.clusterRef.name."
+    )
+    return stalled_status(seen, Reason.CLUSTER_NOT_FOUND, message, now)
+
+
+def collector_status(
+    ref: ObjectRef, seen: Seen, progress: Sequence[ComponentProgress], refused: tuple[str, str] | None, now: int
+) -> JsonObject:
+    """Status of a TapioCollector, from the component that it makes."""
+    if refused is not None:
+        return stalled_status(seen, *refused, now)
+    name = collector_suffix(str_at(seen.document, "spec", "type"), ref.name)
+    own = [one for one in progress if one.component.name == name]
+    status = _part_status(seen, own, now)
+    for field, count in (
+        ("desired", sum(one.desired for one in own)),
+        ("ready", sum(one.ready for one in own)),
+        ("updated", sum(one.updated for one in own)),
+    ):
+        status[field] = count
+    return status
+
+
+def intelligence_status(
+    seen: Seen, progress: Sequence[ComponentProgress], refused: tuple[str, str] | None, now: int
+) -> JsonObject:
+    """Status of a TapioIntelligence, from graph store and correlation."""
+    if refused is not None:
+        return stalled_status(seen, *refused, now)
+    own = [one for one in progress if one.component.condition in {"GraphStoreReady", "CorrelationReady"}]
+    status = _part_status(seen, own, now)
+    names = {one.component.name for one in own}
+    status["store"] = "neo4j" if "neo4j" in names else "embedded" if own else "none"
+    status["readyComponents"] = ready_count(own)
+    return status
+
+
+def _part_status(seen: Seen, progress: Sequence[ComponentProgress], now: int) -> JsonObject:
+    previous = object_at(seen.document, "status")
+    if progress:
+        ready, reconciling, stalled = overall(progress)
+    else:
+        message = "The TapioCluster is not being run at the moment; see its conditions."
+        ready = Condition(
+            type=ConditionType.READY, status="False", reason=Reason.WAITING_FOR_DEPENDENCY, message=message
+        )
+        reconciling, stalled = None, None
+    conditions = [ready, *([reconciling] if reconciling else []), *([stalled] if stalled else [])]
+    status = _status(seen, conditions, previous, now)
+    status["components"] = component_documents(progress, previous, now=now)
+    return status
+
+
+def _keeping(seen: Seen, conditions: Sequence[Condition], now: int, *, deleting: bool = False) -> JsonObject:
+    """A status with new leading conditions, that keeps what it said of the components."""
+    previous = object_at(seen.document, "status")
+    status = _status(seen, conditions, previous, now, deleting=deleting)
+    kept: JsonObject = {name: previous[name] for name in _KEPT if name in previous}
+    return {**kept, **status}
+
+
+def _status(
+    seen: Seen, conditions: Sequence[Condition], previous: JsonObject, now: int, *, deleting: bool = False
+) -> JsonObject:
+    generation = int_at(seen.document, "metadata", "generation")
+    return {
+        "observedGeneration": generation,
+        "phase": str(phase_of(conditions, deleting=deleting)),
+        "conditions": condition_documents(conditions, previous, generation=generation, now=now),
+    }
+
+
+def _degraded(
+    progress: Sequence[ComponentProgress], notices: Sequence[Notice], skipped: Sequence[Skipped]
+) -> Condition:
+    found = [(one.reason, one.message) for one in notices if one.condition == ConditionType.DEGRADED]
+    found += [(one.reason, one.message) for one in progress if one.degraded]
+    del skipped  # left out on purpose: a collector that can't run here is no degradation, status.skipped tells
+    if found:
+        return Condition(
+            type=ConditionType.DEGRADED,
+            status="True",
+            reason=found[0][0],
+            message=" ".join(message for _, message in found),
+        )
+    return Condition(
+        type=ConditionType.DEGRADED, status="False", reason=Reason.ALL_READY, message="Nothing is less than asked for."
+    )
+
+
+def _not_yet_supported(paths: Sequence[str]) -> Condition:
+    return Condition(
+        type=ConditionType.NOT_YET_SUPPORTED,
+        status="True",
+        reason=ConditionType.NOT_YET_SUPPORTED,
+        message=f"Accepted, but without effect in this version: {', '.join(paths)}.",
+    )
+
+
+def _stalled(reason: str, message: str) -> Condition:
+    return Condition(type=ConditionType.STALLED, status="True", reason=reason, message=message)
+
+
+def _previous(seen: Seen, kind: str) -> Condition | None:
+    for one in list_at(seen.document, "status", "conditions"):
+        if str_at(one, "type") == kind:
+            return Condition(
+                type=kind, status=str_at(one, "status"), reason=str_at(one, "reason"), message=str_at(one, "message")
+            )
+    return None
+
+
+def _skipped(one: Skipped) -> JsonValue:
+    document: JsonObject = {
+        "collector": one.collector,
+        "nodes": one.nodes,
+        "reason": str(one.reason),
+        "message": one.message,
+    }
+    if one.node_selector:
+        document["nodeSelector"] = {name: one.node_selector[name] for name in sorted(one.node_selector)}
+    return document

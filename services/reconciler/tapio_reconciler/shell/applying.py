@@ -1,0 +1,322 @@
+"""Carrying a recorded decision out against the Kubernetes API.
+
+Finalizer first, so that nothing is made that teardown would not find; then objects by phase, deletions under the
+epoch, statuses and Events. One failed write never keeps another from being tried; each is told in the outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import groupby
+
+import structlog
+from opentelemetry import trace
+
+from tapio_reconciler.core.changes import may_take_over
+from tapio_reconciler.core.comparison import holds, settled_digest
+from tapio_reconciler.core.drafting import Plan, Report
+from tapio_reconciler.shell.events import EventWriter
+from tapio_reconciler.shell.metrics import Metrics
+from tapio_shared.api.labels import (
+    APPLYSET_GROUP_KINDS,
+    APPLYSET_ID,
+    APPLYSET_TOOLING,
+    TEARDOWN_FINALIZER,
+    applyset_id,
+)
+from tapio_shared.api.names import API_GROUP, API_VERSION, CLUSTER_KIND
+from tapio_shared.codec import decode_as, digest, encode
+from tapio_shared.errors import ApiError, Fenced, RetryableError, TapioError
+from tapio_shared.facts import ApplyAction, DeleteAction, ObjectResult
+from tapio_shared.json import JsonObject, JsonValue, list_at, object_at, str_at
+from tapio_shared.keys import ObjectRef, OrderingKey
+from tapio_shared.kubernetes import check, object_path
+from tapio_shared.ports import Kube, KubeResponse, Random
+from tapio_shared.slim import slim
+
+log = structlog.get_logger(__name__)
+tracer = trace.get_tracer(__name__)
+
+FIELD_MANAGER = "tapio-operator"
+PROBE_MANAGER = "tapio-operator-probe"
+APPLY_PATCH = "application/apply-patch+yaml"
+MERGE_PATCH = "application/merge-patch+json"
+TOOLING = "tapio-operator/v1"
+_CONCURRENT_WRITES = 16
+"""Writes of one decision under way at once; the transport bounds those of the whole process."""
+_PLURALS = {
+    "TapioCluster": "tapioclusters",
+    "TapioCollector": "tapiocollectors",
+    "TapioIntelligence": "tapiointelligences",
+}
+
+
+class Applier:
+    """Writes to the Kubernetes API of one target."""
+
+    def __init__(self, kube: Kube, random: Random, events: EventWriter, metrics: Metrics) -> None:
+        self._kube, self._random, self._events, self._metrics = kube, random, events, metrics
+
+    async def apply(
+        self, key: OrderingKey, sequence: int, plan: Plan, still_owned: Callable[[], Awaitable[None]]
+    ) -> Report:
+        """Carry `plan`, recorded as the decision at `sequence`, out. Raises `Fenced` alone."""
+        report = Report()
+        decision = plan.decision
+        if decision.finalizer == "add":
+            await self._attempt(report, "finalizer", "finalizer", "add", self._add_finalizer(key, plan))
+            if report.results[-1].error:
+                return report
+        for _, actions in groupby(decision.apply, key=lambda action: action.phase):
+            await self._together(self._write(report, key, action, plan) for action in actions)
+        if decision.delete:
+            await still_owned()
+            await self._together(self._delete(report, action, still_owned) for action in decision.delete)
+        if decision.status is not None and plan.cluster is not None:
+            before = object_at(plan.cluster.document, "status")
+            await self._attempt(
+                report,
+                "status",
+                "status",
+                digest(decision.status),
+                self._write_status(CLUSTER_KIND, key.namespace, key.name, plan.cluster.uid, before, decision.status),
+            )
+        for name in sorted(decision.resources):
+            await self._write_resource_status(report, key, plan, name)
+        for event in decision.events:
+            await self._events.write(key, decision.cluster_uid, event)
+        if decision.finalizer == "remove" and not any(result.error for result in report.results):
+            await still_owned()
+            await self._attempt(report, "finalizer", "finalizer", "remove", self._remove_finalizer(key, plan))
+        return report
+
+    async def _together(self, writes: Iterable[Awaitable[None]]) -> None:
+        slots = asyncio.Semaphore(_CONCURRENT_WRITES)
+
+        async def one(write: Awaitable[None]) -> None:
+            async with slots:
+                await write
+
+        async with asyncio.TaskGroup() as group:
+            for write in writes:
+                group.create_task(one(write))
+
+    async def _write(self, report: Report, key: OrderingKey, action: ApplyAction, plan: Plan) -> None:
+        name = str(ObjectRef(action.group, action.kind, action.namespace, action.name))
+        match action.mode:
+            case "generate":
+                work = self._generate(action, plan, name)
+            case "create":
+                work = self._create(key, action, plan.manifests[name], report, name)
+            case _:
+                work = self._server_side_apply(action, plan.manifests[name], report, name)
+        await self._attempt(report, name, action.mode, action.digest, work)
+
+    async def _attempt(self, report: Report, name: str, action: str, wanted: str, work: Awaitable[JsonObject]) -> None:
+        """Await one write and note how it went; every `TapioError` but `Fenced` ends here."""
+        with tracer.start_as_current_span("write", attributes={"tapio.object": name, "tapio.action": action}) as span:
+            try:
+                document = await work
+            except Fenced:
+                raise
+            except TapioError as err:
+                span.record_exception(err)
+                self._metrics.writes.labels(action, "failed").inc()
+                api = err if isinstance(err, ApiError) else None
+                report.results.append(
+                    ObjectResult(
+                        ref=name,
+                        action=action,
+                        digest=wanted,
+                        code=0 if api is None else api.code,
+                        error_reason="" if api is None else api.reason,
+                        error=str(err) if api is None else api.message,
+                        retryable=isinstance(err, RetryableError),
+                    )
+                )
+                if api is not None and api.retry_after is not None:
+                    report.retry_after[name] = api.retry_after
+                return
+        self._metrics.writes.labels(action, "done").inc()
+        report.results.append(
+            ObjectResult(
+                ref=name,
+                action=action,
+                digest=wanted,
+                uid=str_at(document, "metadata", "uid"),
+                resource_version=str_at(document, "metadata", "resourceVersion"),
+            )
+        )
+
+    async def _server_side_apply(
+        self, action: ApplyAction, manifest: JsonObject, report: Report, name: str
+    ) -> JsonObject:
+        response = await self._kube.request(
+            "PATCH",
+            _path(action),
+            query={"fieldManager": FIELD_MANAGER, "force": "true"},
+            body=encode(manifest),
+            content_type=APPLY_PATCH,
+        )
+        document = _document(response)
+        made = slim(document)
+        report.settled[name] = None if holds(made, manifest) else settled_digest(made)
+        return document
+
+    async def _create(
+        self, key: OrderingKey, action: ApplyAction, manifest: JsonObject, report: Report, name: str
+    ) -> JsonObject:
+        """Apply an object that must not exist, or be ours, or have been handed over (`tapio.io/adopt`).
+
+        A server-side apply that names a resourceVersion creates what is absent and is refused with a 409 for what
+        exists (docs/measurements/control-plane.md): one request in the ordinary case, with no read permission.
+        """
+        body = {**manifest, "metadata": {**object_at(manifest, "metadata"), "resourceVersion": "1"}}
+        response = await self._kube.request(
+            "PATCH",
+            _path(action),
+            query={"fieldManager": FIELD_MANAGER, "force": "true"},
+            body=encode(body),
+            content_type=APPLY_PATCH,
+        )
+        if response.status != 409:
+            document = _document(response)
+            made = slim(document)
+            report.settled[name] = None if holds(made, manifest) else settled_digest(made)
+            return document
+        live = await self._probe(action)
+        if may_take_over(live, cluster=key.name, namespace=key.namespace):
+            return await self._server_side_apply(action, manifest, report, name)
+        raise ApiError(409, "AlreadyExists", f"{name} exists and does not carry the labels of TapioCluster {key}")
+
+    async def _probe(self, action: ApplyAction) -> JsonObject:
+        """The live object, as a dry run of an apply that says nothing answers it: a look without read permission."""
+        version = f"{action.group}/{action.version}" if action.group else action.version
+        metadata: JsonObject = {"name": action.name}
+        if action.namespace:
+            metadata["namespace"] = action.namespace
+        response = await self._kube.request(
+            "PATCH",
+            _path(action),
+            query={"fieldManager": PROBE_MANAGER, "force": "true", "dryRun": "All"},
+            body=encode({"apiVersion": version, "kind": action.kind, "metadata": metadata}),
+            content_type=APPLY_PATCH,
+        )
+        return _document(response)
+
+    async def _generate(self, action: ApplyAction, plan: Plan, name: str) -> JsonObject:
+        """Create a Secret with made-up values; one that exists is kept, whatever it holds."""
+        secret = plan.generated[name]
+        password = self._random.token(secret.length)
+        data: JsonObject = {key: text.replace("{password}", password) for key, text in sorted(secret.templates.items())}
+        response = await self._kube.request(
+            "POST",
+            object_path(action.group, action.version, action.plural, action.namespace),
+            query={"fieldManager": FIELD_MANAGER},
+            body=encode({**secret.manifest, "stringData": data}),
+        )
+        if response.status == 409:
+            kept = await self._kube.request("GET", _path(action))
+            return _document(kept)
+        return _document(response)
+
+    async def _delete(self, report: Report, action: DeleteAction, still_owned: Callable[[], Awaitable[None]]) -> None:
+        name = str(ObjectRef(action.group, action.kind, action.namespace, action.name))
+        await still_owned()
+        await self._attempt(report, name, "delete", "", self._delete_if_same(action))
+
+    async def _delete_if_same(self, action: DeleteAction) -> JsonObject:
+        options: JsonObject = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": action.uid, "resourceVersion": action.resource_version},
+        }
+        response = await self._kube.request("DELETE", _path(action), body=encode(options))
+        if response.status == 404:
+            return {}
+        return _document(response)
+
+    async def _write_resource_status(self, report: Report, key: OrderingKey, plan: Plan, name: str) -> None:
+        kind, _, resource = name.partition("/")
+        seen = plan.seen_by_name[name]
+        status = plan.decision.resources[name]
+        work = self._write_status(kind, key.namespace, resource, seen.uid, object_at(seen.document, "status"), status)
+        await self._attempt(report, name, "status", digest(status), work)
+
+    async def _write_status(  # the subresource's whole address
+        self, kind: str, namespace: str, name: str, uid: str, before: JsonObject, status: JsonObject
+    ) -> JsonObject:
+        """Write a status by merge patch: server-side apply can't, where a spec holds the boolean shorthand (1.20)."""
+        gone: JsonObject = {field: None for field in before if field not in status}
+        path = object_path(API_GROUP, "v1alpha1", _PLURALS[kind], namespace, name, "status")
+        body: JsonObject = {"metadata": {"uid": uid}, "status": {**gone, **_replacing(before, status)}}
+        response = await self._kube.request(
+            "PATCH",
+            path,
+            query={"fieldManager": f"{FIELD_MANAGER}-status"},
+            body=encode(body),
+            content_type=MERGE_PATCH,
+        )
+        return _document(response)
+
+    async def _add_finalizer(self, key: OrderingKey, plan: Plan) -> JsonObject:
+        """Claim the TapioCluster: finalizer, and what makes it the parent of an ApplySet (KEP-3659)."""
+        document = {} if plan.cluster is None or plan.cluster.document is None else plan.cluster.document
+        finalizers = [one for one in list_at(document, "metadata", "finalizers") if one != TEARDOWN_FINALIZER]
+        kinds = sorted({f"{one.kind}.{one.group}" if one.group else one.kind for one in plan.decision.apply})
+        return await self._patch_metadata(
+            key,
+            plan,
+            {
+                "finalizers": [*finalizers, TEARDOWN_FINALIZER],
+                "labels": {APPLYSET_ID: applyset_id(key.name, key.namespace)},
+                "annotations": {APPLYSET_TOOLING: TOOLING, APPLYSET_GROUP_KINDS: ",".join(kinds)},
+            },
+        )
+
+    async def _remove_finalizer(self, key: OrderingKey, plan: Plan) -> JsonObject:
+        document = {} if plan.cluster is None or plan.cluster.document is None else plan.cluster.document
+        finalizers = [one for one in list_at(document, "metadata", "finalizers") if one != TEARDOWN_FINALIZER]
+        return await self._patch_metadata(key, plan, {"finalizers": finalizers})
+
+    async def _patch_metadata(self, key: OrderingKey, plan: Plan, metadata: JsonObject) -> JsonObject:
+        """Patch metadata of the very TapioCluster that was observed: a newer one is refused and planned again."""
+        seen = plan.cluster
+        if seen is None:
+            return {}
+        body: JsonObject = {
+            "apiVersion": API_VERSION,
+            "kind": CLUSTER_KIND,
+            "metadata": {**metadata, "uid": seen.uid, "resourceVersion": seen.resource_version},
+        }
+        path = object_path(API_GROUP, "v1alpha1", _PLURALS[CLUSTER_KIND], key.namespace, key.name)
+        response = await self._kube.request(
+            "PATCH", path, query={"fieldManager": FIELD_MANAGER}, body=encode(body), content_type=MERGE_PATCH
+        )
+        return _document(response)
+
+
+def _replacing(before: JsonObject, status: JsonObject) -> JsonObject:
+    """`status` as a merge patch that replaces `before`: a merge keeps keys of nested objects that it doesn't name."""
+    patch: JsonObject = {}
+    for field, value in status.items():
+        known = before.get(field)
+        patch[field] = _merged(known, value)
+    return patch
+
+
+def _merged(before: JsonValue, value: JsonValue) -> JsonValue:
+    if isinstance(before, dict) and isinstance(value, dict):
+        gone: JsonObject = {key: None for key in before if key not in value}
+        return {**gone, **{key: _merged(before.get(key), inner) for key, inner in value.items()}}
+    return value
+
+
+def _path(action: ApplyAction | DeleteAction) -> str:
+    return object_path(action.group, action.version, action.plural, action.namespace, action.name)
+
+
+def _document(response: KubeResponse) -> JsonObject:
+    return decode_as(dict, check(response))

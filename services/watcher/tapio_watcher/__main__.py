@@ -1,0 +1,77 @@
+"""`python -m tapio_watcher`: the composition root of the watcher."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from prometheus_client import CollectorRegistry
+
+from tapio_shared.adapters.clock import SystemClock
+from tapio_shared.adapters.kube_http import HttpKube
+from tapio_shared.adapters.kube_lease import KubeLease
+from tapio_shared.adapters.nats_connection import NatsConnection
+from tapio_shared.adapters.nats_log import NatsEventLog
+from tapio_shared.adapters.provisioning import provision
+from tapio_shared.adapters.random import SystemRandom
+from tapio_shared.health import HealthServer
+from tapio_shared.process import process_name, run_service, tell_ports, until
+from tapio_shared.settings import Settings
+from tapio_watcher.metrics import Metrics
+from tapio_watcher.watcher import Identity, Watcher
+
+
+async def serve(settings: Settings, stopping: asyncio.Event) -> None:
+    """Run the watcher until `stopping` is set."""
+    name, clock, registry = process_name(settings), SystemClock(), CollectorRegistry()
+    connection = await NatsConnection.connect(
+        settings.nats_servers,
+        name=f"tapio-watcher/{name}",
+        credentials=settings.nats_credentials,
+        ca_file=settings.nats_ca,
+    )
+
+    async def make_streams() -> None:
+        await provision(
+            connection,
+            partitions=settings.partitions,
+            replicas=settings.nats_replicas,
+            max_bytes=settings.log_max_bytes,
+            max_age_days=settings.log_max_age_days,
+        )
+
+    async with await HttpKube.connect(kubeconfig=settings.kubeconfig, context=settings.kube_context) as kube:
+        lease = KubeLease(
+            kube, clock, namespace=settings.namespace, name=f"tapio-watcher-{settings.target}", holder=name
+        )
+        watcher = Watcher(
+            kube,
+            NatsEventLog(connection),
+            lease,
+            Identity(target=settings.target, namespace=settings.namespace, partitions=settings.partitions),
+            provision=make_streams,
+            clock=clock,
+            random=SystemRandom(),
+            metrics=Metrics(registry),
+        )
+        health = HealthServer(
+            registry,
+            ready={"nats": lambda: connection.is_connected, "observation": watcher.is_ready},
+            address=settings.bind_address,
+            health_port=settings.health_port,
+            metrics_port=settings.metrics_port,
+        )
+        async with health:
+            tell_ports(settings, health)
+            await until(stopping, watcher.run())
+        await lease.release()
+    await connection.close()
+
+
+def main() -> None:
+    """Entry point of the command `tapio-watcher`."""
+    sys.exit(run_service("watcher", serve))
+
+
+if __name__ == "__main__":
+    main()

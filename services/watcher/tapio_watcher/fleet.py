@@ -1,0 +1,153 @@
+"""The Nodes of a target, reduced to what placement needs; a node's heartbeat changes nothing in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tapio_shared.facts import FleetObserved, NodeGroup
+from tapio_shared.json import JsonObject, at, objects_at, str_at, strings_at
+
+_ZONE = "topology.kubernetes.io/zone"
+_OLD_ZONE = "failure-domain.beta.kubernetes.io/zone"
+_KEPT_LABELS = ("kubernetes.io/os", "kubernetes.io/arch", "node.kubernetes.io/instance-type")
+_KEPT_PREFIXES = ("tapio.io/", "node-role.kubernetes.io/")
+_CONTROL_PLANE = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
+_VIRTUAL = "virtual-kubelet"
+_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+_OLD_DEFAULT_CLASS = "storageclass.beta.kubernetes.io/is-default-class"
+_PSS = "pod-security.kubernetes.io/enforce"
+_OWN_TAINT_PREFIX = "node.kubernetes.io/"
+"""Taints that Kubernetes puts on by itself (not-ready, pressure) come and go; they are no property of the fleet."""
+
+
+def fleet_of(
+    nodes: Iterable[JsonObject],
+    *,
+    storage_classes: Sequence[JsonObject],
+    namespaces: Sequence[JsonObject],
+    priority_classes: Sequence[JsonObject],
+    allowed_namespaces: Sequence[str],
+    now: int,
+) -> FleetObserved:
+    """The fleet fact: groups of like nodes in a stable order, and the names that placement refers to."""
+    groups: dict[tuple[object, ...], NodeGroup] = {}
+    hosts, zones = 0, set[str]()
+    for node in nodes:
+        ready, usable = _is_ready(node), _is_usable(node)
+        group = _group_of(node, ready=ready)
+        if ready and usable:
+            hosts += 1
+            if group.zone:
+                zones.add(group.zone)
+        identity = _identity(group)
+        known = groups.get(identity)
+        if known is not None:
+            group = _merged(known, group)
+        groups[identity] = group
+    return FleetObserved(
+        groups=[groups[identity] for identity in sorted(groups, key=repr)],
+        hosts=hosts,
+        zones=sorted(zones),
+        storage_classes=sorted(str_at(one, "metadata", "name") for one in storage_classes),
+        default_storage_class=_default_class(storage_classes),
+        namespaces={
+            name: strings_at(one, "metadata", "labels").get(_PSS, "")
+            for one in sorted(namespaces, key=lambda entry: str_at(entry, "metadata", "name"))
+            if (name := str_at(one, "metadata", "name")) in allowed_namespaces
+            and str_at(one, "status", "phase", default="Active") == "Active"
+        },
+        priority_classes=sorted(str_at(one, "metadata", "name") for one in priority_classes),
+        observed_at=now,
+    )
+
+
+def _group_of(node: JsonObject, *, ready: bool) -> NodeGroup:
+    labels = strings_at(node, "metadata", "labels")
+    info = {name: str_at(node, "status", "nodeInfo", name) for name in ("kernelVersion", "osImage", "architecture")}
+    return NodeGroup(
+        count=1,
+        ready=1 if ready else 0,
+        os=labels.get("kubernetes.io/os") or str_at(node, "status", "nodeInfo", "operatingSystem", default="linux"),
+        architecture=info["architecture"] or labels.get("kubernetes.io/arch", ""),
+        kernel=info["kernelVersion"],
+        os_image=info["osImage"],
+        runtime=str_at(node, "status", "nodeInfo", "containerRuntimeVersion").partition("://")[0],
+        zone=labels.get(_ZONE) or labels.get(_OLD_ZONE, ""),
+        virtual=labels.get("type") == _VIRTUAL,
+        control_plane=any(label in labels for label in _CONTROL_PLANE),
+        btf_label=labels.get("tapio.io/btf", ""),
+        labels={
+            name: value
+            for name, value in sorted(labels.items())
+            if name in _KEPT_LABELS or name.startswith(_KEPT_PREFIXES)
+        },
+        taints=sorted(
+            f"{str_at(taint, 'key')}={str_at(taint, 'value')}:{str_at(taint, 'effect')}"
+            for taint in objects_at(node, "spec", "taints")
+            if not str_at(taint, "key").startswith(_OWN_TAINT_PREFIX)
+        ),
+    )
+
+
+def _identity(group: NodeGroup) -> tuple[object, ...]:
+    return (
+        group.os,
+        group.architecture,
+        group.kernel,
+        group.os_image,
+        group.runtime,
+        group.zone,
+        group.virtual,
+        group.control_plane,
+        group.btf_label,
+        tuple(group.labels.items()),
+        tuple(group.taints),
+    )
+
+
+def _merged(one: NodeGroup, other: NodeGroup) -> NodeGroup:
+    return NodeGroup(
+        count=one.count + other.count,
+        ready=one.ready + other.ready,
+        os=one.os,
+        architecture=one.architecture,
+        kernel=one.kernel,
+        os_image=one.os_image,
+        runtime=one.runtime,
+        zone=one.zone,
+        virtual=one.virtual,
+        control_plane=one.control_plane,
+        btf_label=one.btf_label,
+        labels=one.labels,
+        taints=one.taints,
+    )
+
+
+def _is_ready(node: JsonObject) -> bool:
+    return any(
+        str_at(one, "type") == "Ready" and str_at(one, "status") == "True"
+        for one in objects_at(node, "status", "conditions")
+    )
+
+
+def _is_usable(node: JsonObject) -> bool:
+    return at(node, "spec", "unschedulable") is not True
+
+
+def _default_class(classes: Sequence[JsonObject]) -> str:
+    """The class that Kubernetes would take: of several defaults the newest."""
+    marked = [
+        one
+        for one in classes
+        if "true"
+        in {
+            strings_at(one, "metadata", "annotations").get(_DEFAULT_CLASS),
+            strings_at(one, "metadata", "annotations").get(_OLD_DEFAULT_CLASS),
+        }
+    ]
+    newest = max(
+        marked,
+        key=lambda one: (str_at(one, "metadata", "creationTimestamp"), str_at(one, "metadata", "name")),
+        default=None,
+    )
+    return "" if newest is None else str_at(newest, "metadata", "name")

@@ -1,0 +1,111 @@
+"""One fact per workload instead of one per pod: counts, the worst reasons, a bounded sample.
+
+A roll-out of a DaemonSet over 500 nodes would otherwise fill the log with thousands of facts that no plan needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tapio_shared.json import JsonObject, JsonValue, at, int_at, objects_at, str_at
+from tapio_shared.keys import ObjectRef
+
+SAMPLE = 5
+_MAX_MESSAGE = 300
+_HASH_LABEL = "pod-template-hash"
+_HARMLESS = frozenset({"ContainerCreating", "PodInitializing", ""})
+
+
+@dataclass(frozen=True, slots=True)
+class PodState:
+    """What one pod adds to its workload's summary."""
+
+    name: str
+    phase: str
+    ready: bool
+    reason: str = ""
+    message: str = ""
+
+
+def workload_of(pod: JsonObject) -> ObjectRef | None:
+    """The Deployment, StatefulSet, DaemonSet or Job behind a pod; a ReplicaSet is taken for its Deployment."""
+    namespace = str_at(pod, "metadata", "namespace")
+    for owner in objects_at(pod, "metadata", "ownerReferences"):
+        if at(owner, "controller") is not True:
+            continue
+        kind, name = str_at(owner, "kind"), str_at(owner, "name")
+        if kind == "ReplicaSet":
+            suffix = str_at(pod, "metadata", "labels", _HASH_LABEL)
+            stem = name.removesuffix(f"-{suffix}") if suffix else name.rpartition("-")[0]
+            return ObjectRef("apps", "Deployment", namespace, stem)
+        group = "batch" if kind == "Job" else "apps"
+        return ObjectRef(group, kind, namespace, name)
+    return None
+
+
+def summary_ref(workload: ObjectRef) -> ObjectRef:
+    """Under which name the summary of a workload's pods stands in the log."""
+    return ObjectRef("tapio.io", "Pods", workload.namespace, f"{workload.kind}-{workload.name}")
+
+
+def state_of(pod: JsonObject) -> PodState:
+    """Reduce one pod to what matters: whether it is ready, and if not, the most telling reason."""
+    name = str_at(pod, "metadata", "name")
+    phase = str_at(pod, "status", "phase", default="Unknown")
+    conditions = {str_at(one, "type"): one for one in objects_at(pod, "status", "conditions")}
+    if str_at(conditions.get("Ready"), "status") == "True":
+        return PodState(name, phase, ready=True)
+    scheduled = conditions.get("PodScheduled")
+    if str_at(scheduled, "status") == "False":
+        reason = str_at(scheduled, "reason") or "Unschedulable"
+        return PodState(name, phase, ready=False, reason=reason, message=str_at(scheduled, "message")[:_MAX_MESSAGE])
+    for status in objects_at(pod, "status", "initContainerStatuses"):
+        found = _container_reason(status)
+        if found is not None:
+            reason, message = found
+            crashed = reason in {"CrashLoopBackOff", "Error"}
+            return PodState(name, phase, ready=False, reason="InitFailed" if crashed else reason, message=message)
+    for status in objects_at(pod, "status", "containerStatuses"):
+        found = _container_reason(status)
+        if found is not None:
+            return PodState(name, phase, ready=False, reason=found[0], message=found[1])
+    return PodState(name, phase, ready=False, reason=str_at(pod, "status", "reason"))
+
+
+def _container_reason(status: JsonObject) -> tuple[str, str] | None:
+    """Why a container does not run; being killed for its memory tells more than the back-off that follows."""
+    for state in ("state", "lastState"):
+        if str_at(status, state, "terminated", "reason") == "OOMKilled":
+            limit = str_at(status, "name")
+            return "OOMKilled", f"container {limit} was killed for exceeding its memory limit"
+    waiting = str_at(status, "state", "waiting", "reason")
+    if waiting not in _HARMLESS:
+        return waiting, str_at(status, "state", "waiting", "message")[:_MAX_MESSAGE]
+    if int_at(status, "state", "terminated", "exitCode") != 0:
+        code = int_at(status, "state", "terminated", "exitCode")
+        return "Error", f"container {str_at(status, 'name')} ended with code {code}"
+    return None
+
+
+def summary_of(pods: Iterable[PodState]) -> JsonObject:
+    """The summary document of a workload's pods; the same whatever their order."""
+    known = sorted(pods, key=lambda pod: pod.name)
+    phases: dict[str, int] = {}
+    reasons: dict[str, list[PodState]] = {}
+    for pod in known:
+        phases[pod.phase] = phases.get(pod.phase, 0) + 1
+        if pod.reason:
+            reasons.setdefault(pod.reason, []).append(pod)
+    sample: list[JsonValue] = [pod.name for pod in known if not pod.ready]
+    return {
+        "kind": "Pods",
+        "total": len(known),
+        "ready": sum(1 for pod in known if pod.ready),
+        "phases": dict(sorted(phases.items())),
+        "reasons": [
+            {"reason": reason, "count": len(found), "pod": found[0].name, "message": found[0].message}
+            for reason, found in sorted(reasons.items())
+        ],
+        "sample": sample[:SAMPLE],
+    }

@@ -60,7 +60,7 @@ def _inlined(node: JsonObject, definitions: Mapping[str, JsonObject]) -> JsonObj
     merged = _resolved(merged, definitions)
     result: JsonObject = {}
     for key, value in merged.items():
-        if key in _DROPPED or (key == "default" and (value is None or isinstance(value, list | dict))):
+        if key in _DROPPED or (key == "default" and _means_absent(value)):
             continue
         if key == "const":
             result["enum"] = [value]
@@ -74,6 +74,11 @@ def _inlined(node: JsonObject, definitions: Mapping[str, JsonObject]) -> JsonObj
         else:
             result[key] = value
     return result
+
+
+def _means_absent(default: JsonValue) -> bool:
+    """Whether a default needn't be stored. An empty text must not: Kubernetes 1.20 reads it as null and refuses."""
+    return default in (None, "") or isinstance(default, list | dict)
 
 
 def _resolved(node: JsonObject, definitions: Mapping[str, JsonObject]) -> JsonObject:

@@ -106,7 +106,7 @@ def test_lists_that_are_maps_require_their_keys(cel: bool) -> None:
 def test_defaults_are_the_static_ones_of_the_api(cel: bool) -> None:
     cluster, collector, intelligence = build_crds(cel=cel)
     neo4j = {
-        "replicas": 1, "edition": "Auto", "acceptLicenseAgreement": "", "onUnlicensed": "RunOne",
+        "replicas": 1, "edition": "Auto", "onUnlicensed": "RunOne",
         "backup.enabled": False, "backup.retention": 7,
     }  # fmt: skip
     engines = {f"engines.{name}.enabled": True for name in ("patternDetection", "eventCorrelation", "rootCause")}

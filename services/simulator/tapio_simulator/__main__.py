@@ -1,0 +1,84 @@
+"""`tapio-simulator`: a simulated Kubernetes cluster on a local TLS port, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+
+from tapio_shared.adapters.clock import SystemClock
+from tapio_shared.adapters.random import SeededRandom, SystemRandom
+from tapio_simulator.api import Options
+from tapio_simulator.cluster import SimulatedCluster
+from tapio_simulator.controllers import ControllerSettings, run_controllers
+from tapio_simulator.webhooks import HttpWebhooks
+
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@app.command()
+def run(
+    data: Annotated[Path, typer.Option(help="Folder for certificates and the kubeconfig.")] = Path(".run"),
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="TLS port; 0 takes a free one.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of UIDs and choices; random when absent.")] = None,
+    rbac: Annotated[bool, typer.Option(help="Enforce RBAC for users outside system:masters.")] = True,
+    webhook: Annotated[
+        list[str] | None,
+        typer.Option(help="Where a webhook Service listens: namespace/name=host:port. May be repeated."),
+    ] = None,
+) -> None:
+    """Serve a simulated cluster; prints the path of its kubeconfig when it is ready."""
+    services = dict(_service(text) for text in webhook or [])
+    uvloop.run(_run(data, host, port, seed, services, rbac=rbac))
+
+
+def _service(text: str) -> tuple[str, tuple[str, int]]:
+    name, _, address = text.partition("=")
+    host, _, port = address.rpartition(":")
+    if "/" not in name or not host or not port.isdigit():
+        raise typer.BadParameter(f"{text!r} is not of the form namespace/name=host:port.")
+    return name, (host, int(port))
+
+
+async def _run(
+    data: Path, host: str, port: int, seed: int | None, services: dict[str, tuple[str, int]], *, rbac: bool
+) -> None:
+    clock, random = SystemClock(), SystemRandom() if seed is None else SeededRandom(seed)
+    webhooks = HttpWebhooks(services)
+    cluster = SimulatedCluster(clock, random, webhooks=webhooks, options=Options(enforce_rbac=rbac))
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await cluster.prepare()
+    try:
+        async with cluster.serve(data, host=host, port=port) as endpoint:
+            controllers = asyncio.create_task(
+                run_controllers(cluster.kube(user_agent="tapio-simulator"), clock, random, ControllerSettings()),
+                name="controllers",
+            )
+            stopping = asyncio.create_task(stop.wait(), name="stop")
+            typer.echo(f"ready {endpoint.kubeconfig}")
+            await asyncio.wait((controllers, stopping), return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            controllers.cancel()
+            results = await asyncio.gather(controllers, stopping, return_exceptions=True)
+            for result in results:
+                if isinstance(result, Exception):
+                    raise result
+    finally:
+        await webhooks.close()
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

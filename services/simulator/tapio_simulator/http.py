@@ -1,0 +1,140 @@
+"""The simulated API server on a TLS port, so that kubectl and the services' own HTTP client can talk to it.
+
+Only transport: authentication, reading bodies, streaming watches. aiohttp's low-level server is used without routing,
+since every path goes to the same handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+from aiohttp import web
+
+from tapio_simulator.api import ApiServer
+from tapio_simulator.calls import Answer, Call, User, error_answer
+from tapio_simulator.errors import StatusError, internal, unauthorized
+from tapio_simulator.faults import ConnectionReset
+from tapio_simulator.identity import ANONYMOUS
+
+log = structlog.get_logger(__name__)
+MAX_BODY = 3 * 1024 * 1024
+_SHUTDOWN_SECONDS = 1.0
+_OPEN_PATHS = ("/healthz", "/readyz", "/livez", "/version")
+
+
+class HttpFrontend:
+    """Serves one `ApiServer` over HTTP."""
+
+    def __init__(self, api: ApiServer) -> None:
+        self._api = api
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """One request of any kind."""
+        try:
+            call = await self._call(request)
+            if call.method == "GET" and call.flag("watch"):
+                return await self._watch(request, call)
+            return _response(await self._api.handle(call))
+        except StatusError as error:
+            return _response(error_answer(error))
+        except ConnectionReset:
+            _abort(request)
+            return web.Response(status=500)
+        except asyncio.CancelledError:
+            raise
+        except Exception as err:
+            log.exception("request failed", method=request.method, path=request.path)
+            return _response(error_answer(internal(repr(err))))
+
+    async def _call(self, request: web.BaseRequest) -> Call:
+        user = self._user(request)
+        body = await request.read() if request.can_read_body else b""
+        headers = request.headers
+        return Call(
+            method=request.method,
+            path=request.path,
+            query=request.query,
+            body=body,
+            content_type=headers.get("Content-Type", "application/json"),
+            accept=headers.get("Accept", "application/json"),
+            user=user,
+            user_agent=headers.get("User-Agent", "unknown"),
+        )
+
+    def _user(self, request: web.BaseRequest) -> User:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and token:
+            user = self._api.identities.user_of(token.strip())
+            if user is None:
+                raise unauthorized()
+            return user
+        transport = request.transport
+        certificate = transport.get_extra_info("peercert") if transport is not None else None
+        if certificate:
+            return _certificate_user(certificate)
+        if request.path in _OPEN_PATHS:
+            return ANONYMOUS
+        raise unauthorized()
+
+    async def _watch(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+        lines = await self._api.watch(call)
+        response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache"})
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        iterator = aiter(lines)
+        try:
+            async for batch in iterator:
+                await response.write(batch)
+        except ConnectionReset:
+            _abort(request)
+        except ConnectionError:
+            pass  # The client went away; nothing is left to tell it.
+        finally:
+            close = getattr(iterator, "aclose", None)
+            if close is not None:
+                await close()
+        return response
+
+
+def _response(answer: Answer) -> web.Response:
+    headers = {"Content-Type": answer.content_type, "Cache-Control": "no-cache, private", **answer.headers}
+    return web.Response(status=answer.status, body=answer.body, headers=headers)
+
+
+def _abort(request: web.BaseRequest) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+
+
+def _certificate_user(certificate: dict[str, object]) -> User:
+    """The user of a client certificate: common name, and organisations as groups."""
+    name, groups = "", list[str]()
+    subject = certificate.get("subject", ())
+    for part in subject if isinstance(subject, tuple) else ():
+        for key, value in part:
+            if key == "commonName":
+                name = str(value)
+            elif key == "organizationName":
+                groups.append(str(value))
+    return User(name, (*groups, "system:authenticated"))
+
+
+@asynccontextmanager
+async def serve(api: ApiServer, *, host: str, port: int, context: ssl.SSLContext | None) -> AsyncIterator[int]:
+    """Serve `api` while the context is open; answers the port (a free one for `port=0`)."""
+    server = web.Server(HttpFrontend(api).handle, access_log=None)
+    runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS)
+    await runner.setup()
+    site = web.TCPSite(runner, host, port, ssl_context=context)
+    await site.start()
+    try:
+        yield int(runner.addresses[0][1])
+    finally:
+        # Open watches never end by themselves: close their connections instead of waiting for them.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2 * _SHUTDOWN_SECONDS):
+                await runner.cleanup()

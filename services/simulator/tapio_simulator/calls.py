@@ -10,7 +10,7 @@ import msgspec
 import yaml
 
 from tapio_shared.json import JsonObject, JsonValue
-from tapio_simulator.errors import StatusError, bad_request
+from tapio_simulator.errors import StatusError, bad_request, unsupported_media
 
 JSON = "application/json"
 
@@ -78,7 +78,9 @@ def error_answer(error: StatusError) -> Answer:
 
 
 def decode_object(body: bytes) -> JsonObject:
-    """A JSON or YAML document that is an object. StatusError 400 otherwise."""
+    """A JSON or YAML document that is an object. StatusError 400, or 415 for protobuf and CBOR."""
+    if body.startswith((b"k8s\x00", b"\xd9\xd9\xf7")):
+        raise unsupported_media((JSON, "application/yaml"))
     try:
         document: JsonValue = msgspec.json.decode(body)
     except msgspec.DecodeError:

@@ -34,6 +34,7 @@ def _created(document: JsonObject) -> JsonValue:
     return str_at(document, "metadata", "creationTimestamp")
 
 
+_AGELESS = ("CustomResourceDefinition", "Event")
 NAME = Column("Name", _name, format="name")
 AGE = Column("Age", _created, type="date")
 
@@ -42,7 +43,8 @@ def columns_of(served: Served) -> list[Column]:
     """The columns of one resource, name first."""
     if served.resource.custom:
         return [NAME, *(_custom(column) for column in served.columns)] if served.columns else [NAME, AGE]
-    return [NAME, *_BUILTIN.get(served.resource.kind, ()), AGE]
+    known = [NAME, *_BUILTIN.get(served.resource.kind, ())]
+    return known if served.resource.kind in _AGELESS else [*known, AGE]
 
 
 def _custom(column: JsonObject) -> Column:
@@ -229,10 +231,6 @@ def _hosts(document: JsonObject) -> JsonValue:
     return ",".join(str_at(rule, "host") or "*" for rule in objects_at(document, "spec", "rules")) or "*"
 
 
-def _established(document: JsonObject) -> JsonValue:
-    return str_at(document, "metadata", "creationTimestamp")
-
-
 _WORKLOAD_READY = Column("Ready", _ready_of(("status", "readyReplicas"), ("spec", "replicas")))
 _BUILTIN: Mapping[str, tuple[Column, ...]] = {
     "ConfigMap": (Column("Data", _data_count, "integer"),),
@@ -351,5 +349,5 @@ _BUILTIN: Mapping[str, tuple[Column, ...]] = {
         Column("VolumeBindingMode", _text("volumeBindingMode")),
         Column("AllowVolumeExpansion", lambda document: document.get("allowVolumeExpansion") is True, "boolean"),
     ),
-    "CustomResourceDefinition": (Column("Created At", _established, "date"),),
+    "CustomResourceDefinition": (Column("Created At", _created),),
 }

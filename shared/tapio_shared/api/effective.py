@@ -20,7 +20,7 @@ from tapio_shared.api.collectors import (
 from tapio_shared.api.component import Component, SecretReference
 from tapio_shared.api.intelligence import Intelligence, Neo4j
 from tapio_shared.api.profiles import DEFAULTS
-from tapio_shared.json import JsonObject
+from tapio_shared.json import JsonObject, JsonValue
 
 COLLECTOR_TYPES: tuple[CollectorType, ...] = ("ebpf", "systemd", "cni", "kubernetes", "etcd")
 NODE_COLLECTORS = frozenset({"ebpf", "systemd", "cni"})
@@ -41,7 +41,7 @@ class EffectiveCollector:
     type: CollectorType
     spec: Collector
     resource: str = ""
-    resources: JsonObject = field(default_factory=dict)
+    resources: JsonObject = field(default_factory=dict[str, JsonValue])
     namespaces: tuple[str, ...] = ()
     watch_secrets: bool = False
     endpoints: tuple[str, ...] = ()

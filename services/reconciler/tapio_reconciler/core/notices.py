@@ -31,7 +31,9 @@ def _condition_events(before: JsonObject, after: JsonObject) -> list[EventIntent
             events.append(_event("Normal", reason, str_at(one, "message")))
         elif name in {ConditionType.STALLED, ConditionType.DEGRADED} and status == "True":
             events.append(_event("Warning", reason, str_at(one, "message")))
-        elif (name == ConditionType.PAUSED and status == "True") or (name == ConditionType.RECONCILING and status == "True" and reason in {"Resynchronising", "Terminating"}):
+        elif (name == ConditionType.PAUSED and status == "True") or (
+            name == ConditionType.RECONCILING and status == "True" and reason in {"Resynchronising", "Terminating"}
+        ):
             events.append(_event("Normal", reason, str_at(one, "message")))
     present = {str_at(one, "type") for one in objects_at(after, "conditions")}
     if ConditionType.PAUSED in known and ConditionType.PAUSED not in present:

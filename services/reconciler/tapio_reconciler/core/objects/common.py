@@ -1,0 +1,132 @@
+"""Objects that several components have alike: ServiceAccount, Service, ConfigMap, budget, autoscaler, spread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tapio_reconciler.core.objects.context import Context
+from tapio_shared.api.effective import Scaling
+from tapio_shared.json import JsonObject, JsonValue
+
+
+def build_service_account(metadata: JsonObject) -> JsonObject:
+    """A ServiceAccount whose token is mounted only where a pod asks for it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": metadata,
+        "automountServiceAccountToken": False,
+    }
+
+
+def build_config_map(metadata: JsonObject, data: Mapping[str, str]) -> JsonObject:
+    """A ConfigMap."""
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(sorted(data.items()))}
+
+
+def build_service(
+    metadata: JsonObject,
+    selector: JsonObject,
+    ports: Mapping[str, int],
+    *,
+    headless: bool = False,
+    kind: str = "ClusterIP",
+) -> JsonObject:
+    """A Service on named container ports. A headless one publishes pods that are not ready, so that peers meet."""
+    spec: JsonObject = {
+        "type": kind,
+        "selector": selector,
+        "ports": [
+            {"name": name, "port": number, "targetPort": name, "protocol": "TCP"} for name, number in ports.items()
+        ],
+    }
+    if headless:
+        spec |= {"clusterIP": "None", "publishNotReadyAddresses": True}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+
+
+def build_disruption_budget(
+    ctx: Context, metadata: JsonObject, selector: JsonObject, replicas: int
+) -> JsonObject | None:
+    """At most one pod away at a time, so that a drain always goes on; none for a single replica, which it would block."""
+    version = ctx.served.api_version("policy", "PodDisruptionBudget", "v1", "v1beta1")
+    if replicas < 2 or not version:
+        return None
+    return {
+        "apiVersion": version,
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata,
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector}},
+    }
+
+
+def build_autoscaler(ctx: Context, metadata: JsonObject, target: str, scaling: Scaling) -> JsonObject | None:
+    """A HorizontalPodAutoscaler of a Deployment, on CPU unless the spec names metrics."""
+    version = ctx.served.api_version("autoscaling", "HorizontalPodAutoscaler", "v2", "v2beta2")
+    if not has_autoscaler(ctx, scaling):
+        return None
+    cpu: JsonObject = {
+        "type": "Resource",
+        "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 75}},
+    }
+    metrics: list[JsonValue] = [dict(one) for one in scaling.metrics] or [cpu]
+    return {
+        "apiVersion": version,
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": metadata,
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": target},
+            "minReplicas": scaling.replicas,
+            "maxReplicas": scaling.maximum,
+            "metrics": metrics,
+        },
+    }
+
+
+def has_autoscaler(ctx: Context, scaling: Scaling) -> bool:
+    """Whether an autoscaler owns the replicas of a component."""
+    served = ctx.served.api_version("autoscaling", "HorizontalPodAutoscaler", "v2", "v2beta2")
+    return scaling.maximum > 0 and served != ""
+
+
+def build_deployment(
+    ctx: Context,
+    metadata: JsonObject,
+    selector: JsonObject,
+    template: JsonObject,
+    scaling: Scaling,
+    *,
+    max_unavailable: int = 0,
+) -> JsonObject:
+    """A Deployment; `replicas` is left to the autoscaler where there is one."""
+    spec: JsonObject = {
+        "selector": {"matchLabels": selector},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": max_unavailable}},
+        "revisionHistoryLimit": 3,
+        "template": template,
+    }
+    if not has_autoscaler(ctx, scaling):
+        spec["replicas"] = scaling.replicas
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
+
+
+def spread(ctx: Context, selector: JsonObject, replicas: int) -> list[JsonObject]:
+    """Spread over hosts and zones: strictly where the fleet has enough of them, as well as it goes elsewhere."""
+    if not ctx.effective.high_availability or replicas < 2:
+        return []
+    hosts = ctx.fleet is not None and ctx.fleet.hosts >= replicas
+    zones = ctx.fleet is not None and len(ctx.fleet.zones) >= replicas
+    return [
+        {
+            "maxSkew": 1,
+            "topologyKey": key,
+            "whenUnsatisfiable": "DoNotSchedule" if strict else "ScheduleAnyway",
+            "labelSelector": {"matchLabels": selector},
+        }
+        for key, strict in (("kubernetes.io/hostname", hosts), ("topology.kubernetes.io/zone", zones))
+    ]
+
+
+def present(objects: Sequence[JsonObject | None]) -> tuple[JsonObject, ...]:
+    """The objects that are wanted."""
+    return tuple(one for one in objects if one is not None)

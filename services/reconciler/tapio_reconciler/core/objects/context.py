@@ -1,0 +1,140 @@
+"""What every builder is given: the cluster, where it runs, and how its objects are named and labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tapio_reconciler.core.model import Served
+from tapio_shared.api import names
+from tapio_shared.api.component import Component as ComponentSpec
+from tapio_shared.api.effective import EffectiveCluster
+from tapio_shared.api.images import default_image, explicit_image, with_registry
+from tapio_shared.api.labels import managed_labels, node_instance, selector_labels
+from tapio_shared.api.operator_config import OperatorConfig
+from tapio_shared.facts import FleetObserved
+from tapio_shared.json import JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """One cluster being rendered. Everything in it is a value; nothing reads a clock or an environment."""
+
+    name: str
+    namespace: str
+    uid: str
+    effective: EffectiveCluster
+    served: Served
+    fleet: FleetObserved | None
+    config: OperatorConfig
+    secret_digests: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Digest of what each known Secret of the namespace holds, so that a change of it rolls the pods that use it."""
+
+    @property
+    def node_namespace(self) -> str:
+        return self.effective.spec.node_agents.namespace or names.NODE_NAMESPACE
+
+    def child(self, suffix: str) -> str:
+        """Name of an object in the cluster's own namespace."""
+        return names.child_name(self.name, suffix, self.namespace)
+
+    def node_child(self, suffix: str) -> str:
+        """Name of an object in the node agents' namespace."""
+        return names.node_agent_name(self.name, suffix, self.namespace)
+
+    def cluster_scoped(self, component: str) -> str:
+        return names.cluster_scoped_name(self.namespace, self.name, component)
+
+    def labels(
+        self, app: str, component: str, *, version: str = "", collector: str = "", node: bool = False
+    ) -> JsonObject:
+        """All labels of a managed object."""
+        inherited = self.effective.spec.inherited_metadata.labels or {}
+        own = managed_labels(
+            cluster=self.name,
+            namespace=self.namespace,
+            uid=self.uid,
+            name=app,
+            component=component,
+            version=version,
+            collector=collector,
+            instance=node_instance(self.name, self.namespace) if node else "",
+        )
+        return {**dict(sorted(inherited.items())), **dict(sorted(own.items()))}
+
+    def selector(self, app: str, component: str, *, node: bool = False) -> JsonObject:
+        """What selects a component's pods, for ever."""
+        instance = node_instance(self.name, self.namespace) if node else self.name
+        return {**selector_labels(name=app, instance=instance, component=component)}
+
+    def owner(self) -> JsonObject:
+        """The controller reference to the TapioCluster, for objects of its own namespace."""
+        return {
+            "apiVersion": names.API_VERSION,
+            "kind": names.CLUSTER_KIND,
+            "name": self.name,
+            "uid": self.uid,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+
+    def metadata(
+        self,
+        name: str,
+        app: str,
+        component: str,
+        *,
+        version: str = "",
+        collector: str = "",
+        annotations: Mapping[str, str] | None = None,
+    ) -> JsonObject:
+        """Metadata of an object in the cluster's own namespace, which the TapioCluster controls."""
+        document = self._metadata(name, self.labels(app, component, version=version, collector=collector), annotations)
+        document["namespace"] = self.namespace
+        document["ownerReferences"] = [self.owner()]
+        return document
+
+    def node_metadata(
+        self, name: str, app: str, component: str, *, version: str = "", annotations: Mapping[str, str] | None = None
+    ) -> JsonObject:
+        """Metadata of an object in the node agents' namespace: found by label, removed by teardown."""
+        labels = self.labels(app, component, version=version, collector=component, node=True)
+        document = self._metadata(name, labels, annotations)
+        document["namespace"] = self.node_namespace
+        return document
+
+    def cluster_metadata(self, app: str, component: str) -> JsonObject:
+        """Metadata of a cluster-scoped object: found by label, removed by teardown."""
+        return self._metadata(self.cluster_scoped(component), self.labels(app, component), None)
+
+    def _metadata(self, name: str, labels: JsonObject, annotations: Mapping[str, str] | None) -> JsonObject:
+        document: JsonObject = {"name": name, "labels": labels}
+        inherited = self.effective.spec.inherited_metadata.annotations or {}
+        merged = {**inherited, **(annotations or {})}
+        if merged:
+            document["annotations"] = dict(sorted(merged.items()))
+        return document
+
+    def image(self, component: str, spec: ComponentSpec, *, node_agent: bool = False) -> str:
+        """The image of a component: named by its spec, else the default for its version, from the right registry."""
+        version = self.effective.version
+        if spec.image:
+            return explicit_image(spec.image, version=spec.version, tapio_version=version)
+        trusted = self.config.trust.is_trusted(self.namespace)
+        own_registry = self.effective.spec.image.registry if trusted or not node_agent else None
+        image = default_image(
+            component, tapio_version=version, version=spec.version, overrides=self.config.image_overrides
+        )
+        registry = own_registry or self.config.images.registry
+        return with_registry(image, registry) if registry else image
+
+    def version(self, spec: ComponentSpec, image: str) -> str:
+        """The version that a component's labels and status show: its own, else its image's tag, else Tapio's."""
+        if spec.version:
+            return spec.version
+        tail = image.partition("@")[0].rpartition("/")[2]
+        return tail.partition(":")[2] or self.effective.version
+
+    def spreads_strictly(self, replicas: int) -> bool:
+        """Whether the fleet has a host for each replica; unknown fleets are taken to be large enough."""
+        return self.fleet is None or self.fleet.hosts >= replicas

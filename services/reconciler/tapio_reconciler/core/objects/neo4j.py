@@ -1,0 +1,259 @@
+"""Neo4j: the graph database, one StatefulSet per member.
+
+Clusters and online backup are Enterprise features, and Enterprise runs only where the user accepted its licence; what
+runs instead is one Community member, and a notice says so. Memory is derived from the limit, as the vendor advises.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from tapio_reconciler.core.model import Component, GeneratedSecret, Notice
+from tapio_reconciler.core.objects.common import (
+    build_config_map,
+    build_disruption_budget,
+    build_service,
+    build_service_account,
+    present,
+    spread,
+)
+from tapio_reconciler.core.objects.context import Context
+from tapio_reconciler.core.objects.nats import volume_claim
+from tapio_reconciler.core.objects.pod import PodParts, build_pod_template, mount, tcp_probe
+from tapio_shared.api import names
+from tapio_shared.api.images import NEO4J_ENTERPRISE
+from tapio_shared.api.quantity import parse_quantity
+from tapio_shared.api.reasons import Reason
+from tapio_shared.codec import digest
+from tapio_shared.json import JsonObject, str_at
+from tapio_shared.keys import ObjectRef
+
+APP = "neo4j"
+HTTP, BOLT, BACKUP, METRICS = 7474, 7687, 6362, 2004
+TRANSACTIONS, RAFT, ROUTING = 6000, 7000, 7688
+_USER = 7474
+_GI = Decimal(1 << 30)
+_MEMORY = (
+    (2, 1.0, 0.5),
+    (4, 1.5, 2.0),
+    (8, 2.5, 3.5),
+    (16, 4.0, 5.0),
+    (32, 8.0, 12.0),
+    (64, 12.0, 24.0),
+    (128, 16.0, 31.0),
+)
+"""Total, heap and page cache in GiB, as neo4j-admin's memory recommendation gives them."""
+
+
+def build_neo4j(ctx: Context) -> Component | None:
+    """Neo4j and its objects; None where the embedded store is used, or an unaccepted licence refuses it."""
+    effective = ctx.effective
+    if effective.embedded or refuses_unlicensed(ctx):
+        return None
+    spec, name = effective.neo4j, ctx.child(names.NEO4J)
+    enterprise = effective.neo4j_edition == "enterprise"
+    image = ctx.image(NEO4J_ENTERPRISE if enterprise else APP, spec)
+    version = ctx.version(spec, image)
+    config = build_config_map(ctx.metadata(ctx.child("neo4j-config"), APP, APP), _environment(ctx))
+    selector = ctx.selector(APP, APP)
+    ports = {"http": HTTP, "bolt": BOLT} | (
+        {"transactions": TRANSACTIONS, "raft": RAFT, "routing": ROUTING, "backup": BACKUP, "metrics": METRICS}
+        if enterprise
+        else {}
+    )
+    members = [names.neo4j_member_suffix(index) for index in range(effective.neo4j_members)]
+    return Component(
+        name="neo4j",
+        condition="GraphStoreReady",
+        depends_on=("nats",),
+        objects=present(
+            [
+                build_service_account(ctx.metadata(name, APP, APP)),
+                config,
+                build_service(ctx.metadata(name, APP, APP), selector, {"http": HTTP, "bolt": BOLT}),
+                build_service(ctx.metadata(ctx.child("neo4j-headless"), APP, APP), selector, ports, headless=True),
+                *(_member(ctx, ctx.child(suffix), image, version, ports, digest(config["data"])) for suffix in members),
+                build_disruption_budget(ctx, ctx.metadata(name, APP, APP), selector, effective.neo4j_members),
+            ]
+        ),
+        secrets=(_credentials(ctx),),
+        workloads=tuple(ObjectRef("apps", "StatefulSet", ctx.namespace, ctx.child(suffix)) for suffix in members),
+        version=version,
+        image=image,
+    )
+
+
+def refuses_unlicensed(ctx: Context) -> bool:
+    """Whether the user would rather have no Neo4j than one Community member."""
+    return _unlicensed(ctx) and ctx.effective.neo4j.on_unlicensed == "Refuse"
+
+
+def licence_notices(ctx: Context) -> list[Notice]:
+    """What a person should know when members were asked for that the licence does not allow."""
+    if ctx.effective.embedded or not _unlicensed(ctx):
+        return []
+    asked = ctx.effective.neo4j.replicas
+    reason = (
+        f"spec.intelligence.neo4j asks for {_asked(ctx)}, which needs Neo4j's Enterprise edition, and its licence was "
+        "not accepted. Set acceptLicenseAgreement to yes or eval if you have accepted it"
+    )
+    if refuses_unlicensed(ctx):
+        return [
+            Notice(
+                condition="Stalled",
+                reason=Reason.LICENSE_NOT_ACCEPTED,
+                message=f"{reason}; onUnlicensed is Refuse, so no Neo4j runs.",
+                component="neo4j",
+            )
+        ]
+    ending = f"; until then one Community member runs instead of {asked}." if asked > 1 else "; Community runs instead."
+    return [Notice(reason=Reason.LICENSE_NOT_ACCEPTED, message=reason + ending)]
+
+
+def _asked(ctx: Context) -> str:
+    neo4j = ctx.effective.neo4j
+    return f"{neo4j.replicas} members" if neo4j.replicas > 1 else "the Enterprise edition"
+
+
+def _unlicensed(ctx: Context) -> bool:
+    neo4j = ctx.effective.neo4j
+    wants = neo4j.edition == "Enterprise" or neo4j.replicas > 1
+    return wants and neo4j.accept_license_agreement == ""
+
+
+def bolt_url(ctx: Context) -> str:
+    """Where components reach the graph."""
+    scheme = "neo4j" if ctx.effective.neo4j_members > 1 else "bolt"
+    return f"{scheme}://{ctx.child(names.NEO4J)}.{ctx.namespace}.svc:{BOLT}"
+
+
+def _credentials(ctx: Context) -> GeneratedSecret:
+    """Made once and kept with the volume, whose database it opens: never owned, never applied again."""
+    metadata = ctx.metadata(ctx.child(names.NEO4J_AUTH), APP, APP)
+    metadata.pop("ownerReferences")
+    return GeneratedSecret(
+        manifest={"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque"},
+        templates={"NEO4J_AUTH": "neo4j/{password}", "username": "neo4j", "password": "{password}"},
+        length=32,
+    )
+
+
+def memory_of(limit: str) -> tuple[str, str]:
+    """Heap and page cache for a memory limit, in mebibytes; between two rows of the table the smaller one counts."""
+    total = float(parse_quantity(limit) / _GI)
+    heap, cache = 0.4 * total, 0.2 * total
+    for size, row_heap, row_cache in _MEMORY:
+        if total >= size:
+            heap, cache = row_heap, row_cache
+    return f"{int(heap * 1024)}m", f"{int(cache * 1024)}m"
+
+
+def _setting(name: str) -> str:
+    """The variable of a setting: `_` becomes `__`, `.` becomes `_`."""
+    return "NEO4J_" + name.replace("_", "__").replace(".", "_")
+
+
+def _environment(ctx: Context) -> dict[str, str]:
+    """Settings as the image takes them, by environment."""
+    effective = ctx.effective
+    heap, cache = memory_of(str_at(effective.resources[APP], "limits", "memory", default="2Gi"))
+    settings = {
+        "server.memory.heap.initial_size": heap,
+        "server.memory.heap.max_size": heap,
+        "server.memory.pagecache.size": cache,
+        "server.default_listen_address": "0.0.0.0",
+        "server.directories.logs": "/logs",
+    }
+    if effective.neo4j_edition == "enterprise" and effective.neo4j_members > 1:
+        endpoints = ",".join(
+            f"{ctx.child(names.neo4j_member_suffix(index))}-0.{ctx.child('neo4j-headless')}.{ctx.namespace}.svc:{TRANSACTIONS}"
+            for index in range(effective.neo4j_members)
+        )
+        settings |= {
+            "dbms.cluster.discovery.resolver_type": "LIST",
+            "dbms.cluster.endpoints": endpoints,
+            "initial.server.mode_constraint": "NONE",
+            "dbms.cluster.minimum_initial_system_primaries_count": str(min(effective.neo4j_members, 3)),
+        }
+    own = {str(key): str(value) for key, value in (effective.neo4j.config or {}).items()}
+    data = {_setting(name): value for name, value in (settings | own).items()}
+    if effective.neo4j.plugins:
+        data["NEO4J_PLUGINS"] = "[" + ",".join(f'"{plugin}"' for plugin in effective.neo4j.plugins) + "]"
+    if effective.neo4j_edition == "enterprise":
+        data["NEO4J_ACCEPT_LICENSE_AGREEMENT"] = effective.neo4j.accept_license_agreement
+    return data
+
+
+def _member(ctx: Context, name: str, image: str, version: str, ports: dict[str, int], config_digest: str) -> JsonObject:
+    spec = ctx.effective.neo4j
+    selector: JsonObject = {**ctx.selector(APP, APP), "tapio.io/member": name}
+    parts = PodParts(
+        app=APP,
+        component=APP,
+        image=image,
+        version=version,
+        service_account=ctx.child(names.NEO4J),
+        ports=ports,
+        config_digest=config_digest,
+        env=(
+            {
+                "name": "NEO4J_AUTH",
+                "valueFrom": {"secretKeyRef": {"name": ctx.child(names.NEO4J_AUTH), "key": "NEO4J_AUTH"}},
+            },
+            *(
+                {
+                    "name": key,
+                    "valueFrom": {"configMapKeyRef": {"name": ctx.child("neo4j-config"), "key": key}},
+                }
+                for key in sorted(_environment(ctx))
+            ),
+            {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {
+                "name": "NEO4J_server_default__advertised__address",
+                "value": f"$(POD_NAME).{ctx.child('neo4j-headless')}.{ctx.namespace}.svc",
+            },
+        ),
+        volumes=(
+            {"name": "logs", "emptyDir": {}},
+            {"name": "conf", "emptyDir": {}},
+            {"name": "plugins", "emptyDir": {}},
+            {"name": "tmp", "emptyDir": {}},
+        ),
+        mounts=(
+            mount("data", "/data", read_only=False),
+            mount("logs", "/logs", read_only=False),
+            mount("conf", "/var/lib/neo4j/conf", read_only=False),
+            mount("plugins", "/plugins", read_only=False),
+            mount("tmp", "/tmp", read_only=False),  # noqa: S108 - a path in the container
+        ),
+        probes={
+            "startup": tcp_probe("bolt", periodSeconds=5, failureThreshold=1000),
+            "readiness": tcp_probe("bolt", periodSeconds=5, failureThreshold=20),
+            "liveness": tcp_probe("bolt", periodSeconds=5, failureThreshold=40),
+        },
+        resources=ctx.effective.resources[APP],
+        user=_USER,
+        group=_USER,
+        grace=3600,
+        spread=spread(ctx, ctx.selector(APP, APP), ctx.effective.neo4j_members),
+    )
+    template = build_pod_template(ctx, spec, parts)
+    metadata = template["metadata"]
+    if isinstance(metadata, dict) and isinstance(metadata["labels"], dict):
+        metadata["labels"] = {**metadata["labels"], "tapio.io/member": name}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": ctx.metadata(name, APP, APP, version=version),
+        "spec": {
+            "serviceName": ctx.child("neo4j-headless"),
+            "replicas": 1,
+            "podManagementPolicy": "Parallel",
+            "updateStrategy": {"type": "RollingUpdate"},
+            "selector": {"matchLabels": selector},
+            "template": template,
+            "volumeClaimTemplates": [
+                volume_claim(ctx, "data", APP, ctx.effective.graph_storage, spec.storage_class_name)
+            ],
+        },
+    }

@@ -1,0 +1,221 @@
+"""Pod templates: the parts that every component has alike, overridden by its spec, restricted unless said otherwise.
+
+Restricted means the Pod Security Standard of that name: no privilege, no root, no capability, the runtime's seccomp
+profile; the root file system is read-only besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tapio_reconciler.core.objects.context import Context
+from tapio_reconciler.core.objects.merging import merged_by_name, merged_template
+from tapio_shared.api.component import Component as ComponentSpec
+from tapio_shared.api.labels import CONFIG_HASH
+from tapio_shared.json import JsonObject, JsonValue
+
+NON_ROOT = 65532
+HTTP_PORT = 8080
+METRICS_PORT = 9090
+
+RESTRICTED_CONTAINER: JsonObject = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodParts:
+    """What a component's pod has of its own; everything else is common or comes from the spec."""
+
+    app: str
+    component: str
+    image: str
+    version: str
+    service_account: str
+    ports: Mapping[str, int]
+    """Port names, at most 15 characters, to numbers; all TCP."""
+    config_digest: str
+    command: Sequence[str] = ()
+    args: Sequence[str] = ()
+    env: Sequence[JsonObject] = ()
+    volumes: Sequence[JsonObject] = ()
+    mounts: Sequence[JsonObject] = ()
+    probes: Mapping[str, JsonObject] = field(default_factory=dict[str, JsonObject])
+    """startup, readiness, liveness."""
+    resources: JsonObject = field(default_factory=dict[str, JsonValue])
+    user: int = NON_ROOT
+    group: int = 0
+    """fsGroup; 0 means none."""
+    grace: int = 30
+    pre_stop: JsonObject | None = None
+    uses_token: bool = False
+    collector: str = ""
+    node: bool = False
+    container_security: JsonObject | None = None
+    pod_security: JsonObject | None = None
+    host: JsonObject = field(default_factory=dict[str, JsonValue])
+    """hostPID, hostNetwork, dnsPolicy."""
+    tolerations: Sequence[JsonObject] | None = None
+    affinity: JsonObject | None = None
+    spread: Sequence[JsonObject] = ()
+    priority_class: str = ""
+    extra_containers: Sequence[JsonObject] = ()
+
+
+def http_probe(path: str, port: str, **timing: int) -> JsonObject:
+    """An HTTP probe of a named port."""
+    return {"httpGet": {"path": path, "port": port, "scheme": "HTTP"}, **timing}
+
+
+def tcp_probe(port: str, **timing: int) -> JsonObject:
+    """A TCP probe of a named port."""
+    return {"tcpSocket": {"port": port}, **timing}
+
+
+def default_probes(
+    path_ready: str = "/readyz", path_alive: str = "/healthz", port: str = "http"
+) -> dict[str, JsonObject]:
+    """The probes of Tapio's own programs."""
+    return {
+        "startup": http_probe(path_alive, port, periodSeconds=5, failureThreshold=30),
+        "readiness": http_probe(path_ready, port, periodSeconds=5, failureThreshold=3),
+        "liveness": http_probe(path_alive, port, periodSeconds=10, failureThreshold=6),
+    }
+
+
+def build_pod_template(ctx: Context, spec: ComponentSpec, parts: PodParts) -> JsonObject:
+    """The pod template of one component, with the overrides of its spec applied, `podTemplate` last."""
+    template: JsonObject = {"metadata": _metadata(ctx, spec, parts), "spec": _pod_spec(ctx, spec, parts)}
+    if spec.pod_template is not None:
+        template = merged_template(template, dict(spec.pod_template))
+    return template
+
+
+def _metadata(ctx: Context, spec: ComponentSpec, parts: PodParts) -> JsonObject:
+    labels = ctx.labels(parts.app, parts.component, version=parts.version, collector=parts.collector, node=parts.node)
+    annotations = {**(spec.pod_annotations or {}), CONFIG_HASH: parts.config_digest}
+    if not _monitors_are_served(ctx) and ctx.effective.prometheus and "metrics" in parts.ports:
+        annotations |= {
+            "prometheus.io/scrape": "true",
+            "prometheus.io/port": str(parts.ports["metrics"]),
+            "prometheus.io/path": "/metrics",
+        }
+    return {
+        "labels": {**dict(sorted((spec.pod_labels or {}).items())), **labels},
+        "annotations": dict(sorted(annotations.items())),
+    }
+
+
+def _monitors_are_served(ctx: Context) -> bool:
+    return ctx.served.find("monitoring.coreos.com", "ServiceMonitor") is not None
+
+
+def _pod_spec(ctx: Context, spec: ComponentSpec, parts: PodParts) -> JsonObject:
+    cluster = ctx.effective.spec
+    scheduling = cluster.scheduling
+    security: JsonObject = {
+        "runAsNonRoot": True,
+        "runAsUser": parts.user,
+        "runAsGroup": parts.user,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    if parts.group:
+        security |= {"fsGroup": parts.group, "fsGroupChangePolicy": "OnRootMismatch"}
+    pod: JsonObject = {
+        "serviceAccountName": parts.service_account,
+        "automountServiceAccountToken": parts.uses_token,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": parts.grace,
+        "securityContext": parts.pod_security if parts.pod_security is not None else security,
+        "containers": [_container(ctx, spec, parts), *parts.extra_containers],
+        **parts.host,
+    }
+    if parts.volumes:
+        pod["volumes"] = list(parts.volumes)
+    pull_secrets: list[JsonValue] = [{"name": one.name} for one in cluster.image.pull_secrets]
+    if pull_secrets:
+        pod["imagePullSecrets"] = pull_secrets
+    selector = spec.node_selector or (None if parts.node else scheduling.node_selector)
+    if selector or parts.node:
+        pod["nodeSelector"] = {**({"kubernetes.io/os": "linux"} if parts.node else {}), **(selector or {})}
+    tolerations = spec.tolerations if spec.tolerations is not None else None if parts.node else scheduling.tolerations
+    if tolerations is not None:
+        pod["tolerations"] = [one.document() for one in tolerations]
+    elif parts.tolerations:
+        pod["tolerations"] = list(parts.tolerations)
+    affinity = spec.affinity if spec.affinity is not None else None if parts.node else scheduling.affinity
+    if affinity is not None:
+        pod["affinity"] = dict(affinity)
+    elif parts.affinity is not None:
+        pod["affinity"] = parts.affinity
+    if affinity is None and parts.spread:
+        pod["topologySpreadConstraints"] = list(parts.spread)
+    priority = (
+        spec.priority_class_name or ("" if parts.node else scheduling.priority_class_name) or parts.priority_class
+    )
+    if priority:
+        pod["priorityClassName"] = priority
+    return pod
+
+
+def _container(ctx: Context, spec: ComponentSpec, parts: PodParts) -> JsonObject:
+    container: JsonObject = {
+        "name": parts.component,
+        "image": parts.image,
+        "ports": [{"name": name, "containerPort": number, "protocol": "TCP"} for name, number in parts.ports.items()],
+        "resources": parts.resources,
+        "securityContext": parts.container_security or RESTRICTED_CONTAINER,
+    }
+    policy = ctx.effective.spec.image.pull_policy
+    if policy:
+        container["imagePullPolicy"] = policy
+    command, args = spec.command if spec.command is not None else parts.command, spec.args
+    if command:
+        container["command"] = list(command)
+    wanted_args = parts.args if args is None else args
+    if wanted_args:
+        container["args"] = list(wanted_args)
+    own_env = [one.document() for one in spec.env or ()]
+    env = merged_by_name(list(parts.env), own_env)
+    if env:
+        container["env"] = [*env]
+    if parts.mounts:
+        container["volumeMounts"] = list(parts.mounts)
+    for name, field_name in (
+        ("startup", "startupProbe"),
+        ("readiness", "readinessProbe"),
+        ("liveness", "livenessProbe"),
+    ):
+        given = None if spec.probes is None else getattr(spec.probes, name)
+        if given == "none":
+            continue
+        probe = given if given is not None else parts.probes.get(name)
+        if probe:
+            container[field_name] = dict(probe)
+    if parts.pre_stop is not None:
+        container["lifecycle"] = {"preStop": parts.pre_stop}
+    return container
+
+
+def config_volume(name: str, config_map: str) -> JsonObject:
+    """A volume of a ConfigMap."""
+    return {"name": name, "configMap": {"name": config_map, "defaultMode": 0o444}}
+
+
+def secret_volume(name: str, secret: str) -> JsonObject:
+    """A volume of a Secret, readable by the pod's group alone."""
+    return {"name": name, "secret": {"secretName": secret, "defaultMode": 0o440}}
+
+
+def mount(name: str, path: str, *, read_only: bool = True, propagation: str = "") -> JsonObject:
+    """A volume mount."""
+    document: JsonObject = {"name": name, "mountPath": path}
+    if read_only:
+        document["readOnly"] = True
+    if propagation:
+        document["mountPropagation"] = propagation
+    return document

@@ -1,0 +1,105 @@
+"""`render`: from a resolved cluster to everything that it consists of, in order of dependency."""
+
+from __future__ import annotations
+
+from tapio_reconciler.core.model import Component, Notice, Rendered, Skipped
+from tapio_reconciler.core.objects.collectors import build_collector, component_name
+from tapio_reconciler.core.objects.context import Context
+from tapio_reconciler.core.objects.correlation import build_correlation
+from tapio_reconciler.core.objects.discovery import eligibility
+from tapio_reconciler.core.objects.gateway import build_gateway, endpoint, exposure_notices
+from tapio_reconciler.core.objects.monitoring import build_monitoring, monitoring_notices
+from tapio_reconciler.core.objects.nats import build_nats, client_url
+from tapio_reconciler.core.objects.neo4j import bolt_url, build_neo4j, licence_notices
+from tapio_reconciler.core.objects.network_policies import build_network_policies
+from tapio_shared.api import names
+from tapio_shared.api.effective import NODE_COLLECTORS
+from tapio_shared.api.reasons import Reason
+
+
+def render(ctx: Context) -> Rendered:
+    """Everything that the cluster of `ctx` should consist of. The same context gives the same value."""
+    found = [build_nats(ctx), build_neo4j(ctx), build_correlation(ctx), build_gateway(ctx)]
+    components = [one for one in found if one is not None]
+    skipped: list[Skipped] = []
+    for collector in ctx.effective.collectors:
+        name = component_name(collector)
+        verdict = eligibility(ctx, collector, name)
+        skipped += verdict.skipped
+        if verdict.runs:
+            components.append(build_collector(ctx, collector, None))
+    monitoring = build_monitoring(ctx)
+    if monitoring is not None:
+        components.append(monitoring)
+    base = Component(name="base", objects=tuple(build_network_policies(ctx, components)))
+    return Rendered(
+        components=(base, *components),
+        notices=(
+            *_placement_notices(ctx),
+            *licence_notices(ctx),
+            *exposure_notices(ctx),
+            *monitoring_notices(ctx),
+            *_spread_notices(ctx),
+        ),
+        skipped=tuple(skipped),
+        endpoints=_endpoints(ctx, components),
+        credentials=_credentials(ctx, components),
+    )
+
+
+def _endpoints(ctx: Context, components: list[Component]) -> dict[str, str]:
+    present = {component.name for component in components}
+    endpoints = {"nats": client_url(ctx)}
+    if "gateway" in present:
+        endpoints["gateway"] = endpoint(ctx)
+    if "neo4j" in present:
+        endpoints["graph"] = bolt_url(ctx)
+    elif "graph" in present:
+        endpoints["graph"] = f"http://{ctx.child(names.CORRELATION)}.{ctx.namespace}.svc:8080"
+    return endpoints
+
+
+def _credentials(ctx: Context, components: list[Component]) -> dict[str, str]:
+    return {"graph": ctx.child(names.NEO4J_AUTH)} if any(one.name == "neo4j" for one in components) else {}
+
+
+def _placement_notices(ctx: Context) -> list[Notice]:
+    """Node agents without their namespace: nothing of them can be made, and the message says how to make it."""
+    wanted = [one for one in ctx.effective.collectors if one.type in NODE_COLLECTORS]
+    if not wanted or ctx.fleet is None or ctx.node_namespace in ctx.fleet.namespaces:
+        return []
+    namespace = ctx.node_namespace
+    return [
+        Notice(
+            condition="Stalled",
+            reason=Reason.NAMESPACE_MISSING,
+            component=component_name(wanted[0]),
+            message=(
+                f"Namespace {namespace}, in which the node agents run, does not exist or is not allowed. Create it: "
+                f"kubectl create namespace {namespace} && kubectl label namespace {namespace} "
+                "pod-security.kubernetes.io/enforce=privileged"
+            ),
+        )
+    ]
+
+
+def _spread_notices(ctx: Context) -> list[Notice]:
+    """Says when replicas can't all be on zones of their own."""
+    if not ctx.effective.high_availability or ctx.fleet is None:
+        return []
+    counts = [ctx.effective.nats_servers] if not ctx.effective.uses_external_nats else []
+    counts += [ctx.effective.correlation.replicas]
+    if ctx.effective.gateway is not None:
+        counts.append(ctx.effective.gateway.replicas)
+    most, zones, hosts = max(counts), len(ctx.fleet.zones), ctx.fleet.hosts
+    if most < 2 or (zones >= most and hosts >= most):
+        return []
+    return [
+        Notice(
+            reason=Reason.TOO_FEW_ZONES,
+            message=(
+                f"High availability would spread {most} replicas, and there are {zones} zones and {hosts} hosts; "
+                "replicas are spread as well as it goes. Add nodes in other zones."
+            ),
+        )
+    ]

@@ -1,0 +1,171 @@
+"""What a TapioCluster asks for, judged and rendered; or why it can't be.
+
+Rendering is the expensive part of a plan and depends on little, so its last results are remembered by value: that is
+memory, not state, and never changes an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import msgspec
+
+from tapio_reconciler.core.members import Members
+from tapio_reconciler.core.model import Rendered, Served
+from tapio_reconciler.core.objects.context import Context
+from tapio_reconciler.core.overlaps import accepted_collectors, chosen_intelligence
+from tapio_reconciler.core.rendering import render
+from tapio_reconciler.core.state import Seen, State, seen_objects
+from tapio_shared.api.budget import BudgetTooSmall
+from tapio_shared.api.cluster import TapioClusterSpec
+from tapio_shared.api.collectors import TapioCollectorSpec
+from tapio_shared.api.effective import effective_cluster
+from tapio_shared.api.images import DEFAULT_TAPIO_VERSION
+from tapio_shared.api.intelligence import Intelligence
+from tapio_shared.api.names import CLUSTER_KIND
+from tapio_shared.api.normalise import normalise_spec
+from tapio_shared.api.not_yet_supported import not_yet_supported
+from tapio_shared.api.operator_config import OperatorConfig
+from tapio_shared.api.reasons import Reason
+from tapio_shared.api.validation import one_answer, validate_cluster
+from tapio_shared.codec import encode
+from tapio_shared.facts import ConfigurationObserved, DiscoveryObserved, FleetObserved
+from tapio_shared.json import JsonObject, object_at, str_at
+from tapio_shared.keys import ObjectRef
+
+_REMEMBERED = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is wanted of a cluster, and the resources beside it that were not taken into account."""
+
+    version: str
+    rendered: Rendered
+    not_yet_supported: tuple[str, ...]
+    refused_members: Mapping[ObjectRef, tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Why nothing can be wanted: reason and message of the condition Stalled."""
+
+    reason: str
+    message: str
+    refused_members: Mapping[ObjectRef, tuple[str, str]] = field(default_factory=dict[ObjectRef, tuple[str, str]])
+
+
+def wanted(state: State, cluster: Seen, members: Members, served: Served) -> Wanted | Refused:
+    """Judge the spec by the webhook's own rules and render what it asks for."""
+    document = cluster.document or {}
+    config = _configuration(state)
+    problems = validate_cluster(document, trust=config.trust)
+    if problems:
+        return Refused(reason=problems[0].reason, message=one_answer(problems))
+    spec = object_at({"spec": normalise_spec(CLUSTER_KIND, object_at(document, "spec"))}, "spec")
+    fleet = state.shared_fact("fleet", FleetObserved)
+    namespace = state.key.namespace
+    collectors, refused_collectors = accepted_collectors(
+        members.collectors, spec, config, None if fleet is None else fleet[1]
+    )
+    intelligence, refused_minds = chosen_intelligence(members.intelligences, spec, config)
+    refused = {**refused_collectors, **refused_minds}
+    version = str_at(spec, "version") or str_at(document, "status", "version") or DEFAULT_TAPIO_VERSION
+    try:
+        rendered = _rendered(
+            encode(
+                _Inputs(
+                    name=state.key.name,
+                    namespace=namespace,
+                    uid=cluster.uid,
+                    version=version,
+                    spec=spec,
+                    collectors=collectors,
+                    intelligence=intelligence,
+                    fleet=None if fleet is None else fleet[1],
+                    config=object_at({"c": config.document()}, "c"),
+                    secrets=_secret_digests(state),
+                )
+            ),
+            _discovery_bytes(state),
+        )
+    except BudgetTooSmall as err:
+        return Refused(reason=Reason.BUDGET_TOO_SMALL, message=str(err), refused_members=refused)
+    del served
+    return Wanted(
+        version=version,
+        rendered=rendered,
+        not_yet_supported=tuple(not_yet_supported(spec)),
+        refused_members=refused,
+    )
+
+
+class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that rendering depends on, as one value."""
+
+    name: str
+    namespace: str
+    uid: str
+    version: str
+    spec: JsonObject
+    collectors: dict[str, JsonObject]
+    intelligence: JsonObject | None
+    fleet: FleetObserved | None
+    config: JsonObject
+    secrets: dict[str, str]
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _rendered(inputs: bytes, discovery: bytes) -> Rendered:
+    given = msgspec.json.decode(inputs, type=_Inputs)
+    served = _served(discovery)
+    mind = None if given.intelligence is None else Intelligence.from_document(given.intelligence)
+    collectors = {name: TapioCollectorSpec.from_document(spec) for name, spec in given.collectors.items()}
+    effective = effective_cluster(
+        TapioClusterSpec.from_document(given.spec), version=given.version, intelligence=mind, collectors=collectors
+    )
+    return render(
+        Context(
+            name=given.name,
+            namespace=given.namespace,
+            uid=given.uid,
+            effective=effective,
+            served=served,
+            fleet=given.fleet,
+            config=OperatorConfig.from_document(given.config),
+            secret_digests=given.secrets,
+        )
+    )
+
+
+@lru_cache(maxsize=8)
+def _served(discovery: bytes) -> Served:
+    fact = msgspec.json.decode(discovery, type=DiscoveryObserved)
+    return Served(tuple(fact.resources), fact.version)
+
+
+def _discovery_bytes(state: State) -> bytes:
+    found = state.shared_fact("discovery", DiscoveryObserved)
+    return b"" if found is None else encode(found[1])
+
+
+def _configuration(state: State) -> OperatorConfig:
+    found = state.shared_fact("config", ConfigurationObserved)
+    return OperatorConfig() if found is None else _parsed_configuration(encode(found[1].configuration))
+
+
+@lru_cache(maxsize=8)
+def _parsed_configuration(document: bytes) -> OperatorConfig:
+    return OperatorConfig.from_document(msgspec.json.decode(document))
+
+
+def _secret_digests(state: State) -> dict[str, str]:
+    """Digest of what every known Secret of the key's namespace holds; the key's rotation changes no template."""
+    digests: dict[str, str] = {}
+    for ref, seen in seen_objects(state).items():
+        if ref.group == "" and ref.kind == "Secret" and ref.namespace == state.key.namespace and seen.document:
+            values = object_at(seen.document, "digests")
+            digests[ref.name] = ",".join(f"{name}={values[name]}" for name in sorted(values))
+    return digests

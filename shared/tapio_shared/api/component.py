@@ -24,7 +24,7 @@ from tapio_shared.api.scalars import (
     ObjectName,
     Opaque,
     ProbeChoice,
-    Quantity,
+    Quantities,
     Version,
 )
 
@@ -38,10 +38,10 @@ class SecretReference(ApiModel):
 class ResourceRequirements(ApiModel):
     """Requests and limits, as Kubernetes has them for containers."""
 
-    requests: dict[LabelKey, Quantity] | None = Field(
+    requests: Quantities | None = Field(
         default=None, description='What is reserved, by resource name: cpu in cores ("500m"), memory in bytes ("1Gi").'
     )
-    limits: dict[LabelKey, Quantity] | None = Field(
+    limits: Quantities | None = Field(
         default=None, description="What may at most be used, by resource name, in the same units as requests."
     )
 

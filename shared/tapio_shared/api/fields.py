@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tapio_shared.api.base import ApiModel
-from tapio_shared.api.problems import Path, Problem, path_text, problem, unknown_field, value_text
+from tapio_shared.api.problems import MAX_PROBLEMS, Path, Problem, path_text, problem, unknown_field, value_text
 from tapio_shared.api.scalars import NOT_ALLOWED
 from tapio_shared.api.schema import child_schema, field_names
 from tapio_shared.json import JsonObject, JsonValue, list_at, str_at
@@ -33,7 +33,7 @@ def field_problems(model: type[ApiModel], schema: JsonObject, value: JsonValue, 
     try:
         model.from_document(value)
     except ValidationError as err:
-        for error in err.errors(include_url=False):
+        for error in err.errors(include_url=False)[:MAX_PROBLEMS]:
             yield _problem(error, schema, base)
 
 

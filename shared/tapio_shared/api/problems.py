@@ -16,6 +16,9 @@ from typing import Final
 from tapio_shared.api.reasons import Reason
 from tapio_shared.json import JsonValue
 
+MAX_PROBLEMS: Final = 200
+"""Problems that one validation looks for: a hostile spec of 100,000 unknown keys must not hold up the webhook."""
+
 MAX_SHOWN: Final = 40
 """Problems that one answer spells out; a condition's message holds at most 32,768 bytes."""
 
@@ -104,7 +107,8 @@ def one_answer(problems: Iterable[Problem]) -> str:
         return "".join(messages)
     numbered = [f"({number}) {message}" for number, message in enumerate(messages[:MAX_SHOWN], start=1)]
     rest = f" … and {len(messages) - MAX_SHOWN} more." if len(messages) > MAX_SHOWN else ""
-    return f"{len(messages)} things are wrong: {' '.join(numbered)}{rest}"
+    least = "At least " if len(messages) >= MAX_PROBLEMS else ""
+    return f"{least}{len(messages)} things are wrong: {' '.join(numbered)}{rest}"
 
 
 def _is_secret(path: Path) -> bool:

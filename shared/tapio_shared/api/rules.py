@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from tapio_shared.api.collectors import NODE_COLLECTOR_TYPES
+from tapio_shared.api.collectors import COLLECTOR_TYPES, NODE_COLLECTOR_TYPES
 from tapio_shared.api.component_rules import (
     component_problems,
     placement_problems,
@@ -114,7 +114,8 @@ def _node_agents(spec: JsonObject, setting: Setting) -> Iterator[Problem]:
 
 
 def _collectors(spec: JsonObject, setting: Setting) -> Iterator[Problem]:
-    for kind, collector in object_at(spec, "collectors").items():
+    for kind in COLLECTOR_TYPES:
+        collector = at(spec, "collectors", kind)
         if isinstance(collector, dict):
             yield from _collector(kind, collector, ("spec", "collectors", kind), setting)
 

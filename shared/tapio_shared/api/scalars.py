@@ -167,13 +167,29 @@ LabelValue = Annotated[
         "a label value: at most 63 letters, digits, -, _ and ., beginning and ending with a letter or digit",
     ),
 ]
+MAX_KEYS: Final = 500
+"""Keys of one map; checked before each of them is, so that a hostile map is refused at once."""
+
+
+def _few_keys(value: object) -> object:
+    keys = len(cast("dict[object, object]", value)) if isinstance(value, dict) else 0
+    if keys > MAX_KEYS:
+        raise refusal(f"an object of at most {MAX_KEYS} keys")
+    return value
+
+
 Labels = Annotated[
     dict[LabelKey, LabelValue],
+    BeforeValidator(_few_keys),
     WithJsonSchema({"type": "object", "additionalProperties": {"type": "string", "maxLength": 63}}),
 ]
 Annotations = Annotated[
-    dict[LabelKey, str], WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}})
+    dict[LabelKey, str],
+    BeforeValidator(_few_keys),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}}),
 ]
+Quantities = Annotated[dict[LabelKey, Quantity], BeforeValidator(_few_keys)]
+"""Quantities by resource name."""
 EnvName = Annotated[
     str,
     _require(_matches(r"[-._a-zA-Z][-._a-zA-Z0-9]*"), "a variable name: letters, digits, -, _ and ., no digit first"),

@@ -7,14 +7,15 @@ wrong the spec is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from typing import Final, TypeAlias
 
 from tapio_shared.api.changes import change_problems
 from tapio_shared.api.fields import field_problems
 from tapio_shared.api.names import CLUSTER_KIND, COLLECTOR_KIND, INTELLIGENCE_KIND
 from tapio_shared.api.normalise import normalise_spec
-from tapio_shared.api.problems import Problem, one_answer, problem
+from tapio_shared.api.problems import MAX_PROBLEMS, Problem, one_answer, problem
 from tapio_shared.api.rules import Setting, cluster_rules, collector_rules, intelligence_rules
 from tapio_shared.api.schema import SPEC_MODELS, spec_schema
 from tapio_shared.api.trust import Trust
@@ -66,7 +67,8 @@ def validate(kind: str, document: JsonValue, *, trust: Trust, old: JsonValue = N
     spec, before = normalise_spec(kind, document.get("spec")), normalise_spec(kind, at(old, "spec"))
     if isinstance(old, dict) and spec == before:
         return ()
-    return _without_repeats((*_metadata(document), *_spec(kind, document, spec, before, trust)))
+    found = chain(_metadata(document), _spec(kind, document, spec, before, trust))
+    return _without_repeats(islice(found, MAX_PROBLEMS))
 
 
 def _metadata(document: JsonObject) -> Iterator[Problem]:
@@ -87,5 +89,5 @@ def _spec(kind: str, document: JsonObject, spec: JsonValue, old: JsonValue, trus
         yield from change_problems(kind, spec, old)
 
 
-def _without_repeats(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
+def _without_repeats(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     return tuple({(entry.path, entry.message): entry for entry in problems}.values())

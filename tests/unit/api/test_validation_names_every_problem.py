@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tapio_shared.api.names import CLUSTER_KIND, COLLECTOR_KIND, INTELLIGENCE_KIND
 from tapio_shared.api.normalise import normalise_spec
-from tapio_shared.api.problems import MAX_SHOWN, Problem, one_answer
+from tapio_shared.api.problems import MAX_PROBLEMS, MAX_SHOWN, Problem, one_answer
 from tapio_shared.api.reasons import Reason
 from tapio_shared.api.schema import SPEC_MODELS
 from tapio_shared.api.trust import Trust
@@ -334,6 +334,21 @@ def test_one_answer_fits_into_a_condition() -> None:
     assert len(answer.encode()) <= 32_768
 
 
+HOSTILE: dict[str, JsonValue] = {
+    "unknown keys": {f"key{number}": number for number in range(100_000)},
+    "unknown collectors": {"collectors": {f"key{number}": EMPTY for number in range(100_000)}},
+    "variables": {"nats": {"env": [{"name": "A", "value": number} for number in range(50_000)]}},
+    "labels": {"inheritedMetadata": {"labels": {f"a b{number}": number for number in range(100_000)}}},
+}
+
+
+@pytest.mark.parametrize("spec", [pytest.param(spec, id=name) for name, spec in HOSTILE.items()])
+def test_a_hostile_spec_is_answered_in_short(spec: JsonValue) -> None:
+    problems = validate_cluster(cluster(spec), trust=TRUST)
+    assert 1 <= len(problems) <= MAX_PROBLEMS
+    assert len(one_answer(problems).encode()) <= 32_768
+
+
 @pytest.mark.parametrize("example", ["quickstart", "development", "production", "edge"])
 def test_one_wrong_value_at_a_time_is_one_problem_or_more(example: str) -> None:
     document = yaml.safe_load((ROOT / f"examples/{example}.yaml").read_text())
@@ -344,7 +359,7 @@ def test_one_wrong_value_at_a_time_is_one_problem_or_more(example: str) -> None:
         assert problem.path == f"spec.{key}"
 
 
-@settings(max_examples=100, suppress_health_check=SLOW, deadline=None)
+@settings(max_examples=50, suppress_health_check=SLOW, deadline=None)
 @given(st.data())
 def test_nothing_raises_on_nearly_right_resources(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(sorted(SPEC_MODELS)))

@@ -7,7 +7,7 @@ value. What the API server can check too stands in the schema as a pattern; the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from enum import StrEnum
 from typing import Annotated, Final, Literal, TypeVar, cast
 from urllib.parse import urlsplit
@@ -172,8 +172,7 @@ MAX_KEYS: Final = 500
 
 
 def _few_keys(value: object) -> object:
-    keys = len(cast("dict[object, object]", value)) if isinstance(value, dict) else 0
-    if keys > MAX_KEYS:
+    if isinstance(value, Sized) and not isinstance(value, str) and len(value) > MAX_KEYS:
         raise refusal(f"an object of at most {MAX_KEYS} keys")
     return value
 

@@ -6,7 +6,7 @@ never from which event arrived. Instants are milliseconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from tapio_reconciler.core.comparison import holds, settled_digest
@@ -78,10 +78,23 @@ class Memory:
 NO_MEMORY = Memory(0, OutcomeRecorded(decision=0, ended_at=0))
 
 
-def change_of(  # one case a line, in the order in which they are asked
+def change_of(
     name: str, desired: JsonObject, digest: str, seen: Seen | None, memory: Memory, *, now: int, forced: bool
 ) -> Change:
-    """What to do about the object `name` (its ObjectRef as text), wanted as `desired` with `digest`."""
+    """What to do about the object `name` (its ObjectRef as text), wanted as `desired` with `digest`.
+
+    A failed write that is tried again keeps its failure, so that a status does not flicker with every try.
+    """
+    change = _change_of(name, desired, digest, seen, memory, now=now, forced=forced)
+    failure = memory.outcome.failures.get(name)
+    if change.writes and failure is not None and failure.digest == digest:
+        return replace(change, failure=failure)
+    return change
+
+
+def _change_of(
+    name: str, desired: JsonObject, digest: str, seen: Seen | None, memory: Memory, *, now: int, forced: bool
+) -> Change:
     observed = None if seen is None else seen.document
     if observed is not None and str_at(observed, "metadata", "deletionTimestamp"):
         return Change(act=Act.AWAIT, reason=f"{name} is being deleted; it is made again once it is gone.")

@@ -178,7 +178,6 @@ def failure_reason(failure: FailedWrite) -> tuple[Reason, bool]:
 
 def failure_message(ref: str, failure: FailedWrite) -> str:
     """One sentence: what was refused, by what, and what happens next."""
-    again = f"it is tried again {failure.attempt} time(s) so far" if failure.attempt > 1 else "it will be tried again"
     reason, _ = failure_reason(failure)
     if reason is Reason.OBJECT_CONFLICT:
         return (
@@ -187,4 +186,4 @@ def failure_message(ref: str, failure: FailedWrite) -> str:
         )
     if reason is Reason.NAMESPACE_MISSING and failure.error:
         return f"{ref} can't be written: {failure.error}. Create the namespace, or name another one in the spec."
-    return f"The {failure.action} of {ref} failed: {failure.error}; {again}."
+    return f"The {failure.action} of {ref} failed: {failure.error}; it will be tried again."

@@ -39,7 +39,7 @@ def outcome_of(
     `retry_after` holds seconds that the API server asked us to wait.
     """
     before = memory.outcome
-    wanted = set(decision.objects) | {"status", "finalizer"} | {key for key in decision.resources}
+    wanted = set(decision.objects) | {"status", "finalizer"} | set(decision.resources)
     applied = {
         name: write if write.recorded else _recorded(write, memory.sequence)
         for name, write in before.applied.items()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from tapio_reconciler.core.changes import NO_MEMORY, Change, Memory, is_controlled_by_cluster, is_managed
 from tapio_reconciler.core.components import ComponentProgress, blockers, component_progress
 from tapio_reconciler.core.drafting import WORKLOADS, Draft, Plan
@@ -192,8 +194,6 @@ def _has_finalizer(cluster: Seen) -> bool:
 
 
 def _with_revisions(inputs: Inputs, state: State) -> Inputs:
-    import msgspec
-
     revisions = {name: entry.sequence for name, entry in state.shared.items() if name in _SHARED}
     return msgspec.structs.replace(inputs, shared_revisions=revisions)
 

@@ -7,6 +7,7 @@ best effort: a refused one is logged and forgotten.
 from __future__ import annotations
 
 import hashlib
+from typing import cast
 
 import structlog
 
@@ -53,7 +54,7 @@ class EventWriter:
         response = await self._kube.request(
             "PATCH", path, body=encode({"lastTimestamp": now}), content_type=MERGE_PATCH
         )
-        count = int_at(decode_as(dict, check(response)), "count", default=1)
+        count = int_at(cast("JsonObject", decode_as(dict, check(response))), "count", default=1)
         check(await self._kube.request("PATCH", path, body=encode({"count": count + 1}), content_type=MERGE_PATCH))
 
 

@@ -20,7 +20,7 @@ from tapio_reconciler.shell.recording import Recorder, advance_epoch
 from tapio_reconciler.shell.states import States
 from tapio_reconciler.shell.timers import Timers
 from tapio_shared.codec import encode
-from tapio_shared.errors import Fenced, TapioError
+from tapio_shared.errors import Fenced, PartitionCountMismatch, TapioError
 from tapio_shared.facts import Inputs, OutcomeRecorded, SweepMarked, Timer, TimerDue
 from tapio_shared.keys import (
     OrderingKey,
@@ -91,6 +91,12 @@ class Partition:
 
     async def run(self) -> None:
         """Own the partition until cancelled, fenced or cut off from the log."""
+        known = (await self._log.info()).partitions
+        if known != self._identity.partitions:
+            raise PartitionCountMismatch(
+                f"The log was made for {known} partitions and this worker is set to {self._identity.partitions}. "
+                f"Set TAPIO_PARTITIONS to {known}."
+            )
         token = await advance_epoch(
             self._log,
             self._number,

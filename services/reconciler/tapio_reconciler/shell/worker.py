@@ -57,8 +57,12 @@ class Worker:
         return sum(partition.parked for partition in self._owned.values())
 
     async def run(self) -> None:
-        """Work until `stop` or cancellation."""
-        await self._membership.join(self._name)
+        """Work until `stop` or cancellation. Waits for the streams, which the watcher makes."""
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(RetryableError), wait=wait_random_exponential(multiplier=0.2, max=5)
+        ):
+            with attempt:
+                await self._membership.join(self._name)
         try:
             async with asyncio.TaskGroup() as group:
                 follow = group.create_task(self._follow_membership(group), name="membership")

@@ -41,7 +41,7 @@ class _Configured(Protocol):
     verify_ssl: bool
     proxy: str | None
 
-    def auth_settings(self) -> dict[str, dict[str, str]]: ...
+    async def auth_settings(self) -> dict[str, dict[str, str]]: ...
 
 
 async def load_configuration(kubeconfig: str, context: str) -> _Configured:
@@ -120,7 +120,7 @@ class HttpKube:
         timeout: float,
     ) -> KubeResponse:
         session = self._open(self._requests)
-        headers = self._headers() | {"Accept": accept} | ({"Content-Type": content_type} if body is not None else {})
+        headers = await self._headers() | {"Accept": accept} | ({"Content-Type": content_type} if body is not None else {})
         async with self._slots:
             try:
                 async with session.request(
@@ -161,7 +161,7 @@ class HttpKube:
             return await session.get(
                 self._configuration.host + path,
                 params={**query, "watch": "1"},
-                headers=self._headers(),
+                headers=await self._headers(),
                 ssl=self._context,
                 proxy=self._configuration.proxy,
                 timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_TIMEOUT, sock_read=silence),
@@ -191,8 +191,8 @@ class HttpKube:
             self._configuration = await self._reload.load()
             self._context = _ssl_context(self._configuration)
 
-    def _headers(self) -> dict[str, str]:
-        settings = self._configuration.auth_settings()
+    async def _headers(self) -> dict[str, str]:
+        settings = await self._configuration.auth_settings()
         return {one["key"]: one["value"] for one in settings.values() if one.get("in") == "header"}
 
     def _session(self, limit: int) -> aiohttp.ClientSession:

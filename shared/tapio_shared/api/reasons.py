@@ -247,3 +247,10 @@ class Reason(StrEnum):
         ReasonFamily.DEGRADED,
         "The etcd collector needs endpoints and a Secret with client credentials.",
     )
+
+
+class EventReason(Word):
+    """Reasons that Kubernetes Events have beside those of conditions."""
+
+    COMPONENT_READY = "ComponentReady", "A component that was not ready is ready now."
+    RESUMED = "Resumed", "The annotation tapio.io/paused was taken away; the operator writes again."

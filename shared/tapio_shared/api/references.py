@@ -41,6 +41,5 @@ def _cluster(document: Mapping[str, JsonValue], namespace: str) -> list[str]:
     ]
     cluster = str_at(document, "metadata", "name")
     if cluster:
-        generated = (names.NEO4J_AUTH, names.NATS_AUTH)
-        secrets += [names.child_name(cluster, suffix, namespace) for suffix in generated]
+        secrets.append(names.child_name(cluster, names.NEO4J_AUTH, namespace))
     return secrets

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tapio_reconciler.core.changes import Act, Change
 from tapio_reconciler.core.model import Component
@@ -63,50 +64,44 @@ def component_progress(
     """
     failed = [(ref, change.failure) for ref, change in changes.items() if change.failure is not None]
     progress = [_workload_progress(component, ref, changes, seen) for ref in component.workloads]
-    numbers = {
-        "desired": sum(one.desired for one in progress),
-        "ready": sum(one.ready for one in progress),
-        "updated": sum(one.updated for one in progress),
-    }
+    answer = partial(
+        ComponentProgress,
+        component=component,
+        desired=sum(one.desired for one in progress),
+        ready=sum(one.ready for one in progress),
+        updated=sum(one.updated for one in progress),
+    )
     if failed:
         ref, failure = failed[0]
         reason, stalled = failure_reason(failure)
         state = ComponentState.FAILED if stalled else ComponentState.PROGRESSING
         message = failure_message(str(ref), failure)
-        return ComponentProgress(
-            component=component, state=state, reason=reason, message=message, stalled=stalled, **numbers
-        )
+        return answer(state=state, reason=reason, message=message, stalled=stalled)
     if held:
         names = ", ".join(one.component.name for one in waits_for)
         first = waits_for[0]
         message = f"{component.name} waits until {names} is ready ({first.message or first.state})."
-        return ComponentProgress(
-            component=component,
+        return answer(
             state=ComponentState.WAITING,
             reason=Reason.WAITING_FOR_DEPENDENCY,
             message=message,
-            **numbers,
         )
     pending = [change for change in changes.values() if change.act is not Act.NOTHING]
     worst = min(progress, key=lambda one: _WORST_FIRST.index(one.state), default=None)
     if worst is not None and not (worst.is_ready and pending):
-        return ComponentProgress(
-            component=component,
+        return answer(
             state=worst.state,
             reason=worst.reason,
             message=worst.message,
             degraded=any(one.within_tolerance for one in progress),
-            **numbers,
         )
     if pending and not all(_seen_present(ref, seen) for ref in changes):
-        return ComponentProgress(
-            component=component,
+        return answer(
             state=ComponentState.PROGRESSING,
             reason=Reason.APPLYING,
             message=pending[0].reason,
-            **numbers,
         )
-    return ComponentProgress(component=component, state=ComponentState.READY, **numbers)
+    return answer(state=ComponentState.READY)
 
 
 def _seen_present(ref: ObjectRef, seen: Mapping[ObjectRef, Seen]) -> bool:

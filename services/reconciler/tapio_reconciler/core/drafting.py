@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 import msgspec
 
@@ -95,7 +96,7 @@ def pod_templates(decision: DecisionRecorded) -> JsonObject:
     """The pod templates that a decision kept: workload -> template."""
     if not decision.pod_templates:
         return {}
-    return msgspec.json.decode(zlib.decompress(decision.pod_templates), type=dict)
+    return cast("JsonObject", msgspec.json.decode(zlib.decompress(decision.pod_templates)))
 
 
 @dataclass(slots=True, kw_only=True)

@@ -5,10 +5,14 @@ A status is written when it changes, so an Event is asked for when its cause app
 
 from __future__ import annotations
 
-from tapio_shared.api.reasons import ComponentState, ConditionType
+from tapio_shared.api.reasons import ComponentState, ConditionType, EventReason, Reason
 from tapio_shared.facts import EventIntent
 from tapio_shared.json import JsonObject, objects_at, str_at
 
+_WARNINGS = frozenset({str(ConditionType.STALLED), str(ConditionType.DEGRADED)})
+_PAUSED, _RECONCILING = str(ConditionType.PAUSED), str(ConditionType.RECONCILING)
+_NEWS = frozenset({str(ConditionType.READY), _PAUSED})
+_WORTH_TELLING = frozenset({str(Reason.RESYNCHRONISING), str(Reason.TERMINATING)})
 _MAX_MESSAGE = 1024
 """core/v1 Event.message is cut by the API server's validation at 1,024 characters."""
 
@@ -27,17 +31,16 @@ def _condition_events(before: JsonObject, after: JsonObject) -> list[EventIntent
         same = str_at(was, "status") == status and str_at(was, "reason") == reason
         if same:
             continue
-        if name == ConditionType.READY and status == "True":
-            events.append(_event("Normal", reason, str_at(one, "message")))
-        elif name in {ConditionType.STALLED, ConditionType.DEGRADED} and status == "True":
+        if status != "True":
+            continue
+        if name in _WARNINGS:
             events.append(_event("Warning", reason, str_at(one, "message")))
-        elif (name == ConditionType.PAUSED and status == "True") or (
-            name == ConditionType.RECONCILING and status == "True" and reason in {"Resynchronising", "Terminating"}
-        ):
+        elif name in _NEWS or (name == _RECONCILING and reason in _WORTH_TELLING):
             events.append(_event("Normal", reason, str_at(one, "message")))
     present = {str_at(one, "type") for one in objects_at(after, "conditions")}
-    if ConditionType.PAUSED in known and ConditionType.PAUSED not in present:
-        events.append(_event("Normal", "Resumed", "The annotation tapio.io/paused is gone; the operator writes again."))
+    if _PAUSED in known and _PAUSED not in present:
+        message = "The annotation tapio.io/paused is gone; the operator writes again."
+        events.append(_event("Normal", EventReason.RESUMED, message))
     return events
 
 
@@ -49,10 +52,10 @@ def _component_events(before: JsonObject, after: JsonObject) -> list[EventIntent
         was = known.get(name, {})
         if str_at(was, "state") == state and str_at(was, "reason") == reason:
             continue
-        if state == ComponentState.FAILED:
+        if state == str(ComponentState.FAILED):
             events.append(_event("Warning", reason, str_at(one, "message"), regarding=name))
-        elif state == ComponentState.READY and was:
-            events.append(_event("Normal", "ComponentReady", f"Component {name} is ready.", regarding=name))
+        elif state == str(ComponentState.READY) and was:
+            events.append(_event("Normal", EventReason.COMPONENT_READY, f"Component {name} is ready.", regarding=name))
     return events
 
 

@@ -98,7 +98,7 @@ def _failed(result: ObjectResult, before: FailedWrite | None, retry_after: float
 def retry_wait(name: str, attempt: int, *, retryable: bool) -> int:
     """Milliseconds until the next try after `attempt` failures in a row."""
     first = FIRST_RETRY if retryable else TERMINAL_RETRY
-    wait = min(first * 2 ** min(attempt - 1, 20), LAST_RETRY)
+    wait = min(first << min(attempt - 1, 20), LAST_RETRY)
     spread = hashlib.blake2b(f"{name}/{attempt}".encode(), digest_size=2).digest()
     return wait + wait * int.from_bytes(spread, "big") // (4 * 65_536)
 

@@ -67,8 +67,8 @@ def chosen_intelligence(
         elif "intelligence" in spec:
             refused[ref] = (
                 Reason.SUPERSEDED,
-                f"TapioCluster {str_at(document, 'spec', 'clusterRef', 'name')} has spec.intelligence of its own, which "
-                "counts. Remove that field to use this resource.",
+                f"TapioCluster {str_at(document, 'spec', 'clusterRef', 'name')} has spec.intelligence of its own. "
+                "Remove that field to use this resource.",
             )
         elif chosen is not None:
             refused[ref] = (
@@ -86,7 +86,7 @@ def _inline(spec: JsonObject) -> list[str]:
     """Types of the collectors that the TapioCluster itself runs."""
     block = at(spec, "collectors")
     profile = str_at(spec, "profile", default="production")
-    everything = profile in DEFAULTS and DEFAULTS[profile].collectors_all  # type: ignore[index]
+    everything = profile in DEFAULTS and DEFAULTS[profile].collectors_all
     if not isinstance(block, dict):
         return ["ebpf", "systemd", "cni", "kubernetes"] if everything else ["kubernetes"]
     kinds: list[str] = []

@@ -9,6 +9,7 @@ Source: sigs.k8s.io/cli-utils/pkg/kstatus, k8s.io/kubectl/pkg/polymorphichelpers
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from tapio_shared.api.reasons import ComponentState, Reason
 from tapio_shared.json import JsonObject, at, int_at, object_at, objects_at, str_at
@@ -56,42 +57,37 @@ def progress_of(workload: JsonObject, pods: JsonObject | None, claims: tuple[Jso
     kind, name = str_at(workload, "kind"), str_at(workload, "metadata", "name")
     counts = _daemon_counts(workload) if kind == "DaemonSet" else _replica_counts(workload)
     generation, observed = int_at(workload, "metadata", "generation"), int_at(workload, "status", "observedGeneration")
-    numbers = {"desired": counts.desired, "ready": counts.ready, "updated": counts.updated}
+    progress = partial(Progress, desired=counts.desired, ready=counts.ready, updated=counts.updated)
     if observed < generation:
-        return Progress(
+        return progress(
             state=ComponentState.PROGRESSING,
             reason=Reason.ROLLING_OUT,
             message=f"{kind} {name} has a change that its controller has not seen yet.",
-            **numbers,
         )
     done = counts.updated >= counts.desired and counts.ready >= counts.desired and not counts.old
     if done:
-        return Progress(state=ComponentState.READY, **numbers)
+        return progress(state=ComponentState.READY)
     trouble = _trouble(workload, pods, claims)
     if trouble is not None:
         reason, message = trouble
         state = ComponentState.FAILED if reason is not Reason.VOLUME_PENDING else ComponentState.PROGRESSING
         tolerated = counts.tolerated > 0 and counts.desired - counts.ready <= counts.tolerated
         if tolerated and counts.updated >= counts.desired:
-            return Progress(
-                state=ComponentState.READY, reason=reason, message=message, within_tolerance=True, **numbers
-            )
-        return Progress(state=state, reason=reason, message=f"{kind} {name}: {message}", **numbers)
+            return progress(state=ComponentState.READY, reason=reason, message=message, within_tolerance=True)
+        return progress(state=state, reason=reason, message=f"{kind} {name}: {message}")
     if counts.tolerated > 0 and counts.desired - counts.ready <= counts.tolerated and counts.updated >= counts.desired:
-        return Progress(
+        return progress(
             state=ComponentState.READY,
             reason=Reason.NODES_NOT_READY,
             message=f"{kind} {name} is ready on {counts.ready} of {counts.desired} nodes.",
             within_tolerance=True,
-            **numbers,
         )
-    return Progress(
+    return progress(
         state=ComponentState.PROGRESSING,
         reason=Reason.ROLLING_OUT,
         message=(
             f"{kind} {name} has {counts.ready} of {counts.desired} pods ready and {counts.updated} of them up to date."
         ),
-        **numbers,
     )
 
 

@@ -43,7 +43,7 @@ def cluster_status(cluster: Seen, wanted: Wanted, progress: Sequence[ComponentPr
     shown = [one for one in progress if one.component.name != "base"]
     ready, reconciling, stalled = overall(progress if all(one.is_ready for one in shown) else shown)
     notices = list(wanted.rendered.notices)
-    stalled_notice = next((one for one in notices if one.condition == ConditionType.STALLED), None)
+    stalled_notice = next((one for one in notices if one.condition == str(ConditionType.STALLED)), None)
     if stalled_notice is not None and stalled is None:
         stalled = _stalled(stalled_notice.reason, stalled_notice.message)
         reconciling = None
@@ -210,7 +210,7 @@ def _status(
 def _degraded(
     progress: Sequence[ComponentProgress], notices: Sequence[Notice], skipped: Sequence[Skipped]
 ) -> Condition:
-    found = [(one.reason, one.message) for one in notices if one.condition == ConditionType.DEGRADED]
+    found = [(one.reason, one.message) for one in notices if one.condition == str(ConditionType.DEGRADED)]
     found += [(one.reason, one.message) for one in progress if one.degraded]
     del skipped  # left out on purpose: a collector that can't run here is no degradation, status.skipped tells
     if found:

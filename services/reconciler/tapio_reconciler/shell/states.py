@@ -72,11 +72,11 @@ class States:
             return None, False
         if address.key is None:
             facts = self.shared.setdefault(address.target, {})
-            before = facts.get(address.what)
-            if before is not None and before.sequence >= entry.sequence:
+            known_fact = facts.get(address.what)
+            if known_fact is not None and known_fact.sequence >= entry.sequence:
                 return address, False
             facts[address.what] = entry
-            return address, dirties(entry.record, None if before is None else before.record)
+            return address, dirties(entry.record, None if known_fact is None else known_fact.record)
         known = self.known.setdefault(address.key, Known())
         known.revision = max(known.revision, message.sequence)
         match entry.record:

@@ -215,9 +215,10 @@ def _affinity(node_selector: Mapping[str, str]) -> JsonObject:
     """Linux on amd64 and arm64, and the nodes on which the collector can work."""
     expressions: list[JsonValue] = [
         {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64", "arm64"]},
-        *({"key": key, "operator": "In", "values": [value]} for key, value in sorted(node_selector.items())),
         {"key": "type", "operator": "NotIn", "values": ["virtual-kubelet"]},
     ]
+    for key, value in sorted(node_selector.items()):
+        expressions.append({"key": key, "operator": "In", "values": [value]})
     return {
         "nodeAffinity": {
             "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": expressions}]}

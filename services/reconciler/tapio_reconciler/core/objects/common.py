@@ -48,7 +48,7 @@ def build_service(
 def build_disruption_budget(
     ctx: Context, metadata: JsonObject, selector: JsonObject, replicas: int
 ) -> JsonObject | None:
-    """At most one pod away at a time, so that a drain always goes on; none for a single replica, which it would block."""
+    """At most one pod away at a time, so that drains go on; none for a single replica, which it would block."""
     version = ctx.served.api_version("policy", "PodDisruptionBudget", "v1", "v1beta1")
     if replicas < 2 or not version:
         return None

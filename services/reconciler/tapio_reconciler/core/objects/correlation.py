@@ -117,10 +117,7 @@ def _pod(ctx: Context, image: str, version: str, config_digest: str) -> PodParts
     secret = ctx.child(names.NEO4J_AUTH)
     env: list[JsonObject] = telemetry_env(ctx)
     if not embedded:
-        env += [
-            {"name": f"NEO4J_{key.upper()}", "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
-            for key in ("username", "password")
-        ]
+        env += graph_credentials(secret)
     mounts = [mount("config", _CONFIG), mount("tmp", "/tmp", read_only=False)]  # noqa: S108 - a path in the container
     if embedded:
         mounts.append(mount("graph", _STORE, read_only=False))
@@ -173,3 +170,12 @@ def telemetry_env(ctx: Context) -> list[JsonObject]:
     """Where a component sends its own traces and metrics, when an OTLP endpoint is named."""
     endpoint = ctx.effective.spec.monitoring.otlp_endpoint
     return [] if endpoint is None else [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": endpoint}]
+
+
+def graph_credentials(secret: str) -> list[JsonObject]:
+    """Name and password of the graph database, from its Secret."""
+    env: list[JsonObject] = []
+    for key in ("username", "password"):
+        source: JsonObject = {"secretKeyRef": {"name": secret, "key": key}}
+        env.append({"name": f"NEO4J_{key.upper()}", "valueFrom": source})
+    return env

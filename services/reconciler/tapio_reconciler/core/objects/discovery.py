@@ -107,7 +107,7 @@ def _etcd(ctx: Context, collector: EffectiveCollector, name: str) -> Eligibility
     message = (
         "The control plane is run by the provider, so its etcd can't be reached."
         if managed
-        else "The etcd collector needs spec.collectors.etcd.endpoints and credentialsSecretRef; without them it is left out."
+        else "The etcd collector needs endpoints and credentialsSecretRef; without them it is left out."
     )
     return Eligibility(runs=False, skipped=(Skipped(collector=name, reason=reason, message=message),))
 

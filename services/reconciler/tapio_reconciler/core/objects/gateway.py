@@ -16,7 +16,7 @@ from tapio_reconciler.core.objects.common import (
     spread,
 )
 from tapio_reconciler.core.objects.context import Context
-from tapio_reconciler.core.objects.correlation import telemetry_env
+from tapio_reconciler.core.objects.correlation import graph_credentials, telemetry_env
 from tapio_reconciler.core.objects.merging import merged
 from tapio_reconciler.core.objects.nats import client_url
 from tapio_reconciler.core.objects.neo4j import bolt_url
@@ -191,10 +191,7 @@ def _pod(ctx: Context, image: str, version: str, config_digest: str) -> PodParts
     auth = ctx.child(names.NEO4J_AUTH)
     env = telemetry_env(ctx)
     if not ctx.effective.embedded:
-        env += [
-            {"name": f"NEO4J_{key.upper()}", "valueFrom": {"secretKeyRef": {"name": auth, "key": key}}}
-            for key in ("username", "password")
-        ]
+        env += graph_credentials(auth)
     used = [auth, *(secret for _, secret, _ in secrets)]
     scaling = ctx.effective.gateway
     return PodParts(

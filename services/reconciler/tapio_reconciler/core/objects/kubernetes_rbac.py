@@ -44,13 +44,12 @@ GRANTED_RULES: tuple[JsonObject, ...] = (
 )
 SECRETS_RULE: JsonObject = {"apiGroups": [""], "resources": ["secrets"], "verbs": _READ}
 """Only with `watchSecrets`; the operator holds it only where the optional ClusterRole of deploy/ is bound."""
-_CLUSTER_SCOPED = frozenset({"namespaces", "nodes", "persistentvolumes", "storageclasses", "volumeattachments"})
 
 
 def kubernetes_roles(
     ctx: Context, collector: EffectiveCollector, app: str, component: str, account: str
 ) -> list[JsonObject]:
-    """A ClusterRole and its binding; limited to `namespaces`, Roles in those that the operator can own, else cluster."""
+    """A ClusterRole, bound in the whole cluster, or in the `namespaces` that the collector is limited to."""
     rules: list[JsonValue] = [dict(rule) for rule in GRANTED_RULES]
     if collector.watch_secrets:
         rules.append(dict(SECRETS_RULE))

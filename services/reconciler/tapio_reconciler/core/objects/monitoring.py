@@ -32,7 +32,7 @@ def monitoring_notices(ctx: Context) -> list[Notice]:
         Notice(
             reason=Reason.API_NOT_SERVED,
             message=(
-                f"spec.monitoring.prometheus is enabled, and this Kubernetes cluster does not serve ServiceMonitor.{_GROUP}: "
+                f"spec.monitoring.prometheus is enabled, and ServiceMonitor.{_GROUP} is not served here: "
                 "the pods carry scrape annotations instead, and there are no alert rules."
             ),
         )

@@ -161,7 +161,7 @@ def _environment(ctx: Context) -> dict[str, str]:
         "server.memory.heap.initial_size": heap,
         "server.memory.heap.max_size": heap,
         "server.memory.pagecache.size": cache,
-        "server.default_listen_address": "0.0.0.0",
+        "server.default_listen_address": "0.0.0.0",  # noqa: S104 - in the container
         "server.directories.logs": "/logs",
     }
     if effective.neo4j_edition == "enterprise" and effective.neo4j_members > 1:
@@ -184,6 +184,10 @@ def _environment(ctx: Context) -> dict[str, str]:
     return data
 
 
+def _from_config(ctx: Context, key: str) -> JsonObject:
+    return {"name": key, "valueFrom": {"configMapKeyRef": {"name": ctx.child("neo4j-config"), "key": key}}}
+
+
 def _member(ctx: Context, name: str, image: str, version: str, ports: dict[str, int], config_digest: str) -> JsonObject:
     spec = ctx.effective.neo4j
     selector: JsonObject = {**ctx.selector(APP, APP), "tapio.io/member": name}
@@ -200,13 +204,7 @@ def _member(ctx: Context, name: str, image: str, version: str, ports: dict[str, 
                 "name": "NEO4J_AUTH",
                 "valueFrom": {"secretKeyRef": {"name": ctx.child(names.NEO4J_AUTH), "key": "NEO4J_AUTH"}},
             },
-            *(
-                {
-                    "name": key,
-                    "valueFrom": {"configMapKeyRef": {"name": ctx.child("neo4j-config"), "key": key}},
-                }
-                for key in sorted(_environment(ctx))
-            ),
+            *(_from_config(ctx, key) for key in sorted(_environment(ctx))),
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             {
                 "name": "NEO4J_server_default__advertised__address",

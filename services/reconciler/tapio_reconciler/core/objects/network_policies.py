@@ -12,12 +12,11 @@ from tapio_reconciler.core.objects import correlation, gateway, nats, neo4j
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.pod import HTTP_PORT, METRICS_PORT
 from tapio_shared.api.labels import CLUSTER, CLUSTER_NAMESPACE, PART_OF, PART_OF_TAPIO
-from tapio_shared.json import JsonObject, JsonValue
+from tapio_shared.json import JsonObject
 
 APP = "tapio-network"
 COMPONENT = "network"
 _DNS: JsonObject = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
-_API_PORTS: list[JsonValue] = [{"port": 443, "protocol": "TCP"}, {"port": 6443, "protocol": "TCP"}]
 
 
 def build_network_policies(ctx: Context, components: Sequence[Component]) -> list[JsonObject]:
@@ -47,14 +46,14 @@ def build_network_policies(ctx: Context, components: Sequence[Component]) -> lis
             _to(_pods(ctx, nats.APP), nats.CLIENT),
             _to(_pods(ctx, neo4j.APP), neo4j.BOLT),
             _to(_pods(ctx, correlation.APP), HTTP_PORT),
-            {"ports": [{"port": 443, "protocol": "TCP"}]},
+            _anywhere(443),
         ]
         policies.append(
-            _policy(ctx, "gateway", gateway.APP, [{"ports": [_port(gateway.PUBLIC)]}, *_scrape(METRICS_PORT)], egress)
+            _policy(ctx, "gateway", gateway.APP, [_anywhere(gateway.PUBLIC), *_scrape(METRICS_PORT)], egress)
         )
-    for kind, egress in (("kubernetes", [{"ports": _API_PORTS}]), ("etcd", [{"ports": [_port(2379)]}])):
+    for kind, reached in (("kubernetes", _anywhere(443, 6443)), ("etcd", _anywhere(2379))):
         if any(one.name == kind or one.name.startswith(f"{kind}-") for one in components):
-            flows = [_to(_pods(ctx, nats.APP), nats.CLIENT), *egress]
+            flows = [_to(_pods(ctx, nats.APP), nats.CLIENT), reached]
             policies.append(_policy(ctx, kind, f"tapio-{kind}", [*_scrape(METRICS_PORT)], flows))
     return policies
 
@@ -65,9 +64,9 @@ def _policy(
     extra = ctx.effective.spec.network_policy
     external: list[JsonObject] = []
     if ctx.effective.uses_external_nats:
-        external = [{"ports": [_port(nats.CLIENT)]}]
+        external = [_anywhere(nats.CLIENT)]
     if ctx.effective.spec.monitoring.otlp_endpoint:
-        external += [{"ports": [_port(4317), _port(4318)]}]
+        external.append(_anywhere(4317, 4318))
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -106,7 +105,12 @@ def _to(peers: Sequence[JsonObject], *ports: int) -> JsonObject:
 
 def _scrape(port: int) -> list[JsonObject]:
     """Whoever scrapes: who that is can't be known here, and metrics hold nothing that others may not see."""
-    return [{"ports": [_port(port)]}]
+    return [_anywhere(port)]
+
+
+def _anywhere(*ports: int) -> JsonObject:
+    """A flow from or to anybody on these ports."""
+    return {"ports": [_port(port) for port in ports]}
 
 
 def _port(port: int) -> JsonObject:

@@ -69,7 +69,8 @@ def references(node: JsonValue) -> list[str]:
         return [name for entry in node for name in references(entry)]
     if not isinstance(node, dict):
         return []
-    own = [node["$ref"].rpartition("/")[2]] if isinstance(node.get("$ref"), str) else []
+    reference = node.get("$ref")
+    own = [reference.rpartition("/")[2]] if isinstance(reference, str) else []
     return own + [name for child in node.values() for name in references(child)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 import ssl
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Authority:
     """Issues certificates; lives as long as the simulated cluster. `now` in milliseconds."""
 
     def __init__(self, now: int) -> None:
-        self._now = datetime.datetime.fromtimestamp(now / 1000, datetime.UTC)
+        self._now = dt.datetime.fromtimestamp(now / 1000, dt.UTC)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name("tapio-simulator")
         usage = x509.KeyUsage(
@@ -90,8 +90,8 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(self._now - datetime.timedelta(hours=1))
-            .not_valid_after(self._now + datetime.timedelta(days=_DAYS))
+            .not_valid_before(self._now - dt.timedelta(hours=1))
+            .not_valid_after(self._now + dt.timedelta(days=_DAYS))
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +62,7 @@ class SimulatedCluster:
             await kube.request("POST", "/api/v1/namespaces", body=msgspec.json.encode(document))
 
     @asynccontextmanager
-    async def serve(self, folder: Path, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Endpoint]:
+    async def serve(self, folder: Path, *, host: str = "127.0.0.1", port: int = 0) -> AsyncGenerator[Endpoint]:
         """Serve the cluster over TLS; certificates and `kubeconfig` go to `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         authority = Authority(self._clock.now())

@@ -266,9 +266,7 @@ _BUILTIN: Mapping[str, tuple[Column, ...]] = {
     "HorizontalPodAutoscaler": (
         Column(
             "Reference",
-            lambda document: (
-                f"{str_at(document, 'spec', 'scaleTargetRef', 'kind')}/{str_at(document, 'spec', 'scaleTargetRef', 'name')}"
-            ),
+            lambda document: "/".join(str_at(document, "spec", "scaleTargetRef", part) for part in ("kind", "name")),
         ),
         Column("Targets", _targets),
         Column("MinPods", _number("spec", "minReplicas"), "integer"),

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import msgspec
 
 from tapio_shared.json import JsonObject, JsonValue, list_at, object_at, objects_at, str_at
 from tapio_simulator.crd_validation import check
 from tapio_simulator.errors import Cause, invalid
 from tapio_simulator.fieldsets import ListKeyError, indexed
+from tapio_simulator.names import metadata_causes
 from tapio_simulator.registry import Registry, Served
 from tapio_simulator.resources import Resource
-from tapio_simulator.schema import Schema, compile_custom
-from tapio_simulator.validation import metadata_causes
+from tapio_simulator.schema import ANY, Schema, compile_custom
 
 
 def serve(registry: Registry, definition: JsonObject) -> None:
@@ -97,9 +95,9 @@ def _default(value: JsonValue, schema: Schema) -> None:
             if child.has_default and (name not in value or (value[name] is None and not child.nullable)):
                 value[name] = msgspec.json.decode(msgspec.json.encode(child.default))
         for name, entry in value.items():
-            child = schema.fields.get(name) or schema.element
-            if child is not None and name != "metadata":
-                _default(entry, child)
+            declared = schema.fields.get(name) or schema.element
+            if declared is not None and name != "metadata":
+                _default(entry, declared)
     elif isinstance(value, list) and schema.element is not None:
         for item in value:
             _default(item, schema.element)
@@ -117,11 +115,11 @@ def validate_custom(served: Served, document: JsonObject, live: JsonObject | Non
 def _check_lists(value: JsonValue, schema: Schema, path: str, causes: list[Cause]) -> None:
     if isinstance(value, dict):
         for name, entry in value.items():
-            child = schema.fields.get(name) or schema.element
-            if child is not None and isinstance(entry, dict | list) and name != "metadata":
-                _check_lists(entry, child, f"{path}.{name}" if path else name, causes)
+            declared = schema.fields.get(name) or schema.element
+            if declared is not None and isinstance(entry, dict | list) and name != "metadata":
+                _check_lists(entry, declared, f"{path}.{name}" if path else name, causes)
     elif isinstance(value, list) and schema.shape == "list":
-        element = cast("Schema", schema.element)
+        element = schema.element or ANY
         if not schema.atomic:
             try:
                 indexed(value, schema)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import cast
 
 import msgspec
 
@@ -32,7 +31,7 @@ def check(value: JsonValue, schema: JsonObject, path: str, causes: list[Cause], 
         _check_array(value, schema, path, causes)
     elif isinstance(value, str):
         _check_string(value, schema, path, causes)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
+    elif not isinstance(value, bool):
         _check_number(value, schema, path, causes)
     _check_junctors(value, schema, path, causes)
 
@@ -100,9 +99,11 @@ def _check_enum(value: JsonValue, schema: JsonObject, path: str, causes: list[Ca
 
 def _check_object(value: JsonObject, schema: JsonObject, path: str, causes: list[Cause], *, root: bool) -> None:
     required = schema.get("required")
-    for name in cast("list[str]", required) if isinstance(required, list) else []:
-        if name not in value:
-            causes.append(Cause(f"{path}.{name}" if path else name, "Required value", "FieldValueRequired"))
+    causes += [
+        Cause(f"{path}.{name}" if path else str(name), "Required value", "FieldValueRequired")
+        for name in (required if isinstance(required, list) else [])
+        if name not in value
+    ]
     least, most = schema.get("minProperties"), schema.get("maxProperties")
     if isinstance(least, int) and len(value) < least:
         causes.append(

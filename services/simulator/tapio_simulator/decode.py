@@ -33,9 +33,9 @@ def read(value: JsonValue, schema: Schema, findings: Findings, path: str = "") -
         if isinstance(value, list):
             element = schema.element
             assert element is not None
-            if element.shape == "scalar" and element.type == "string" and not element.format:
-                if all(type(item) is str for item in value):
-                    return value
+            plain = element.shape == "scalar" and element.type == "string" and not element.format
+            if plain and all(type(item) is str for item in value):
+                return value
             for index, item in enumerate(value):
                 value[index] = read(item, element, findings, f"{path}[{index}]")
             return value

@@ -74,7 +74,8 @@ def _check_kind(resource: Resource, document: JsonObject) -> None:
     if kind != resource.kind or version != resource.api_version:
         raise (
             bad_request(
-                f'{kind} in version "{str(version).rpartition("/")[2]}" cannot be handled as a {resource.kind}: no kind '
+                f'{kind} in version "{str(version).rpartition("/")[2]}" cannot be handled as a {resource.kind}: no '
+                "kind "
                 f'"{kind}" is registered for version "{version}"'
             )
             if kind != resource.kind

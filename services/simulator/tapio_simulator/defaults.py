@@ -7,6 +7,7 @@ pod_defaults.py.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from typing import cast
 
@@ -356,8 +357,6 @@ def prepare_update(kind: str, document: JsonObject, live: JsonObject) -> None:
 
 
 def _encode_string_data(document: JsonObject) -> None:
-    import base64
-
     plain = document.pop("stringData", None)
     if isinstance(plain, dict):
         data = ensure(document, "data")

@@ -33,7 +33,8 @@ def deletion_options(call: Call) -> Options:
     propagation = str_at(document, "propagationPolicy") or call.query.get("propagationPolicy", "")
     if propagation not in ("", "Background", "Foreground", "Orphan"):
         raise bad_request(
-            f'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "{propagation}": supported '
+            f'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "{propagation}": '
+            "supported "
             'values: "Foreground", "Background", "Orphan", "nil"'
         )
     if not propagation and (document.get("orphanDependents") is True or call.flag("orphanDependents")):
@@ -66,7 +67,8 @@ class Deletion:
             raise conflict(
                 resource,
                 stored.key[1],
-                f"the UID in the precondition ({options.uid}) does not match the UID in record ({uid}). The object might "
+                f"the UID in the precondition ({options.uid}) does not match the UID in record ({uid}). The object "
+                "might "
                 "have been deleted and then recreated",
             )
         if options.resource_version and options.resource_version != str(stored.version):

@@ -112,10 +112,9 @@ class Discovery:
                 if kind == "TokenRequest":
                     sub.update({"group": "authentication.k8s.io", "version": "v1"})
                 entries.append(sub)
-        entries += [
-            {"name": plural, "singularName": kind.lower(), "namespaced": False, "kind": kind, "verbs": ["create"]}
-            for plural, kind in _VIRTUAL.get(group, ())
-        ]
+        for plural, kind in _VIRTUAL.get(group, ()):
+            virtual: JsonObject = {"name": plural, "singularName": kind.lower(), "namespaced": False, "kind": kind}
+            entries.append({**virtual, "verbs": ["create"]})
         name = f"{group}/{wanted}" if group else wanted
         return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": entries}
 
@@ -160,16 +159,15 @@ class Discovery:
             if subresources:
                 entry["subresources"] = subresources
             entries.append(entry)
-        entries += [
-            {
+        for plural, kind in _VIRTUAL.get(group, ()):
+            virtual: JsonObject = {
                 "resource": plural,
                 "responseKind": {"group": group, "version": wanted, "kind": kind},
                 "scope": "Cluster",
                 "singularResource": kind.lower(),
                 "verbs": ["create"],
             }
-            for plural, kind in _VIRTUAL.get(group, ())
-        ]
+            entries.append(virtual)
         return entries
 
 

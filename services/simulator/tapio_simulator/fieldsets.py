@@ -227,8 +227,8 @@ def _compare(
         below = Comparison()
         if schema.shape == "list":
             _compare_items(
-                cast("list[JsonValue]", old) if isinstance(old, list) else [],
-                cast("list[JsonValue]", new) if isinstance(new, list) else [],
+                old if isinstance(old, list) else [],
+                new if isinstance(new, list) else [],
                 schema,
                 below,
             )

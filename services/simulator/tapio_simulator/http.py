@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import structlog
@@ -110,21 +110,20 @@ def _abort(request: web.BaseRequest) -> None:
         request.transport.abort()
 
 
-def _certificate_user(certificate: dict[str, object]) -> User:
+def _certificate_user(certificate: Mapping[str, tuple[tuple[tuple[str, str], ...], ...]]) -> User:
     """The user of a client certificate: common name, and organisations as groups."""
     name, groups = "", list[str]()
-    subject = certificate.get("subject", ())
-    for part in subject if isinstance(subject, tuple) else ():
+    for part in certificate.get("subject", ()):
         for key, value in part:
             if key == "commonName":
-                name = str(value)
+                name = value
             elif key == "organizationName":
-                groups.append(str(value))
+                groups.append(value)
     return User(name, (*groups, "system:authenticated"))
 
 
 @asynccontextmanager
-async def serve(api: ApiServer, *, host: str, port: int, context: ssl.SSLContext | None) -> AsyncIterator[int]:
+async def serve(api: ApiServer, *, host: str, port: int, context: ssl.SSLContext | None) -> AsyncGenerator[int]:
     """Serve `api` while the context is open; answers the port (a free one for `port=0`)."""
     server = web.Server(HttpFrontend(api).handle, access_log=None)
     runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS)

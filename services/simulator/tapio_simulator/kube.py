@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from tapio_shared.errors import ApiRetryable, ApiTerminal, ApiUnavailable, ResourceExpired
+from tapio_shared.errors import ApiUnavailable
+from tapio_shared.kubernetes import error_of
 from tapio_shared.ports import Kube, KubeResponse
 from tapio_simulator.api import ApiServer
-from tapio_simulator.calls import ADMIN, Call, User
+from tapio_simulator.calls import ADMIN, JSON, Call, User
 from tapio_simulator.errors import StatusError
 from tapio_simulator.faults import ConnectionReset
-
-RETRYABLE = frozenset({409, 429, 500, 502, 503, 504})
 
 
 class SimulatorKube(Kube):
@@ -30,9 +29,10 @@ class SimulatorKube(Kube):
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
         timeout: float = 30.0,
     ) -> KubeResponse:
-        call = self._call(method, path, query or {}, body or b"", content_type)
+        call = self._call(method, path, query or {}, body or b"", content_type, accept)
         try:
             # No timer unless something can wait: a simulated request without delay or webhook never suspends.
             async with asyncio.timeout(timeout):
@@ -49,33 +49,36 @@ class SimulatorKube(Kube):
         return self._watch(path, query, silence)
 
     @asynccontextmanager
-    async def _watch(self, path: str, query: Mapping[str, str], silence: float) -> AsyncIterator[AsyncIterator[bytes]]:
-        call = self._call("GET", path, {**query, "watch": "1"}, b"", "application/json")
+    async def _watch(self, path: str, query: Mapping[str, str], silence: float) -> AsyncGenerator[AsyncIterator[bytes]]:
+        call = self._call("GET", path, {**query, "watch": "1"}, b"", JSON, JSON)
         try:
             batches = await self._server.watch(call)
         except ConnectionReset as err:
             raise ApiUnavailable(f"The connection broke before the watch of {path} began. Try again.") from err
         except StatusError as err:
-            raise _translated(err) from err
+            raise error_of(err.code, err.body(), err.headers) from err
         lines = _lines(batches, path, silence)
         try:
             yield lines
         finally:
             await lines.aclose()
 
-    def _call(self, method: str, path: str, query: Mapping[str, str], body: bytes, content_type: str) -> Call:
+    def _call(
+        self, method: str, path: str, query: Mapping[str, str], body: bytes, content_type: str, accept: str
+    ) -> Call:
         return Call(
             method=method,
             path=path,
             query=query,
             body=body,
             content_type=content_type,
+            accept=accept,
             user=self._user,
             user_agent=self._user_agent,
         )
 
 
-async def _lines(batches: AsyncIterator[bytes], path: str, silence: float):  # noqa: ANN202
+async def _lines(batches: AsyncIterator[bytes], path: str, silence: float) -> AsyncGenerator[bytes]:
     """Single lines; ApiUnavailable when nothing came for `silence` seconds or the connection broke."""
     iterator = aiter(batches)
     try:
@@ -95,12 +98,3 @@ async def _lines(batches: AsyncIterator[bytes], path: str, silence: float):  # n
         close = getattr(iterator, "aclose", None)
         if close is not None:
             await close()
-
-
-def _translated(error: StatusError) -> Exception:
-    if error.code == 410:
-        return ResourceExpired(error.message)
-    retry_after = error.headers.get("Retry-After")
-    seconds = float(retry_after) if retry_after else None
-    kind = ApiRetryable if error.code in RETRYABLE else ApiTerminal
-    return kind(error.code, error.reason, error.message, retry_after=seconds)

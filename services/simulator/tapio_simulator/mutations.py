@@ -6,11 +6,10 @@ decode → default → mutating webhooks → prepare (what clients may not set) 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import cast
 
-from tapio_shared.json import JsonObject, JsonValue, object_at, str_at
+from tapio_shared.json import JsonObject, object_at, str_at
 from tapio_shared.ports import Clock, Random
 from tapio_simulator.admission import Admission, Review
 from tapio_simulator.apply import apply
@@ -19,18 +18,27 @@ from tapio_simulator.decoding import decode_config, decode_document
 from tapio_simulator.deletion import Deletion, deletion_options
 from tapio_simulator.errors import (
     MODIFIED,
-    Cause,
     StatusError,
     already_exists,
     bad_request,
     conflict,
-    forbidden,
-    invalid,
     not_found,
     plain_failure,
     unsupported_media,
 )
 from tapio_simulator.fieldsets import FieldSet, ListKeyError
+from tapio_simulator.isolation import (
+    check_namespace,
+    check_preconditions,
+    isolate_status,
+    keep_system_metadata,
+    name_required,
+    skeleton,
+    terminating,
+    typed_name,
+    uid_conflict,
+    without_managed,
+)
 from tapio_simulator.kinds import Kinds
 from tapio_simulator.managed import Managed, Owner, read_managed, track_update, write_managed
 from tapio_simulator.patches import PATCH_TYPES, patched
@@ -80,12 +88,12 @@ class Mutations:
         document = decode_document(call, place, decode_object(call.body), warnings)
         metadata = object_at(document, "metadata")
         document["metadata"] = metadata
-        _check_namespace(metadata, place)
+        check_namespace(metadata, place)
         name = str_at(metadata, "name") or place.name
         if not name and (prefix := str_at(metadata, "generateName")):
             name = metadata["name"] = prefix[:58] + self._random.identifier()[:5]
         if not name:
-            raise _name_required(place)
+            raise name_required(place)
         if metadata.get("resourceVersion"):
             raise plain_failure("resourceVersion should not be set on objects to be created")
         metadata.pop("managedFields", None)
@@ -98,7 +106,7 @@ class Mutations:
         given = decode_document(call, place, decode_object(call.body), warnings)
         metadata = object_at(given, "metadata")
         given["metadata"] = metadata
-        _check_namespace(metadata, place)
+        check_namespace(metadata, place)
         if metadata.setdefault("name", place.name) != place.name:
             raise bad_request(
                 f"the name of the object ({metadata['name']}) does not match the name on the URL ({place.name})"
@@ -161,7 +169,7 @@ class Mutations:
             try:
                 result = apply(live, config, place.served.schema, managed, owner, force=force, now=now, ignored=ignored)
             except ListKeyError as err:
-                raise plain_failure(f"failed to create typed patch object ({_typed_name(place)}): {err}") from err
+                raise plain_failure(f"failed to create typed patch object ({typed_name(place)}): {err}") from err
             return Draft(result.document, result.managed, unchanged=not result.changed)
 
         def build(current: Stored) -> Draft:
@@ -170,7 +178,7 @@ class Mutations:
             if version and version != str(current.version):
                 raise conflict(place.resource, place.name, MODIFIED)
             if uid and uid != str_at(live, "metadata", "uid"):
-                raise _uid_conflict(place, uid, str_at(live, "metadata", "uid"))
+                raise uid_conflict(place, uid, str_at(live, "metadata", "uid"))
             managed = read_managed(live)
             bare = without_managed(live)
             if not managed.fields:
@@ -267,7 +275,7 @@ class Mutations:
         if managed is None:
             owner = Owner(call.field_manager, "Update", resource.api_version)
             managed = track_update(
-                _skeleton(place),
+                skeleton(place),
                 document,
                 place.served.schema,
                 Managed({}, {}),
@@ -305,7 +313,7 @@ class Mutations:
         if draft.unchanged:
             return Outcome(current, 200, written=False, warnings=warnings)
         document, live = draft.document, current.document
-        _check_preconditions(place, document, live, current.version)
+        check_preconditions(place, document, live, current.version)
         keep_system_metadata(document, live)
         if resource.status:
             isolate_status(place, document, live)
@@ -391,22 +399,7 @@ class Mutations:
         if namespace is None:
             raise not_found(self._registry.builtin("namespaces").resource, place.namespace)
         if str_at(namespace.document, "status", "phase") == "Terminating":
-            error = forbidden(
-                place.resource,
-                key[1],
-                f"unable to create new content in namespace {place.namespace} because it is being terminated",
-            )
-            error.details = {
-                **(error.details or {}),
-                "causes": [
-                    {
-                        "reason": "NamespaceTerminating",
-                        "message": f"namespace {place.namespace} is being terminated",
-                        "field": "metadata.namespace",
-                    }
-                ],
-            }
-            raise error
+            raise terminating(place, key[1])
 
     def _ignored(self, place: Place) -> FieldSet:
         """Paths that a write to this (sub)resource resets, and that it can't own therefore."""
@@ -431,98 +424,3 @@ class Mutations:
             )
         version = outcome.stored.version if outcome.written else 0
         return Answer(outcome.status, body, headers, version=version)
-
-
-def without_managed(document: JsonObject) -> JsonObject:
-    """`document` without managedFields; everything else is shared."""
-    metadata = cast("JsonObject", document["metadata"])
-    if "managedFields" not in metadata:
-        return document
-    return {**document, "metadata": {name: value for name, value in metadata.items() if name != "managedFields"}}
-
-
-def keep_system_metadata(document: JsonObject, live: JsonObject) -> None:
-    """What an update may not change comes from the live object, whatever the client sent."""
-    metadata = object_at(document, "metadata")
-    document["metadata"] = metadata
-    old = cast("JsonObject", live["metadata"])
-    for name in (
-        "name",
-        "namespace",
-        "uid",
-        "creationTimestamp",
-        "generation",
-        "resourceVersion",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "generateName",
-    ):
-        if name in old:
-            metadata[name] = old[name]
-        else:
-            metadata.pop(name, None)
-    metadata.pop("selfLink", None)
-
-
-def isolate_status(place: Place, document: JsonObject, live: JsonObject) -> None:
-    """The main resource can't change status; /status can change nothing else."""
-    if place.subresource == "status":
-        status = document.get("status")
-        document.clear()
-        document.update(clone(without_managed(live)))
-        _set_or_drop(document, "status", status)
-    elif not place.subresource:
-        _set_or_drop(document, "status", live.get("status"))
-
-
-def _set_or_drop(document: JsonObject, name: str, value: JsonValue) -> None:
-    if value is None:
-        document.pop(name, None)
-    else:
-        document[name] = clone(value) if isinstance(value, dict) else value
-
-
-def _skeleton(place: Place) -> JsonObject:
-    """What an update manager is compared with on create: Go structs are there before anybody sets them."""
-    if place.resource.custom:
-        return {"metadata": {}}
-    return {"metadata": {}, "spec": {}, "status": {}}
-
-
-def _check_namespace(metadata: JsonObject, place: Place) -> None:
-    given = str_at(metadata, "namespace")
-    if place.namespace and given and given != place.namespace:
-        raise bad_request(
-            f"the namespace of the provided object does not match the namespace sent on the request "
-            f"({given} != {place.namespace})"
-        )
-
-
-def _name_required(place: Place) -> StatusError:
-    return invalid(
-        place.resource,
-        "",
-        [Cause("metadata.name", "Required value: name or generateName is required", "FieldValueRequired")],
-    )
-
-
-def _typed_name(place: Place) -> str:
-    resource = place.resource
-    return f"{place.namespace}/{place.name}; {resource.api_version}, Kind={resource.kind}"
-
-
-def _uid_conflict(place: Place, asked: str, actual: str) -> StatusError:
-    return conflict(
-        place.resource,
-        place.name,
-        f"Precondition failed: UID in precondition: {asked}, UID in object meta: {actual}",
-    )
-
-
-def _check_preconditions(place: Place, document: Mapping[str, JsonValue], live: JsonObject, version: int) -> None:
-    asked = str_at(document, "metadata", "resourceVersion")
-    if asked and asked != "0" and asked != str(version):
-        raise conflict(place.resource, place.name, MODIFIED)
-    uid, actual = str_at(document, "metadata", "uid"), str_at(live, "metadata", "uid")
-    if uid and uid != actual:
-        raise _uid_conflict(place, uid, actual)

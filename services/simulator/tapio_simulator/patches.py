@@ -145,7 +145,7 @@ def _unprocessable(message: str) -> StatusError:
 
 
 def strategic(live: JsonValue, patch: JsonObject, schema: Schema) -> JsonValue:
-    """Kubernetes' own merge: lists merge by key, `$patch`, `$retainKeys`, `$setElementOrder` and primitive deletions."""
+    """Kubernetes' own merge: lists merge by key; `$patch`, `$retainKeys`, `$setElementOrder` are obeyed."""
     directive = patch.get("$patch")
     if directive == "replace":
         return {name: value for name, value in patch.items() if name != "$patch"}
@@ -217,8 +217,5 @@ def _ordered(items: list[JsonValue], order: JsonValue, schema: Schema) -> list[J
 
     wanted = [identity(entry) for entry in order]
     named = sorted((item for item in items if identity(item) in wanted), key=lambda item: wanted.index(identity(item)))
-    result: list[JsonValue] = []
     queue = iter(named)
-    for item in items:
-        result.append(next(queue) if identity(item) in wanted else item)
-    return result
+    return [next(queue) if identity(item) in wanted else item for item in items]

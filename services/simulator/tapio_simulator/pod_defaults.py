@@ -113,16 +113,16 @@ def _volume(volume: JsonObject) -> None:
     if len(volume) == 1:
         volume["emptyDir"] = {}
     for source in ("configMap", "secret", "downwardAPI", "projected"):
-        found = volume.get(source)
-        if isinstance(found, dict):
-            found.setdefault("defaultMode", DEFAULT_MODE)
+        files = volume.get(source)
+        if isinstance(files, dict):
+            files.setdefault("defaultMode", DEFAULT_MODE)
     for item in objects_at(volume, "downwardAPI", "items"):
         if field_ref := object_at(item, "fieldRef"):
             field_ref.setdefault("apiVersion", "v1")
-    for source in objects_at(volume, "projected", "sources"):
-        if token := object_at(source, "serviceAccountToken"):
+    for projection in objects_at(volume, "projected", "sources"):
+        if token := object_at(projection, "serviceAccountToken"):
             token.setdefault("expirationSeconds", 3600)
-        for item in objects_at(source, "downwardAPI", "items"):
+        for item in objects_at(projection, "downwardAPI", "items"):
             if field_ref := object_at(item, "fieldRef"):
                 field_ref.setdefault("apiVersion", "v1")
     host_path = volume.get("hostPath")

@@ -28,7 +28,7 @@ def canonical(text: str) -> str | None:
         return _binary(number * 1024 ** _BINARY.index(suffix))
     if suffix[:1] in ("e", "E") and len(suffix) > 1:
         return _exponent(number.scaleb(int(suffix[1:])))
-    return _decimal(number * Decimal(1000) ** _EXPONENT_OF[suffix])
+    return _decimal(number.scaleb(3 * _EXPONENT_OF[suffix]))
 
 
 @lru_cache(maxsize=4096)
@@ -40,10 +40,10 @@ def amount(text: str) -> Decimal | None:
     sign, digits, suffix = match.groups()
     number = Decimal(sign + digits)
     if suffix in _BINARY and suffix:
-        return number * 1024 ** _BINARY.index(suffix)
+        return number * Decimal(1024 ** _BINARY.index(suffix))
     if suffix[:1] in ("e", "E") and len(suffix) > 1:
         return number.scaleb(int(suffix[1:]))
-    return number * Decimal(1000) ** _EXPONENT_OF[suffix]
+    return number.scaleb(3 * _EXPONENT_OF[suffix])
 
 
 def _binary(value: Decimal) -> str:

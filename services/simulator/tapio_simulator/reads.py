@@ -1,4 +1,4 @@
-"""Get and list: pages, consistency parameters, selectors, and the three forms of an answer (objects, metadata, table)."""
+"""Get and list: pages, consistency parameters, selectors, and the three forms of an answer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ EXPIRED_CONTINUE = (
 def form_of(accept: str) -> Form:
     """The first form of the Accept header that is served."""
     for entry in accept.split(","):
-        parameters = dict(part.strip().partition("=")[::2] for part in entry.split(";")[1:])
+        parameters: dict[str, str] = {}
+        for part in entry.split(";")[1:]:
+            name, _, value = part.strip().partition("=")
+            parameters[name] = value
         match parameters.get("as", ""):
             case "Table" if parameters.get("v", "v1") == "v1":
                 return "table"

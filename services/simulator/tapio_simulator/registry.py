@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tapio_shared.json import JsonObject
+from tapio_shared.json import JsonObject, JsonValue
 from tapio_simulator.resources import BUILTIN, Resource
 from tapio_simulator.schema import Schema, builtin
 
@@ -34,7 +34,7 @@ class Served:
 
     resource: Resource
     schema: Schema
-    raw_schema: JsonObject = field(default_factory=dict[str, "object"])  # type: ignore[assignment]
+    raw_schema: JsonObject = field(default_factory=dict[str, JsonValue])
     columns: tuple[JsonObject, ...] = ()
     definition_name: str = ""
     """Name of the CustomResourceDefinition."""

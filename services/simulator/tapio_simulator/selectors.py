@@ -99,9 +99,8 @@ def label_predicate(selector: str) -> Predicate | None:
 
 def label_selector_matches(selector: JsonObject, labels: Mapping[str, str]) -> bool:
     """A `metav1.LabelSelector` (matchLabels, matchExpressions) against `labels`."""
-    for key, value in strings_at(selector, "matchLabels").items():
-        if labels.get(key) != value:
-            return False
+    if any(labels.get(name) != value for name, value in strings_at(selector, "matchLabels").items()):
+        return False
     expressions = selector.get("matchExpressions")
     for expression in expressions if isinstance(expressions, list) else []:
         key, operator, values = at(expression, "key"), at(expression, "operator"), at(expression, "values")

@@ -5,61 +5,20 @@ Only what an operator can run into; not every rule of every field.
 
 from __future__ import annotations
 
-import re
-
-import msgspec
-
-from tapio_shared.json import JsonObject, JsonValue, at, list_at, object_at, objects_at, str_at, strings_at
-from tapio_simulator.errors import Cause, forbidden, invalid
+from tapio_shared.json import JsonObject, at, list_at, object_at, objects_at, str_at, strings_at
+from tapio_simulator.errors import Cause, invalid
+from tapio_simulator.immutability import changed_causes, claim_causes
+from tapio_simulator.names import label_causes, metadata_causes, shown
 from tapio_simulator.quantities import amount
 from tapio_simulator.resources import Resource
 from tapio_simulator.selectors import label_selector_matches
 
-_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-_LABEL_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-_LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
-_QUALIFIED = re.compile(r"([a-z0-9.-]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
-_SUBDOMAIN_TEXT = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
-    "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
-    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-)
-_LABEL_1035_TEXT = (
-    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and "
-    "end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
-    "'[a-z]([-a-z0-9]*[a-z0-9])?')"
-)
-_LABEL_TEXT = (
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an "
-    "alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
-)
-_IMMUTABLE = "field is immutable"
-_STATEFUL_MUTABLE = (
-    "replicas",
-    "ordinals",
-    "template",
-    "updateStrategy",
-    "revisionHistoryLimit",
-    "persistentVolumeClaimRetentionPolicy",
-    "minReadySeconds",
-)
-_STATEFUL_TEXT = (
-    "Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
-    "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
-)
-_ANY_PATH_SEGMENT = ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
 MAX_CONFIG = 1_048_576
-
-
-def shown(value: JsonValue) -> str:
-    """A value as field errors show it."""
-    return msgspec.json.encode(value).decode()
 
 
 def validate_create(resource: Resource, document: JsonObject) -> None:
     """StatusError 422 with every cause."""
-    causes = [*_metadata(resource, document), *_spec(resource.kind, document)]
+    causes = [*metadata_causes(resource, document), *_spec(resource.kind, document)]
     if causes:
         raise invalid(resource, str_at(document, "metadata", "name"), causes)
 
@@ -68,69 +27,12 @@ def validate_update(resource: Resource, document: JsonObject, live: JsonObject, 
     """StatusError 422 with every cause; 403 for what only deletion could undo (a claim's size)."""
     if subresource == "status":
         return
-    causes = [*_labels(document), *_spec(resource.kind, document), *_immutable(resource.kind, document, live)]
+    causes = [*label_causes(document), *_spec(resource.kind, document), *changed_causes(resource.kind, document, live)]
     name = str_at(document, "metadata", "name")
     if resource.kind == "PersistentVolumeClaim":
-        causes += _claim_update(resource, document, live)
+        causes += claim_causes(document, live)
     if causes:
         raise invalid(resource, name, causes)
-
-
-def name_problem(kind: str, name: str) -> str | None:
-    """What is wrong with an object's name, in Kubernetes' words."""
-    if kind in _ANY_PATH_SEGMENT:
-        return "may not contain '/'" if "/" in name else None
-    if kind == "Service":
-        if len(name) > 63:
-            return "must be no more than 63 characters"
-        return None if _LABEL_1035.fullmatch(name) else _LABEL_1035_TEXT
-    if kind == "Namespace":
-        if len(name) > 63:
-            return "must be no more than 63 characters"
-        return None if _LABEL.fullmatch(name) else _LABEL_TEXT
-    if len(name) > 253:
-        return "must be no more than 253 characters"
-    return None if _SUBDOMAIN.fullmatch(name) else _SUBDOMAIN_TEXT
-
-
-def _metadata(resource: Resource, document: JsonObject) -> list[Cause]:
-    name = str_at(document, "metadata", "name")
-    problem = name_problem(resource.kind, name)
-    causes = [Cause("metadata.name", f"Invalid value: {shown(name)}: {problem}")] if problem else []
-    return [*causes, *_labels(document)]
-
-
-def metadata_causes(resource: Resource, document: JsonObject) -> list[Cause]:
-    """Rules of metadata that hold for custom resources too."""
-    return _metadata(resource, document)
-
-
-def _labels(document: JsonObject) -> list[Cause]:
-    causes: list[Cause] = []
-    for key, value in strings_at(document, "metadata", "labels").items():
-        if not _QUALIFIED.fullmatch(key) or len(key.rpartition("/")[2]) > 63:
-            causes.append(
-                Cause(
-                    "metadata.labels",
-                    f"Invalid value: {shown(key)}: name part must consist of alphanumeric characters, '-', '_' or '.', and "
-                    "must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex "
-                    "used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
-                )
-            )
-        if len(value) > 63:
-            causes.append(
-                Cause("metadata.labels", f"Invalid value: {shown(value)}: must be no more than 63 characters")
-            )
-        elif not _LABEL_VALUE.fullmatch(value):
-            causes.append(
-                Cause(
-                    "metadata.labels",
-                    f"Invalid value: {shown(value)}: a valid label must be an empty string or consist of alphanumeric "
-                    "characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or "
-                    "'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
-                )
-            )
-    return causes
 
 
 def _required(path: str, detail: str = "") -> Cause:
@@ -287,147 +189,6 @@ def _autoscaler(document: JsonObject) -> list[Cause]:
             Cause("spec.maxReplicas", f"Invalid value: {most}: must be greater than or equal to `minReplicas`")
         )
     return causes
-
-
-# --- what may not change ----------------------------------------------------------------------------------------
-
-
-def _immutable(kind: str, document: JsonObject, live: JsonObject) -> list[Cause]:
-    match kind:
-        case "Deployment" | "DaemonSet" | "ReplicaSet":
-            return _same(document, live, ("spec", "selector"))
-        case "StatefulSet":
-            spec, old = object_at(document, "spec"), object_at(live, "spec")
-            if any(spec.get(name) != old.get(name) for name in (spec.keys() | old.keys()) - set(_STATEFUL_MUTABLE)):
-                return [Cause("spec", _STATEFUL_TEXT, "FieldValueForbidden")]
-            return []
-        case "Job":
-            return [
-                *_same(document, live, ("spec", "selector")),
-                *_same(document, live, ("spec", "completions")),
-                *_same(document, live, ("spec", "template")),
-                *_same(document, live, ("spec", "completionMode")),
-            ]
-        case "Service":
-            old, new = at(live, "spec", "clusterIP"), at(document, "spec", "clusterIP")
-            if old and new != old and at(document, "spec", "type") != "ExternalName" != at(live, "spec", "type"):
-                value = shown([new] if new else None)
-                return [Cause("spec.clusterIPs[0]", f"Invalid value: {value}: may not change once set")]
-            return []
-        case "Secret" | "ConfigMap":
-            return _immutable_data(kind, document, live)
-        case "RoleBinding" | "ClusterRoleBinding":
-            if document.get("roleRef") != live.get("roleRef"):
-                value = shown(document.get("roleRef"))
-                return [Cause("roleRef", f"Invalid value: {value}: cannot change roleRef")]
-            return []
-        case "StorageClass":
-            names = ("provisioner", "parameters", "reclaimPolicy", "volumeBindingMode")
-            return [
-                Cause(name, f"Forbidden: updates to {name} are forbidden.", "FieldValueForbidden")
-                for name in names
-                if document.get(name) != live.get(name)
-            ]
-        case "Pod":
-            return _pod_update(document, live)
-        case _:
-            return []
-
-
-def _same(document: JsonObject, live: JsonObject, path: tuple[str, ...]) -> list[Cause]:
-    new, old = at(document, *path), at(live, *path)
-    if new == old:
-        return []
-    return [Cause(".".join(path), f"Invalid value: {shown(new)}: {_IMMUTABLE}")]
-
-
-def _immutable_data(kind: str, document: JsonObject, live: JsonObject) -> list[Cause]:
-    causes: list[Cause] = []
-    if kind == "Secret":
-        causes += _same(document, live, ("type",))
-    if live.get("immutable") is True:
-        if document.get("immutable") is not True:
-            causes.append(
-                Cause("immutable", "Forbidden: field is immutable when `immutable` is set", "FieldValueForbidden")
-            )
-        causes += [
-            Cause(name, "Forbidden: field is immutable when `immutable` is set", "FieldValueForbidden")
-            for name in ("data", "binaryData")
-            if document.get(name) != live.get(name)
-        ]
-    return causes
-
-
-def _pod_update(document: JsonObject, live: JsonObject) -> list[Cause]:
-    mutable = {"activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "schedulingGates"}
-
-    def frozen(pod: JsonObject) -> JsonObject:
-        spec = {name: value for name, value in object_at(pod, "spec").items() if name not in mutable}
-        for group in ("containers", "initContainers"):
-            spec[group] = [
-                {name: value for name, value in container.items() if name != "image"}
-                for container in objects_at(spec, group)
-            ]
-        return spec
-
-    if frozen(document) == frozen(live):
-        return []
-    return [
-        Cause(
-            "spec",
-            "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
-            "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing "
-            "tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
-            "FieldValueForbidden",
-        )
-    ]
-
-
-def _claim_update(resource: Resource, document: JsonObject, live: JsonObject) -> list[Cause]:
-    new, old = object_at(document, "spec"), object_at(live, "spec")
-    fixed = (new.keys() | old.keys()) - {"resources", "volumeAttributesClassName", "volumeName"}
-    if any(new.get(name) != old.get(name) for name in fixed) or (
-        old.get("volumeName") and new.get("volumeName") != old.get("volumeName")
-    ):
-        return [
-            Cause(
-                "spec",
-                "Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for "
-                "bound claims",
-                "FieldValueForbidden",
-            )
-        ]
-    asked = amount(str_at(new, "resources", "requests", "storage"))
-    have = amount(str_at(old, "resources", "requests", "storage"))
-    if asked is None or have is None or asked == have:
-        return []
-    if asked < have:
-        return [
-            Cause(
-                "spec.resources.requests.storage",
-                "Forbidden: field can not be less than previous value",
-                "FieldValueForbidden",
-            )
-        ]
-    if str_at(live, "status", "phase") != "Bound":
-        return [
-            Cause(
-                "spec",
-                "Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for "
-                "bound claims",
-                "FieldValueForbidden",
-            )
-        ]
-    return []
-
-
-def claim_not_expandable(resource: Resource, name: str) -> Exception:
-    """403 of the PersistentVolumeClaimResize admission plugin."""
-    return forbidden(
-        resource,
-        name,
-        "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize",
-    )
 
 
 def definition_causes(definition: JsonObject) -> list[Cause]:

@@ -26,7 +26,12 @@ from .progress import BuildFailed, Progress
 _GO = "1.19"
 _NEEDED_BYTES = 4 * 1024**3
 _PACKAGES = [f"golang-{_GO}-go", f"golang-{_GO}-src", "golang-github-modern-go-reflect2-dev", "etcd-server"]
-_TOOLS = {"bash": "bash", "diff": "diffutils", "git": "git", "make": "make", "patch": "patch", "rsync": "rsync"}
+_TOOLS = {
+    "git": "git",
+    "make": "make",
+    "patch": "patch",
+    "rsync": "rsync",
+}  # bash, diff and such are essential in Debian
 _REFLECT2 = Path("github.com/modern-go/reflect2")
 _VERSION_PACKAGES = ("component-base/version", "client-go/pkg/version")
 

@@ -97,13 +97,19 @@ def uid_conflict(place: Place, asked: str, actual: str) -> StatusError:
     )
 
 
-def check_preconditions(place: Place, document: Mapping[str, JsonValue], live: JsonObject, version: int) -> None:
+def uid_immutable(place: Place, asked: str) -> StatusError:
+    """422 of a patch that would change the UID; only updates treat it as a precondition."""
+    text = f'Invalid value: "{asked}": field is immutable'
+    return invalid(place.resource, place.name, [Cause("metadata.uid", text)])
+
+
+def check_preconditions(place: Place, document: Mapping[str, JsonValue], live: JsonObject, version: int, *, patch: bool) -> None:
     asked = str_at(document, "metadata", "resourceVersion")
     if asked and asked != "0" and asked != str(version):
         raise conflict(place.resource, place.name, MODIFIED)
     uid, actual = str_at(document, "metadata", "uid"), str_at(live, "metadata", "uid")
     if uid and uid != actual:
-        raise uid_conflict(place, uid, actual)
+        raise uid_immutable(place, uid) if patch else uid_conflict(place, uid, actual)
 
 
 def terminating(place: Place, name: str) -> StatusError:

@@ -36,7 +36,7 @@ from tapio_simulator.isolation import (
     skeleton,
     terminating,
     typed_name,
-    uid_conflict,
+    uid_immutable,
     without_managed,
 )
 from tapio_simulator.kinds import Kinds
@@ -162,6 +162,10 @@ class Mutations:
         metadata = object_at(config, "metadata")
         owner = Owner(call.query["fieldManager"], "Apply", place.resource.api_version, place.subresource)
         ignored = self._ignored(place)
+        for element in ignored:
+            # What this (sub)resource resets anyway neither conflicts nor is merged (typed.ExcludeFields).
+            if element != "f:metadata":
+                config.pop(element[2:], None)
         now = timestamp(self._clock.now())
         force = call.flag("force")
 
@@ -178,7 +182,7 @@ class Mutations:
             if version and version != str(current.version):
                 raise conflict(place.resource, place.name, MODIFIED)
             if uid and uid != str_at(live, "metadata", "uid"):
-                raise uid_conflict(place, uid, str_at(live, "metadata", "uid"))
+                raise uid_immutable(place, uid)
             managed = read_managed(live)
             bare = without_managed(live)
             if not managed.fields:
@@ -189,8 +193,6 @@ class Mutations:
             return draft
 
         if self._store.get(place.resource.storage_key, (place.namespace, place.name)) is None and not place.subresource:
-            if str_at(metadata, "resourceVersion") not in ("", "0"):
-                raise conflict(place.resource, place.name, MODIFIED)
             if uid := str_at(metadata, "uid"):
                 raise conflict(
                     place.resource,
@@ -313,7 +315,7 @@ class Mutations:
         if draft.unchanged:
             return Outcome(current, 200, written=False, warnings=warnings)
         document, live = draft.document, current.document
-        check_preconditions(place, document, live, current.version)
+        check_preconditions(place, document, live, current.version, patch=call.method == "PATCH")
         keep_system_metadata(document, live)
         if resource.status:
             isolate_status(place, document, live)

@@ -32,6 +32,11 @@ _LABEL_TEXT = (
     "alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
 )
+_LABEL_VALUE_TEXT = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
 _ANY_PATH_SEGMENT = ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
 
 
@@ -86,12 +91,7 @@ def label_causes(document: JsonObject) -> list[Cause]:
             causes.append(
                 Cause(
                     "metadata.labels",
-                    f"Invalid value: {shown(value)}: a valid label must be an empty string or consist of alphanumeric "
-                    "characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue', "
-                    ""
-                    " or "
-                    "'my_value',  or '12345', regex used for validation is "
-                    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
+                    f"Invalid value: {shown(value)}: {_LABEL_VALUE_TEXT}",
                 )
             )
     return causes

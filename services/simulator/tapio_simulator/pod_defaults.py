@@ -14,6 +14,9 @@ def default_pod(document: JsonObject) -> None:
     if not isinstance(spec, dict):
         return
     default_pod_spec(spec)
+    for name in ("containers", "initContainers"):
+        for container in objects_at(spec, name):
+            _requests_from_limits(container)
     spec.setdefault("enableServiceLinks", True)
     spec.setdefault("serviceAccountName", "default")
     spec.setdefault("serviceAccount", spec["serviceAccountName"])
@@ -57,14 +60,7 @@ def _container(container: JsonObject, *, host_network: bool) -> None:
         container["imagePullPolicy"] = "Always" if _is_latest(str_at(container, "image")) else "IfNotPresent"
     container.setdefault("terminationMessagePath", "/dev/termination-log")
     container.setdefault("terminationMessagePolicy", "File")
-    resources = container.setdefault("resources", {})
-    if isinstance(resources, dict):
-        limits = object_at(resources, "limits")
-        if limits:
-            requests = resources.setdefault("requests", {})
-            if isinstance(requests, dict):
-                for name, value in limits.items():
-                    requests.setdefault(name, value)
+    container.setdefault("resources", {})
     for port in objects_at(container, "ports"):
         port.setdefault("protocol", "TCP")
         if host_network and not port.get("hostPort"):
@@ -82,6 +78,18 @@ def _container(container: JsonObject, *, host_network: bool) -> None:
             _probe(probe)
     for hook in ("postStart", "preStop"):
         _http_get(object_at(container, "lifecycle", hook))
+
+
+def _requests_from_limits(container: JsonObject) -> None:
+    """Pods alone, never templates: what is limited but not requested is requested."""
+    resources = object_at(container, "resources")
+    limits = object_at(resources, "limits")
+    if not limits:
+        return
+    requests = resources.setdefault("requests", {})
+    if isinstance(requests, dict):
+        for name, value in limits.items():
+            requests.setdefault(name, value)
 
 
 def _is_latest(image: str) -> bool:

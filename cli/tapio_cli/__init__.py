@@ -1,0 +1,1 @@
+"""`tapioctl`: the operator's command line."""

@@ -60,6 +60,10 @@ class Settings(BaseModel):
     )
     health_port: Port = Field(default=8081, description="Port of /healthz and /readyz; 0 takes any free one.")
     metrics_port: Port = Field(default=8080, description="Port of /metrics; 0 takes any free one.")
+    webhook_port: Port = Field(default=9443, description="TLS port of the webhook; 0 takes any free one.")
+    webhook_url: str = Field(
+        default="", description="URL at which API servers reach the webhook; empty means its Service, as in a cluster."
+    )
     ports_file: str = Field(
         default="", description="File that the ports in use are written to as JSON, for `make run`; empty means none."
     )

@@ -1,0 +1,1 @@
+"""The webhook: normalises, judges and answers; nothing depends on its being up."""

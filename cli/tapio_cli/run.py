@@ -1,0 +1,240 @@
+"""`tapioctl run`: the whole operator on this machine, against a simulated Kubernetes or a cluster named by the user.
+
+Starts nats-server, the simulated API server (unless a context is named), the watcher, two workers and the webhook as
+processes of their own, each under its own ServiceAccount, and ends them all together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import shutil
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+import yaml
+from rich.console import Console
+
+from tapio_cli.children import Child, Children, wait_for_line, wait_until_ready
+from tapio_cli.kubectl import Kubectl
+from tapio_cli.progress import show_until_ready
+from tapio_cli.service_accounts import service_kubeconfig
+from tapio_shared.errors import InvalidSettings
+from tapio_shared.json import JsonValue, str_at
+from tapio_shared.subprocesses import free_port
+
+WORKERS = 2
+_START = 60.0
+_NAMESPACE = "tapio-system"
+_WEBHOOK = "tapio-webhook"
+
+
+class NatsServer(Protocol):
+    """The part of an embedded nats-server that is needed here."""
+
+    @property
+    def url(self) -> str: ...
+
+
+MakeNats = Callable[[Path], AbstractAsyncContextManager[NatsServer]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the user asked for. `context` empty means the simulated Kubernetes."""
+
+    directory: Path
+    manifests: Path
+    example: Path | None = None
+    context: str = ""
+    kubeconfig: Path | None = None
+    once: bool = False
+    """End when the example is Ready, instead of running until Ctrl-C."""
+
+
+async def run(options: Options, make_nats: MakeNats, console: Console) -> int:
+    """Run until Ctrl-C (answers 0) or until a process fails (answers 1)."""
+    with _only_one(options.directory):
+        children = Children(options.directory / "logs")
+        _clear(options.directory)
+        try:
+            async with make_nats(options.directory / "nats") as nats:
+                console.print(f"nats-server       {nats.url}")
+                async with _kubernetes(options, children, console) as (kubectl, kubeconfig, webhook_port):
+                    await _install(kubectl, options, console)
+                    await _services(options, children, nats.url, kubectl, kubeconfig, webhook_port, console)
+                    return await _until_the_end(options, children, kubectl, kubeconfig, console)
+        finally:
+            console.print("stopping …")
+            await children.stop()
+            console.print("stopped.")
+
+
+@asynccontextmanager
+async def _kubernetes(
+    options: Options, children: Children, console: Console
+) -> AsyncGenerator[tuple[Kubectl, Path, int]]:
+    """The cluster to run against: simulated, or the one whose context the user named."""
+    webhook_port = free_port()
+    if options.context:
+        path = options.kubeconfig or Path(os.environ.get("KUBECONFIG", "") or Path.home() / ".kube" / "config")
+        console.print(f"Kubernetes        context {options.context} of {path}")
+        own = options.directory / "kubeconfig"
+        text = await Kubectl(path, options.context).run("config", "view", "--minify", "--flatten", "--raw")
+        _write_private(own, text)
+        yield Kubectl(own), own, webhook_port
+        return
+    simulator = await children.start(
+        "simulator",
+        [
+            sys.executable,
+            "-m",
+            "tapio_simulator",
+            "--data",
+            str(options.directory / "simulator"),
+            "--port",
+            str(free_port()),
+            "--webhook",
+            f"{_NAMESPACE}/{_WEBHOOK}=127.0.0.1:{webhook_port}",
+        ],
+        os.environ,
+    )
+    made = Path(await wait_for_line(simulator, "ready ", seconds=_START))
+    own = options.directory / "kubeconfig"
+    _write_private(own, made.read_text())
+    console.print(f"simulated API     {own}")
+    yield Kubectl(own), own, webhook_port
+
+
+async def _install(kubectl: Kubectl, options: Options, console: Console) -> None:
+    """Apply deploy/: CRDs, namespaces, ServiceAccounts and RBAC; CRDs without CEL where the server is too old."""
+    version = str_at(await kubectl.document("version"), "serverVersion", "minor", default="0")
+    old = int("".join(char for char in version if char.isdigit()) or "0") < 25
+    overlay = options.manifests / ("legacy" if old else "base")
+    await kubectl.run("apply", "-k", str(overlay))
+    await kubectl.run("wait", "--for=condition=Established", "--timeout=30s", "crd/tapioclusters.tapio.io")
+    console.print(f"installed         {overlay}")
+
+
+async def _services(
+    options: Options,
+    children: Children,
+    nats_url: str,
+    kubectl: Kubectl,
+    kubeconfig: Path,
+    webhook_port: int,
+    console: Console,
+) -> None:
+    names = ["watcher", "webhook", *(f"reconciler-{number}" for number in range(1, WORKERS + 1))]
+    started: list[tuple[Child, Path]] = []
+    for name in names:
+        service = name.partition("-")[0]
+        own = options.directory / "services" / f"{service}.kubeconfig"
+        if not own.exists():
+            text = await service_kubeconfig(kubectl, kubeconfig, _NAMESPACE, f"tapio-{service}")
+            _write_private(own, text)
+        ports = options.directory / "services" / f"{name}.ports"
+        environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("TAPIO_")},
+            "TAPIO_NATS_URL": nats_url,
+            "TAPIO_KUBECONFIG": str(own),
+            "TAPIO_NAME": name,
+            "TAPIO_NAMESPACE": _NAMESPACE,
+            "TAPIO_BIND_ADDRESS": "127.0.0.1",
+            "TAPIO_HEALTH_PORT": "0",
+            "TAPIO_METRICS_PORT": "0",
+            "TAPIO_PORTS_FILE": str(ports),
+            "TAPIO_PARTITIONS": os.environ.get("TAPIO_PARTITIONS", "8"),
+        }
+        if service == "webhook":
+            environment |= {
+                "TAPIO_WEBHOOK_PORT": str(webhook_port),
+                "TAPIO_WEBHOOK_URL": f"https://127.0.0.1:{webhook_port}",
+            }
+        child = await children.start(name, [sys.executable, "-m", f"tapio_{service}"], environment)
+        started.append((child, ports))
+    for child, ports_file in started:
+        ports_in_use = await wait_until_ready(child, ports_file, seconds=_START)
+        console.print(
+            f"{child.name:<17} health http://127.0.0.1:{ports_in_use['health']}/readyz, "
+            f"metrics http://127.0.0.1:{ports_in_use['metrics']}/metrics",
+            soft_wrap=True,
+        )
+
+
+async def _until_the_end(
+    options: Options, children: Children, kubectl: Kubectl, kubeconfig: Path, console: Console
+) -> int:
+    console.print(f"ready: in another terminal, type: export KUBECONFIG={kubeconfig.resolve()}", soft_wrap=True)
+    console.print("       then: kubectl apply -f examples/production.yaml && kubectl get tapioclusters -w")
+    console.print("       Ctrl-C here stops everything.")
+    showing = asyncio.create_task(_show_example(options, kubectl, console), name="example")
+    ending = asyncio.create_task(children.until_one_ends(), name="children")
+    try:
+        await asyncio.wait({showing, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if showing.done():
+            showing.result()
+            if options.once and options.example is not None:
+                return 0
+            await ending
+        child = ending.result()
+        console.print(f"{child.name} ended with code {child.process.returncode}. Its output:\n{child.tail()}")
+        return 1
+    finally:
+        for task in (showing, ending):
+            task.cancel()
+        await asyncio.gather(showing, ending, return_exceptions=True)
+
+
+async def _show_example(options: Options, kubectl: Kubectl, console: Console) -> None:
+    if options.example is None:
+        return
+    text = options.example.read_text()
+    await kubectl.run("apply", "-f", "-", stdin=text.encode())
+    documents = cast("list[JsonValue]", list(yaml.safe_load_all(text)))
+    clusters = [
+        (str_at(document, "metadata", "namespace", default="default"), str_at(document, "metadata", "name"))
+        for document in documents
+        if str_at(document, "kind") == "TapioCluster"
+    ]
+    await show_until_ready(kubectl, clusters, console)
+
+
+class _only_one:  # noqa: N801 - reads as a statement
+    """Refuse a second run in the same folder."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._path = directory / "lock"
+
+    def __enter__(self) -> None:
+        self._file = self._path.open("w")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as err:
+            raise InvalidSettings(
+                f"Another run is using {self._path.parent}. Stop it with Ctrl-C, or name another folder."
+            ) from err
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _clear(directory: Path) -> None:
+    """Begin anew: the simulated cluster lives in memory, so an old log would tell of another cluster."""
+    for name in ("nats", "services", "logs", "simulator"):
+        shutil.rmtree(directory / name, ignore_errors=True)
+    for name in ("services", "logs"):
+        (directory / name).mkdir(parents=True)
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_text(text)

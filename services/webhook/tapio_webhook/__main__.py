@@ -1,0 +1,93 @@
+"""`python -m tapio_webhook`: the composition root of the webhook."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import sys
+from urllib.parse import urlsplit
+
+from prometheus_client import CollectorRegistry
+
+from tapio_shared.adapters.clock import SystemClock
+from tapio_shared.adapters.kube_http import HttpKube
+from tapio_shared.adapters.nats_connection import NatsConnection
+from tapio_shared.adapters.nats_log import NatsEventLog
+from tapio_shared.health import HealthServer
+from tapio_shared.keys import ADMITTED_STREAM
+from tapio_shared.process import process_name, run_service, tell_ports
+from tapio_shared.settings import Settings
+from tapio_webhook.certificates import CertificateStore
+from tapio_webhook.recording import AdmissionRecorder
+from tapio_webhook.registration import Endpoint
+from tapio_webhook.server import WebhookServer
+from tapio_webhook.service import Registrar
+
+
+async def serve(settings: Settings, stopping: asyncio.Event) -> None:
+    """Run the webhook until `stopping` is set."""
+    name, clock, registry = process_name(settings), SystemClock(), CollectorRegistry()
+    connection = await NatsConnection.connect(
+        settings.nats_servers,
+        name=f"tapio-webhook/{name}",
+        credentials=settings.nats_credentials,
+        ca_file=settings.nats_ca,
+    )
+    recorder = AdmissionRecorder(NatsEventLog(connection, ADMITTED_STREAM), registry)
+    endpoint = Endpoint(url=settings.webhook_url, namespace=settings.namespace)
+    names, addresses = _served_names(settings)
+    async with await HttpKube.connect(kubeconfig=settings.kubeconfig, context=settings.kube_context) as kube:
+        certificates = CertificateStore(kube, clock, namespace=settings.namespace, names=names, addresses=addresses)
+        await certificates.refresh()
+        registrar = Registrar(kube, certificates, endpoint, namespace=settings.namespace)
+        server = WebhookServer(
+            certificates.context,
+            recorder,
+            lambda: registrar.config.trust,
+            registry,
+            clock,
+            target=settings.target,
+            address=settings.bind_address,
+            port=settings.webhook_port,
+        )
+        health = HealthServer(
+            registry,
+            ready={"serving": lambda: not stopping.is_set(), "registration": registrar.is_ready},
+            address=settings.bind_address,
+            health_port=settings.health_port,
+            metrics_port=settings.metrics_port,
+        )
+        async with server, health:
+            tell_ports(settings, health, webhook=server.port)
+            tasks = [
+                asyncio.create_task(recorder.run(), name="recorder"),
+                asyncio.create_task(registrar.run(), name="registrar"),
+            ]
+            await stopping.wait()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    await connection.close()
+
+
+def _served_names(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names and addresses that the certificate is for: the Service's, and the host of the URL when one is set."""
+    service = f"tapio-webhook.{settings.namespace}"
+    names = [f"{service}.svc", f"{service}.svc.cluster.local", "tapio-webhook"]
+    addresses: list[str] = []
+    host = urlsplit(settings.webhook_url).hostname if settings.webhook_url else None
+    if host:
+        try:
+            addresses.append(str(ipaddress.ip_address(host)))
+        except ValueError:
+            names.insert(0, host)
+    return tuple(names), tuple(addresses)
+
+
+def main() -> None:
+    """Entry point of the command `tapio-webhook`."""
+    sys.exit(run_service("webhook", serve))
+
+
+if __name__ == "__main__":
+    main()

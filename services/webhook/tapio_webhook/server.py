@@ -1,0 +1,80 @@
+"""The HTTPS server that API servers call: two paths, bounded bodies, graceful end."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import msgspec
+from aiohttp import web
+from opentelemetry import trace
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from tapio_shared.api.trust import Trust
+from tapio_shared.codec import decode_as, encode
+from tapio_shared.errors import Undecodable
+from tapio_shared.json import JsonObject
+from tapio_shared.ports import Clock
+from tapio_webhook.admission import MUTATE, VALIDATE, MalformedReview, answer
+from tapio_webhook.recording import AdmissionRecorder
+
+tracer = trace.get_tracer(__name__)
+_LARGEST = 8 << 20
+"""Bytes of a review: an object of at most 1.5 MiB, twice, with room to spare."""
+_DRAIN = 5.0
+
+
+class WebhookServer:
+    """Answers reviews. An async context manager; `port` 0 takes any free one."""
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        recorder: AdmissionRecorder,
+        trust: Callable[[], Trust],
+        registry: CollectorRegistry,
+        clock: Clock,
+        *,
+        target: str,
+        address: str,
+        port: int,
+    ) -> None:
+        self._context, self._recorder, self._trust, self._clock = context, recorder, trust, clock
+        self._target, self._address, self.port = target, address, port
+        self._answers = Counter(
+            "tapio_webhook_answers", "Reviews answered.", ["handler", "kind", "allowed"], registry=registry
+        )
+        self._seconds = Histogram("tapio_webhook_answer_seconds", "Time to answer a review.", registry=registry)
+        self._runner: web.AppRunner | None = None
+
+    async def __aenter__(self) -> WebhookServer:
+        application = web.Application(client_max_size=_LARGEST)
+        application.router.add_post("/mutate", self._handler(MUTATE))
+        application.router.add_post("/validate", self._handler(VALIDATE))
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_DRAIN)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._address, self.port, ssl_context=self._context).start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def _handler(self, handler: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def handle(request: web.Request) -> web.Response:
+            with self._seconds.time(), tracer.start_as_current_span(f"admission {handler}"):
+                return self._answered(await request.read(), handler)
+
+        return handle
+
+    def _answered(self, body: bytes, handler: str) -> web.Response:
+        try:
+            review = cast("JsonObject", decode_as(dict, body))
+            found = answer(review, handler=handler, trust=self._trust(), target=self._target, now=self._clock.now())
+        except (Undecodable, MalformedReview, msgspec.ValidationError) as err:
+            return web.Response(status=400, text=f"{err}\n")
+        self._answers.labels(handler, found.admission.kind, str(found.admission.allowed).lower()).inc()
+        self._recorder.put(found.admission)
+        return web.Response(body=encode(found.document), content_type="application/json")

@@ -1,0 +1,78 @@
+"""The webhook's life: have a certificate, serve, be registered while the configuration says so."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import structlog
+
+from tapio_shared.api.operator_config import CONFIG_KEY, CONFIG_MAP, OperatorConfig, parse_operator_config
+from tapio_shared.codec import decode_as
+from tapio_shared.errors import ApiTerminal, InvalidSettings, RetryableError
+from tapio_shared.json import JsonObject, at
+from tapio_shared.kubernetes import check, object_path
+from tapio_shared.ports import Kube
+from tapio_webhook.certificates import CertificateStore
+from tapio_webhook.registration import Endpoint, register, unregister
+
+log = structlog.get_logger(__name__)
+
+LOOK_EVERY = 5.0
+"""Seconds between two looks at configuration, certificate and registration."""
+
+
+class Registrar:
+    """Keeps certificate and registration as they should be."""
+
+    def __init__(self, kube: Kube, certificates: CertificateStore, endpoint: Endpoint, *, namespace: str) -> None:
+        self._kube, self._certificates, self._endpoint, self._namespace = kube, certificates, endpoint, namespace
+        self.config = OperatorConfig()
+        self._registered: bool | None = None
+        self._ready = False
+
+    def is_ready(self) -> bool:
+        """Whether a certificate is served and the registration is as configured."""
+        return self._ready
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except (RetryableError, ApiTerminal) as err:
+                log.warning("registration not kept", error=str(err))
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def look(self) -> None:
+        """One look: take over a changed configuration, renew the certificate, correct the registration."""
+        await self._read_config()
+        renewed = await self._certificates.refresh()
+        if self.config.webhooks.enabled:
+            if renewed or self._registered is not True or not await self._is_registered():
+                await register(self._kube, self._endpoint, self._certificates.bundle)
+                self._registered = True
+                log.info("webhooks registered")
+        elif self._registered is not False:
+            await unregister(self._kube)
+            self._registered = False
+            log.info("webhooks unregistered")
+        self._ready = True
+
+    async def _is_registered(self) -> bool:
+        path = object_path(
+            "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", "", "tapio-operator"
+        )
+        return (await self._kube.request("GET", path)).status == 200
+
+    async def _read_config(self) -> None:
+        path = object_path("", "v1", "configmaps", self._namespace, CONFIG_MAP)
+        response = await self._kube.request("GET", path)
+        if response.status == 404:
+            self.config = OperatorConfig()
+            return
+        text = at(cast("JsonObject", decode_as(dict, check(response))), "data", CONFIG_KEY)
+        try:
+            self.config = parse_operator_config(text) if isinstance(text, str) else OperatorConfig()
+        except InvalidSettings as err:
+            log.warning("configuration refused", error=str(err))

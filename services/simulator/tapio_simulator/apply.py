@@ -23,7 +23,7 @@ from tapio_simulator.fieldsets import (
     paths,
     union,
 )
-from tapio_simulator.managed import UNOWNED, Managed, Owner, take_away
+from tapio_simulator.managed import UNOWNED, Managed, Owner, take_away, without_ignored
 from tapio_simulator.schema import ANY, Schema
 
 
@@ -49,7 +49,7 @@ def apply(
 ) -> Applied:
     """Apply `config` over `live` (both without managedFields). Raises StatusError 409 on a conflict without force."""
     previous = managed.fields.get(owner, {})
-    own = difference(difference(field_set(config, schema), UNOWNED), ignored)
+    own = without_ignored(difference(field_set(config, schema), UNOWNED), ignored)
     result = managed.copy()
     result.fields[owner] = own
     merged = merge_maps(live, config, schema)

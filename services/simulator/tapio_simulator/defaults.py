@@ -1,4 +1,4 @@
-"""Defaults of builtin kinds, and what their strategies set on create and update.
+"""Defaults of builtin kinds.
 
 Those that matter for "has it changed": an operator that compares what it asked for with what it reads back must meet
 the same additions as on a real API server. Source: k8s.io/kubernetes/pkg/apis/*/v1/defaults.go. Pod templates are in
@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
-from typing import cast
 
-from tapio_shared.json import JsonObject, object_at, objects_at, str_at
+from tapio_shared.json import JsonObject, JsonValue, object_at, objects_at, str_at, strings_at
 from tapio_simulator.pod_defaults import default_pod, default_template
 
 Defaulter = Callable[[JsonObject], None]
@@ -93,6 +92,9 @@ def _replica_set(document: JsonObject) -> None:
 
 def _job(document: JsonObject) -> None:
     _job_spec(ensure(document, "spec"))
+    labels = strings_at(document, "spec", "template", "metadata", "labels")
+    if labels and not object_at(document, "metadata", "labels"):
+        ensure(document, "metadata")["labels"] = dict[str, JsonValue](labels)
     document.setdefault("status", {})
 
 
@@ -148,11 +150,40 @@ def _volume(document: JsonObject) -> None:
     spec.setdefault("persistentVolumeReclaimPolicy", "Retain")
     spec.setdefault("volumeMode", "Filesystem")
     ensure(document, "status").setdefault("phase", "Pending")
+    host_path = spec.get("hostPath")
+    if isinstance(host_path, dict):
+        host_path.setdefault("type", "")
+
+
+def _event(document: JsonObject) -> None:
+    for name in ("firstTimestamp", "lastTimestamp", "eventTime"):
+        document.setdefault(name, None)
+    document.setdefault("reportingComponent", "")
+    document.setdefault("reportingInstance", "")
+    document.setdefault("source", {})
+
+
+def _role(document: JsonObject) -> None:
+    if not document.get("rules"):
+        document["rules"] = None
+
+
+def _quota(document: JsonObject) -> None:
+    document.setdefault("status", {})
 
 
 def _secret(document: JsonObject) -> None:
+    _encode_string_data(document)
     if not document.get("type"):
         document["type"] = "Opaque"
+
+
+def _encode_string_data(document: JsonObject) -> None:
+    plain = document.pop("stringData", None)
+    if isinstance(plain, dict):
+        data = ensure(document, "data")
+        for name, value in plain.items():
+            data[name] = base64.b64encode(str(value).encode()).decode()
 
 
 def _autoscaler(document: JsonObject) -> None:
@@ -277,6 +308,7 @@ def _definition(document: JsonObject) -> None:
 
 
 _DEFAULTERS: Mapping[str, Defaulter] = {
+    "ClusterRole": _role,
     "ClusterRoleBinding": _binding,
     "CronJob": _cron_job,
     "CustomResourceDefinition": _definition,
@@ -284,6 +316,7 @@ _DEFAULTERS: Mapping[str, Defaulter] = {
     "Deployment": _deployment,
     "EndpointSlice": _endpoint_slice,
     "Endpoints": _endpoints,
+    "Event": _event,
     "HorizontalPodAutoscaler": _autoscaler,
     "Ingress": _ingress,
     "Job": _job,
@@ -297,6 +330,8 @@ _DEFAULTERS: Mapping[str, Defaulter] = {
     "PodDisruptionBudget": _disruption_budget,
     "PriorityClass": _priority_class,
     "ReplicaSet": _replica_set,
+    "ResourceQuota": _quota,
+    "Role": _role,
     "RoleBinding": _binding,
     "Secret": _secret,
     "Service": _service,
@@ -304,99 +339,3 @@ _DEFAULTERS: Mapping[str, Defaulter] = {
     "StorageClass": _storage_class,
     "ValidatingWebhookConfiguration": _webhooks,
 }
-
-
-def prepare_create(kind: str, document: JsonObject, now: str) -> None:
-    """Status and identity labels that the API server itself writes on create. `document` is changed."""
-    match kind:
-        case "Pod":
-            document["status"] = {"phase": "Pending", "qosClass": quality_of_service(document)}
-        case "Deployment":
-            document["status"] = {}
-        case "StatefulSet" | "DaemonSet" | "ReplicaSet" | "HorizontalPodAutoscaler" | "PodDisruptionBudget":
-            document.pop("status", None)
-            default_document(kind, document)
-        case "Service" | "Ingress":
-            document["status"] = {"loadBalancer": {}}
-        case "PersistentVolumeClaim" | "PersistentVolume":
-            document["status"] = {"phase": "Pending"}
-        case "Namespace":
-            document["status"] = {"phase": "Active"}
-            _namespace(document)
-        case "Job":
-            document["status"] = {}
-            _job_labels(document)
-        case "CronJob":
-            document["status"] = {}
-        case "Secret":
-            _encode_string_data(document)
-        case _:
-            pass
-
-
-def prepare_update(kind: str, document: JsonObject, live: JsonObject) -> None:
-    """What an update can't unset. `document` is changed."""
-    match kind:
-        case "Secret":
-            _encode_string_data(document)
-        case "Job":
-            for name in ("selector",):
-                old = object_at(live, "spec").get(name)
-                if old is not None:
-                    ensure(document, "spec").setdefault(name, old)
-        case "PersistentVolumeClaim":
-            for name in ("storageClassName", "volumeName"):
-                old = object_at(live, "spec").get(name)
-                if old is not None:
-                    ensure(document, "spec").setdefault(name, old)
-        case "ServiceAccount" | "Namespace":
-            if kind == "Namespace":
-                document["spec"] = live.get("spec") or {"finalizers": ["kubernetes"]}
-        case _:
-            pass
-
-
-def _encode_string_data(document: JsonObject) -> None:
-    plain = document.pop("stringData", None)
-    if isinstance(plain, dict):
-        data = ensure(document, "data")
-        for name, value in plain.items():
-            data[name] = base64.b64encode(str(value).encode()).decode()
-
-
-def _job_labels(document: JsonObject) -> None:
-    spec = ensure(document, "spec")
-    if spec.get("manualSelector") is True or "selector" in spec:
-        return
-    uid, name = str_at(document, "metadata", "uid"), str_at(document, "metadata", "name")
-    labels = ensure(ensure(ensure(spec, "template"), "metadata"), "labels")
-    labels.update(
-        {
-            "controller-uid": uid,
-            "job-name": name,
-            "batch.kubernetes.io/controller-uid": uid,
-            "batch.kubernetes.io/job-name": name,
-        }
-    )
-    spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
-
-
-def quality_of_service(pod: JsonObject) -> str:
-    """Guaranteed, Burstable or BestEffort, from cpu and memory of all containers."""
-    containers = [*objects_at(pod, "spec", "containers"), *objects_at(pod, "spec", "initContainers")]
-    resources = [cast("JsonObject", container.get("resources") or {}) for container in containers]
-    any_set = any(
-        object_at(entry, side).get(name)
-        for entry in resources
-        for side in ("requests", "limits")
-        for name in ("cpu", "memory")
-    )
-    if not any_set:
-        return "BestEffort"
-    guaranteed = all(
-        object_at(entry, "limits").get(name)
-        and object_at(entry, "limits").get(name) == object_at(entry, "requests").get(name)
-        for entry in resources
-        for name in ("cpu", "memory")
-    )
-    return "Guaranteed" if guaranteed else "Burstable"

@@ -10,6 +10,17 @@ from tapio_simulator.calls import clone
 from tapio_simulator.errors import MODIFIED, Cause, StatusError, bad_request, conflict, forbidden, invalid
 from tapio_simulator.registry import Place
 
+_TEMPLATE: JsonObject = {"metadata": {}, "spec": {"containers": []}}
+_SKELETONS: Mapping[str, JsonObject] = {
+    "CronJob": {"metadata": {}, "spec": {"jobTemplate": {"metadata": {}, "spec": {"template": _TEMPLATE}}}},
+    "DaemonSet": {"metadata": {}, "spec": {"updateStrategy": {}, "template": _TEMPLATE}},
+    "Deployment": {"metadata": {}, "spec": {"strategy": {}, "template": _TEMPLATE}},
+    "Job": {"metadata": {}, "spec": {"template": _TEMPLATE}},
+    "Pod": {"metadata": {}, "spec": {"containers": []}, "status": {}},
+    "ReplicaSet": {"metadata": {}, "spec": {"template": _TEMPLATE}},
+    "StatefulSet": {"metadata": {}, "spec": {"updateStrategy": {}, "template": _TEMPLATE}},
+}
+
 
 def without_managed(document: JsonObject) -> JsonObject:
     """`document` without managedFields; everything else is shared."""
@@ -64,16 +75,13 @@ def skeleton(place: Place) -> JsonObject:
     """What an update manager is compared with on create: Go structs are there before anybody sets them."""
     if place.resource.custom:
         return {"metadata": {}}
-    return {"metadata": {}, "spec": {}, "status": {}}
+    return _SKELETONS.get(place.resource.kind, {"metadata": {}, "spec": {}, "status": {}})
 
 
 def check_namespace(metadata: JsonObject, place: Place) -> None:
     given = str_at(metadata, "namespace")
     if place.namespace and given and given != place.namespace:
-        raise bad_request(
-            f"the namespace of the provided object does not match the namespace sent on the request "
-            f"({given} != {place.namespace})"
-        )
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
 
 
 def name_required(place: Place) -> StatusError:
@@ -103,7 +111,9 @@ def uid_immutable(place: Place, asked: str) -> StatusError:
     return invalid(place.resource, place.name, [Cause("metadata.uid", text)])
 
 
-def check_preconditions(place: Place, document: Mapping[str, JsonValue], live: JsonObject, version: int, *, patch: bool) -> None:
+def check_preconditions(
+    place: Place, document: Mapping[str, JsonValue], live: JsonObject, version: int, *, patch: bool
+) -> None:
     asked = str_at(document, "metadata", "resourceVersion")
     if asked and asked != "0" and asked != str(version):
         raise conflict(place.resource, place.name, MODIFIED)

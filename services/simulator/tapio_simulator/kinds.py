@@ -6,7 +6,7 @@ One dispatcher; the rules themselves are in defaults.py, validation.py and crd.p
 from __future__ import annotations
 
 from tapio_shared.json import JsonObject, int_at, object_at
-from tapio_simulator import crd, defaults, validation
+from tapio_simulator import crd, defaults, strategies, validation
 from tapio_simulator.allocation import Allocator
 from tapio_simulator.registry import Registry, Served
 from tapio_simulator.stamps import timestamp
@@ -34,7 +34,7 @@ class Kinds:
             if resource.status:
                 document.pop("status", None)
             return
-        defaults.prepare_create(resource.kind, document, timestamp(now))
+        strategies.prepare_create(resource.kind, document, timestamp(now))
         if resource.kind == "Service":
             self._allocator.allocate(document)
 
@@ -42,7 +42,7 @@ class Kinds:
         """Keep what an update doesn't mention though it can't be unset; bump the generation."""
         resource = served.resource
         if not resource.custom:
-            defaults.prepare_update(resource.kind, document, live)
+            strategies.prepare_update(resource.kind, document, live)
             if resource.kind == "Service" and not subresource:
                 self._allocator.reallocate(document, live)
         if resource.generation and subresource != "status" and _differs(document, live):

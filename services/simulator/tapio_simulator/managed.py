@@ -111,6 +111,11 @@ def take_away(managed: Managed, comparison: Comparison, keep: Owner | None, conf
             managed.times.pop(owner, None)
 
 
+def without_ignored(fields: FieldSet, ignored: FieldSet) -> FieldSet:
+    """`fields` without the top-level fields in `ignored` and everything below them."""
+    return {element: node for element, node in fields.items() if element not in ignored}
+
+
 def track_update(
     before: JsonObject, after: JsonObject, schema: Schema, managed: Managed, owner: Owner, now: str, ignored: FieldSet
 ) -> Managed:
@@ -122,7 +127,7 @@ def track_update(
     changed = comparison.changed
     result = managed.copy()
     take_away(result, comparison, None, changed)
-    gained = difference(difference(changed, UNOWNED), ignored)
+    gained = without_ignored(difference(changed, UNOWNED), ignored)
     if gained:
         result.fields[owner] = union(result.fields.get(owner, {}), gained)
         result.times[owner] = now

@@ -257,6 +257,18 @@ class Mutations:
         if reviewed is not document and reviewed is not None:
             document = decode_document(call, place, reviewed, warnings)
             self._kinds.default(place.served, document)
+        managed = draft.managed
+        if managed is None:
+            owner = Owner(call.field_manager, "Update", resource.api_version)
+            managed = track_update(
+                skeleton(place),
+                document,
+                place.served.schema,
+                Managed({}, {}),
+                owner,
+                timestamp(now),
+                self._ignored(place),
+            )
         metadata = object_at(document, "metadata")
         document["metadata"] = metadata
         metadata["name"] = key[1]
@@ -273,18 +285,6 @@ class Mutations:
         await self._review("CREATE", place, call, document, None, warnings, validating=True, name=key[1])
         if self._store.get(resource.storage_key, key) is not None:
             raise already_exists(resource, key[1])
-        managed = draft.managed
-        if managed is None:
-            owner = Owner(call.field_manager, "Update", resource.api_version)
-            managed = track_update(
-                skeleton(place),
-                document,
-                place.served.schema,
-                Managed({}, {}),
-                owner,
-                timestamp(now),
-                self._ignored(place),
-            )
         write_managed(document, managed)
         if call.dry_run:
             return Outcome(Stored(document, key, 0), 201, written=False, warnings=warnings)

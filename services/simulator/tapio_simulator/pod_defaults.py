@@ -18,13 +18,6 @@ def default_pod(document: JsonObject) -> None:
         for container in objects_at(spec, name):
             _requests_from_limits(container)
     spec.setdefault("enableServiceLinks", True)
-    spec.setdefault("serviceAccountName", "default")
-    spec.setdefault("serviceAccount", spec["serviceAccountName"])
-    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
-    spec.setdefault("priority", 0)
-    status = document.get("status")
-    if not isinstance(status, dict):
-        document["status"] = {}
     document.setdefault("status", {})
 
 

@@ -185,7 +185,16 @@ BUILTIN: tuple[Resource, ...] = (
     _resource("coordination.k8s.io", "v1", "Lease", "leases", "api.coordination"),
     _resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", "api.discovery", generation=True),
     _resource("storage.k8s.io", "v1", "StorageClass", "storageclasses", "api.storage", "sc", namespaced=False),
-    _resource("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", "api.scheduling", "pc", namespaced=False),
+    _resource(
+        "scheduling.k8s.io",
+        "v1",
+        "PriorityClass",
+        "priorityclasses",
+        "api.scheduling",
+        "pc",
+        namespaced=False,
+        generation=True,
+    ),
     _resource(
         _ADMISSION,
         "v1",

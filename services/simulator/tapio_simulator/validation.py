@@ -80,11 +80,11 @@ def _workload(kind: str, document: JsonObject) -> list[Cause]:
     elif not selector:
         causes.append(Cause("spec.selector", f"Invalid value: {{}}: empty selector is invalid for {kind.lower()}"))
     labels = strings_at(document, "spec", "template", "metadata", "labels")
-    if not label_selector_matches(selector, labels):
+    if "selector" not in object_at(document, "spec") or not label_selector_matches(selector, labels):
         causes.append(
             Cause(
                 "spec.template.metadata.labels",
-                f"Invalid value: {shown(dict(labels))}: `selector` does not match template `labels`",
+                f"Invalid value: {shown(dict(labels) or None)}: `selector` does not match template `labels`",
             )
         )
     replicas = at(document, "spec", "replicas")

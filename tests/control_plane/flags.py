@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import re
 import socket
 import subprocess
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from tapio_shared.json import JsonObject
 from .audit import METADATA
 from .binaries import Binaries
 from .credentials import Credentials
+from .processes import StartFailed
 
 ISSUER = "https://kubernetes.default.svc"
+_LISTENING_PORTS = range(20_000, 32_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +42,21 @@ class Ports:
 
 
 def free_ports() -> Ports:
-    """Four different ports that are free at the moment."""
+    """Four different ports that are free at the moment, below those that Linux gives to outgoing connections.
+
+    Otherwise a client that keeps trying while the API server is down could be given the very port it tries, connect
+    to itself, and keep the API server from coming back.
+    """
+    numbers: list[int] = []
     with ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(4)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        numbers: list[int] = [probe.getsockname()[1] for probe in probes]
-    return Ports(*numbers)
+        for candidate in random.sample(_LISTENING_PORTS, k=len(_LISTENING_PORTS)):
+            probe = held.enter_context(socket.socket())
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", candidate))
+                numbers.append(candidate)
+            if len(numbers) == 4:
+                return Ports(*numbers)
+    raise StartFailed(f"No four ports are free between {_LISTENING_PORTS.start} and {_LISTENING_PORTS.stop}.")
 
 
 def etcd_command(binaries: Binaries, directory: Path, ports: Ports) -> list[str]:

@@ -33,7 +33,6 @@ from .processes import PortTaken, Program, StartFailed
 _READY_TIMEOUT = 120.0
 _POLL = 0.05
 _MASTERS = "system:masters"
-_MEMORY = Path("/dev/shm")
 
 
 class ControlPlane:
@@ -165,7 +164,7 @@ class ControlPlane:
 
 @asynccontextmanager
 async def start_control_plane(directory: Path, options: Options | None = None) -> AsyncGenerator[ControlPlane]:
-    """A control plane with its data and logs in a new folder below `directory`.
+    """A control plane with its data and logs in a new folder below `directory` (123 MiB; need not be in memory).
 
     Builds the binaries first when there are none (minutes; see `build`). All processes are gone when the context
     ends, however it ends.
@@ -191,11 +190,6 @@ async def _started(directory: Path, binaries: Binaries, options: Options) -> Con
     return plane
 
 
-def memory_folder() -> Path | None:
-    """A folder in memory to lay data in, where this machine has one."""
-    return _MEMORY if os.access(_MEMORY, os.W_OK) else None
-
-
 async def _run(directory: Path, console: Console) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -215,7 +209,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         asyncio.run(_run(Path(sys.argv[1]).absolute(), console))
         return
-    with tempfile.TemporaryDirectory(prefix="tapio-control-plane-", dir=memory_folder()) as folder:
+    with tempfile.TemporaryDirectory(prefix="tapio-control-plane-") as folder:
         asyncio.run(_run(Path(folder), console))
 
 

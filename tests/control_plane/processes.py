@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tapio_shared.adapters.nats_server import die_with_parent
+from tapio_shared.subprocesses import die_with_parent
 
 _LOG_TAIL = 3_000
 

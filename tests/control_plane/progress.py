@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tapio_shared.adapters.clock import SystemClock
-from tapio_shared.adapters.nats_server import die_with_parent
+from tapio_shared.subprocesses import die_with_parent
 
 _HEARTBEAT = 20.0
 _LOG_TAIL = 2_000

@@ -77,7 +77,7 @@ class DebianArchive:
 
 
 def machine_mirror() -> str:
-    """The Debian mirror that this machine's own sources name for bookworm, else deb.debian.org."""
+    """The Debian mirror that this machine's own sources name."""
     listed = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"],
         capture_output=True,
@@ -85,11 +85,16 @@ def machine_mirror() -> str:
         check=False,
         timeout=60,
     )
-    targets = [line.split() for line in listed.stdout.splitlines()]
-    debian = [target for target in targets if len(target) == 3 and target[2] == "main"]
-    same_suite = [uri for uri, release, _ in debian if release == SUITE]
-    other_suite = [uri for uri, _, _ in debian if uri.rstrip("/").endswith("/debian")]
-    return next(iter([*same_suite, *other_suite]), _DEFAULT_MIRROR)
+    return choose_mirror(listed.stdout)
+
+
+def choose_mirror(listing: str) -> str:
+    """The first archive for bookworm in `listing` (lines of URI, release, component), else any of Debian, else ours."""
+    targets = [line.split() for line in listing.splitlines()]
+    main = [(target[0], target[1]) for target in targets if len(target) == 3 and target[2] == "main"]
+    same_suite = [uri for uri, release in main if release == SUITE]
+    debian = [uri for uri, _ in main if uri.rstrip("/").endswith("/debian")]
+    return next(iter([*same_suite, *debian]), _DEFAULT_MIRROR)
 
 
 def unpack_source(files: Path, package: str, target: Path) -> list[Path]:

@@ -1,3 +1,3 @@
 """What every test may ask for."""
 
-pytest_plugins = ["tests.support.control_plane_fixtures"]
+pytest_plugins = ["tests.support.control_plane_fixtures", "tests.support.nats_fixtures"]

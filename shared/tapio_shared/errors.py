@@ -38,6 +38,10 @@ class LogFull(RetryableError):
     """The stream refused a message because a limit (`max_bytes`, disk, maximum payload) is reached."""
 
 
+class LogRefused(TerminalError):
+    """NATS refused a request that no retry would change: not permitted, malformed, or not possible in this form."""
+
+
 class RevisionConflict(RetryableError):
     """The subject's last sequence is not the expected one (JetStream error 10071).
 

@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import aclosing, asynccontextmanager
 
-from tapio_shared.errors import LogFull, LogRewound, LogUnavailable, RevisionConflict, TapioError
+from tapio_shared.adapters.batches import check_batch
+from tapio_shared.errors import LogFull, LogMissing, LogRewound, LogUnavailable, RevisionConflict, TapioError
 from tapio_shared.ports import Appended, Clock, LogInfo, Message, NewMessage, View
 
 DUPLICATE_WINDOW = 120_000
 """Milliseconds for which a message id is remembered, as in provisioning."""
-_OVERHEAD = 40
+MAX_PAYLOAD = 8 << 20
+"""Bytes of one message with its headers, as the embedded server is set up."""
+_RECORD = 30
+_HEADER_LINE = len("NATS/1.0\r\n\r\n")
 
 Fault = Callable[[str, str], TapioError | None]
-"""Asked before each operation with (operation, subject): an error to raise instead, or None. Operations are append,
-lost_ack (raised after the append took effect), last, last_per_subject, follow, info."""
+"""Asked before each operation with (operation, subject): an error to raise instead, or None. Operations are `append`,
+`lost_ack` (asked after the append took effect), `last`, `last_per_subject`, `follow` and `info`."""
 
 
 class MemoryEventLog:
-    """One stream. `fault` injects failures; `stale` makes reads lag by that many messages until the leader is asked."""
+    """One stream. `fault` injects failures; `lag` makes a replica answer that is so many messages behind."""
 
     def __init__(
         self, clock: Clock, *, partitions: int = 32, max_bytes: int = -1, max_age: float = 0.0, created_at: str = "1"
@@ -31,64 +35,53 @@ class MemoryEventLog:
         self._max_bytes, self._max_age = max_bytes, max_age
         self._created_at = created_at
         self._messages: dict[int, Message] = {}
+        self._sizes: dict[int, int] = {}
         self._last: dict[str, int] = {}
         self._ids: dict[str, tuple[int, int]] = {}
         self._sequence = 0
         self._bytes = 0
+        self._exists = True
         self._changed = asyncio.Condition()
         self.fault: Fault = lambda _operation, _subject: None
         self.refuse_when_full = False
         """A full disk: appends are refused instead of the oldest messages being dropped."""
+        self.lag = 0
 
     async def append(self, message: NewMessage) -> Appended:
-        return await self.append_batch([message])
+        return await self._append([message])
 
     async def append_batch(self, messages: Sequence[NewMessage]) -> Appended:
-        await asyncio.sleep(0)
-        self._raise("append", messages[0].subject)
-        known = self._known_id(messages)
-        if known is not None:
-            return Appended(known, duplicate=True)
-        self._check(messages)
-        if self.refuse_when_full and 0 < self._max_bytes < self._bytes + sum(map(_size, messages)):
-            raise LogFull("The stream takes no more messages: maximum bytes exceeded. Raise its limits.")
-        for message in messages:
-            self._store(message)
-        self._evict()
-        async with self._changed:
-            self._changed.notify_all()
-        self._raise("lost_ack", messages[0].subject)
-        return Appended(self._sequence)
+        check_batch(messages)
+        return await self._append(messages)
 
     async def last(self, subject: str) -> Message | None:
-        await asyncio.sleep(0)
-        self._raise("last", subject)
-        self._evict()
+        await self._begin("last", subject)
         return self._messages.get(self._last.get(subject, 0))
 
     async def last_per_subject(self, *filters: str, at_least: int = 0) -> View:
-        await asyncio.sleep(0)
-        self._raise("last_per_subject", filters[0])
-        self._evict()
+        await self._begin("last_per_subject", filters[0])
         if at_least > self._sequence:
-            raise LogUnavailable(f"No replica has caught up with sequence {at_least}; ask again.")
-        found = [
-            self._messages[sequence]
-            for subject, sequence in self._last.items()
-            if sequence in self._messages and any(matches(one, subject) for one in filters)
-        ]
-        return View(tuple(sorted(found, key=lambda message: message.sequence)), self._sequence)
+            raise LogUnavailable(f"The log is at sequence {self._sequence}, and {at_least} was asked for. Ask again.")
+        behind = max(self._sequence - self.lag, 0)
+        if self.lag and at_least <= behind:
+            view = self._as_of(behind, filters)
+            if view.messages:  # An answer without messages carries no sequence, so the leader is asked.
+                return view
+        return self._as_of(self._sequence, filters)
 
-    def follow(self, filter_subject: str, *, from_sequence: int) -> AbstractAsyncContextManager[AsyncIterator[Message]]:
-        return aclosing(self._follow(filter_subject, from_sequence))
+    @asynccontextmanager
+    async def follow(self, filter_subject: str, *, from_sequence: int) -> AsyncGenerator[AsyncIterator[Message]]:
+        await self._begin("info", "")
+        if self._sequence < from_sequence - 1:
+            raise self._rewound(from_sequence - 1)
+        async with aclosing(self._follow(filter_subject, from_sequence, self._created_at)) as messages:
+            yield messages
 
     async def info(self) -> LogInfo:
-        await asyncio.sleep(0)
-        self._raise("info", "")
-        self._evict()
+        await self._begin("info", "")
         return LogInfo(
             created_at=self._created_at,
-            first_sequence=min(self._messages, default=self._sequence + 1),
+            first_sequence=next(iter(self._messages), self._sequence + 1 if self._sequence else 0),
             last_sequence=self._sequence,
             messages=len(self._messages),
             bytes=self._bytes,
@@ -97,65 +90,110 @@ class MemoryEventLog:
             partitions=self._partitions,
         )
 
-    async def destroy(self) -> None:
-        """Lose everything, as when the store was deleted and the stream made anew."""
-        self._created_at += "'"
+    async def remove(self) -> None:
+        """Lose the stream with all it holds; nothing works until it is made again."""
+        self._exists = False
         self._messages.clear()
+        self._sizes.clear()
         self._last.clear()
         self._ids.clear()
         self._sequence = self._bytes = 0
-        async with self._changed:
-            self._changed.notify_all()
+        await self._tell()
 
-    async def _follow(self, filter_subject: str, from_sequence: int) -> AsyncGenerator[Message]:
-        created = self._created_at
-        if self._sequence < from_sequence - 1:
-            raise LogRewound(f"The log went backwards: it ends at {self._sequence}.")
+    async def make(self) -> None:
+        """Make a removed stream again, empty, as provisioning does."""
+        self._created_at += "'"
+        self._exists = True
+        await self._tell()
+
+    async def rewind(self, to: int) -> None:
+        """Lose what came after sequence `to`, as a single server does that loses power before it writes to disk."""
+        for sequence in [one for one in self._messages if one > to]:
+            self._bytes -= self._sizes.pop(sequence)
+            del self._messages[sequence]
+        self._sequence = min(self._sequence, to)
+        self._last = {message.subject: sequence for sequence, message in self._messages.items()}
+        self._ids = {name: known for name, known in self._ids.items() if known[0] <= to}
+        await self._tell()
+
+    async def _append(self, messages: Sequence[NewMessage]) -> Appended:
+        await self._begin("append", messages[0].subject)
+        sizes = [_size(message) for message in messages]
+        if max(sizes) > MAX_PAYLOAD:
+            raise LogFull("A message is larger than the server's max_payload. Raise that limit or send less.")
+        known = self._known_id(messages[0])
+        if known is not None:
+            return Appended(known, duplicate=True)
+        self._check(messages)
+        if self.refuse_when_full and 0 < self._max_bytes < self._bytes + sum(sizes):
+            raise LogFull("JetStream takes no more: maximum bytes exceeded. Raise the limit or free disk space.")
+        for message, size in zip(messages, sizes, strict=True):
+            self._store(message, size)
+        appended = Appended(self._sequence)
+        self._evict()
+        await self._tell()
+        self._raise("lost_ack", messages[0].subject)
+        return appended
+
+    async def _begin(self, operation: str, subject: str) -> None:
+        await asyncio.sleep(0)
+        self._raise(operation, subject)
+        if not self._exists:
+            raise LogMissing("The stream does not exist. Provision it; everything is then observed anew.")
+        self._evict()
+
+    async def _follow(self, filter_subject: str, from_sequence: int, created: str) -> AsyncGenerator[Message]:
         following = max(from_sequence, 1)
         while True:
             self._raise("follow", filter_subject)
-            if self._created_at != created:
-                raise LogRewound("The log went backwards: its stream was made anew.")
-            while following <= self._sequence:
+            if not self._exists:
+                raise LogMissing("The stream does not exist. Provision it; everything is then observed anew.")
+            if self._created_at != created or self._sequence < following - 1:
+                raise self._rewound(following - 1)
+            while following <= self._sequence and self._created_at == created:
                 message = self._messages.get(following)
                 following += 1
                 if message is not None and matches(filter_subject, message.subject):
                     yield message
             async with self._changed:
-                if following > self._sequence and self._created_at == created:
+                if following == self._sequence + 1 and self._created_at == created and self._exists:
                     await self._changed.wait()
+
+    def _rewound(self, seen: int) -> LogRewound:
+        return LogRewound(
+            f"The log went backwards: it ends at {self._sequence}, and {seen} was seen. Begin from nothing."
+        )
 
     def _raise(self, operation: str, subject: str) -> None:
         error = self.fault(operation, subject)
         if error is not None:
             raise error
 
-    def _known_id(self, messages: Sequence[NewMessage]) -> int | None:
-        """The sequence of a single message whose id was seen within the window. Batches are not de-duplicated."""
-        identifier = messages[0].message_id
-        if len(messages) > 1 or identifier is None:
-            return None
-        known = self._ids.get(identifier)
-        if known is None or self._clock.now() - known[1] > DUPLICATE_WINDOW:
-            return None
-        return known[0]
+    def _known_id(self, message: NewMessage) -> int | None:
+        """The sequence of a message whose id was seen within the window."""
+        oldest = self._clock.now() - DUPLICATE_WINDOW
+        while self._ids and next(iter(self._ids.values()))[1] < oldest:
+            del self._ids[next(iter(self._ids))]
+        known = self._ids.get(message.message_id or "")
+        return None if known is None else known[0]
 
     def _check(self, messages: Sequence[NewMessage]) -> None:
         for message in messages:
             if message.expected_last is None:
                 continue
             subject = message.expected_subject or message.subject
-            last = self._last.get(subject, 0)
-            actual = last if last in self._messages else 0
+            actual = self._last.get(subject, 0)
             if actual != message.expected_last:
                 raise RevisionConflict(subject, message.expected_last, actual)
 
-    def _store(self, message: NewMessage) -> None:
+    def _store(self, message: NewMessage, size: int) -> None:
         self._sequence += 1
-        stored = Message(message.subject, self._sequence, message.data, dict(message.headers), self._clock.now())
-        self._messages[self._sequence] = stored
+        self._messages[self._sequence] = Message(
+            message.subject, self._sequence, message.data, dict(message.headers), self._clock.now()
+        )
+        self._sizes[self._sequence] = size
         self._last[message.subject] = self._sequence
-        self._bytes += _size(message)
+        self._bytes += size
         if message.message_id is not None:
             self._ids[message.message_id] = (self._sequence, self._clock.now())
 
@@ -168,13 +206,37 @@ class MemoryEventLog:
             if not too_old and not 0 < self._max_bytes < self._bytes:
                 break
             del self._messages[first]
-            self._bytes -= _size(message)
+            self._bytes -= self._sizes.pop(first)
             if self._last.get(message.subject) == first:
                 del self._last[message.subject]
 
+    def _as_of(self, revision: int, filters: Sequence[str]) -> View:
+        """The view that a replica gives that knows everything up to `revision`."""
+        found = [self._messages[sequence] for subject, sequence in self._last.items() if _any(filters, subject)]
+        if revision < self._sequence:
+            older: dict[str, Message] = {}
+            for message in self._messages.values():
+                if message.sequence <= revision and _any(filters, message.subject):
+                    older[message.subject] = message
+            found = list(older.values())
+        return View(tuple(sorted(found, key=lambda message: message.sequence)), revision)
 
-def _size(message: NewMessage | Message) -> int:
-    return len(message.subject) + len(message.data) + _OVERHEAD
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+
+def _size(message: NewMessage) -> int:
+    """Bytes in the store, as the server's file store counts them."""
+    size = _RECORD + len(message.subject) + len(message.data)
+    headers = dict(message.headers) | ({} if message.message_id is None else {"Nats-Msg-Id": message.message_id})
+    if headers:
+        size += 4 + _HEADER_LINE + sum(len(f"{name}: {value}\r\n".encode()) for name, value in headers.items())
+    return size
+
+
+def _any(filters: Sequence[str], subject: str) -> bool:
+    return any(matches(one, subject) for one in filters)
 
 
 def matches(pattern: str, subject: str) -> bool:

@@ -1,176 +1,232 @@
 """A NATS connection and requests on JetStream's API, with this project's errors.
 
-nats-py does connection, authentication and reconnecting; JetStream is spoken by raw requests, because its client hides
-error codes, strips settings it does not know and stalls where we must not (see ../shared/reference/jetstream.md).
+nats-py does connecting, authentication and reconnecting; JetStream is spoken by raw requests, because its client hides
+error codes, strips settings it does not know and stalls where we must not (docs/measurements/jetstream.md). After some
+errors (authentication expired or refused on a reconnect) nats-py closes for good; a new client is then made, since an
+operator that is deaf for ever is worse than one that tries again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
 import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from tapio_shared.adapters.nats_errors import ApiAnswer, error_of_client, error_of_fault
+from tapio_shared.adapters.nats_requests import NO_RESPONDERS, Requests
 from tapio_shared.codec import decode_as, encode
-from tapio_shared.errors import LogFull, LogMissing, LogUnavailable, TerminalError
+from tapio_shared.errors import InvalidSettings, LogRefused, LogUnavailable
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 REQUEST_TIMEOUT = 5.0
-NO_STREAM = 10059
-_FULL = frozenset({10047, 10054, 10077, 10122, 10023, 10028, 10129, 10130})
-"""Insufficient storage, message too large, maximum messages / bytes exceeded, insufficient resources."""
-
-
-class ApiFault(msgspec.Struct, frozen=True):
-    code: int = 0
-    err_code: int = 0
-    description: str = ""
-
-
-class ApiAnswer(msgspec.Struct, frozen=True):
-    """What every answer of JetStream's API may carry."""
-
-    error: ApiFault | None = None
-
-
-class JetStreamError(TerminalError):
-    """JetStream refused a request for a reason of its own; `err_code` tells which."""
-
-    def __init__(self, fault: ApiFault) -> None:
-        self.err_code, self.code = fault.err_code, fault.code
-        super().__init__(f"JetStream refused: {fault.description} (error {fault.err_code}, code {fault.code}).")
-
-
-def raise_fault(fault: ApiFault) -> None:
-    """Raise what an error of JetStream means for the caller."""
-    if fault.err_code in _FULL or "maximum" in fault.description:
-        raise LogFull(f"The stream takes no more messages: {fault.description}. Raise its limits or free disk space.")
-    if fault.err_code == NO_STREAM:
-        raise LogMissing("The stream does not exist. Provision it; everything is then observed anew.")
-    if fault.code in {503, 408} or fault.err_code == 10164:
-        raise LogUnavailable(f"JetStream can't answer at the moment: {fault.description}.")
-    raise JetStreamError(fault)
+PATIENCE = 30.0
+"""Seconds to wait for the first connection; a service that gets none ends and is started again."""
+_RETRY_WAIT = 0.25
+_VIOLATION = re.compile(r"permissions violation for (publish|subscription) to \"([^\"]+)\"")
 
 
 class NatsConnection:
-    """One connection, with hooks that run after every reconnect and disconnect."""
+    """One connection. Made by `connect`; `close` ends it."""
 
-    def __init__(self, client: Client) -> None:
-        self.client = client
+    def __init__(
+        self, servers: list[str], *, name: str, credentials: str = "", ca_file: str = "", inbox_prefix: str = ""
+    ) -> None:
+        self._servers, self._name, self._credentials = servers, name, credentials
+        self._inbox_prefix = inbox_prefix or inbox_prefix_of(name)
+        self._context: ssl.SSLContext | None = None
+        if ca_file:
+            try:
+                self._context = ssl.create_default_context(cafile=ca_file)
+            except OSError as err:
+                raise InvalidSettings(f"The CA of NATS in {ca_file} can't be used: {err}.") from err
+        self.client = Client()
+        self._connected = asyncio.Event()
+        self._requests = Requests(lambda: self.client, self._connected)
         self._on_reconnect: list[Callable[[], None]] = []
-        self._on_disconnect: list[Callable[[], None]] = []
+        self._on_refusal: list[Callable[[str, LogRefused], None]] = [self._requests.refuse]
+        self._closing = False
+        self._reopening: asyncio.Task[None] | None = None
+        self._last_error = ""
 
     @classmethod
     async def connect(
-        cls, servers: list[str], *, name: str, credentials: str = "", ca_file: str = "", inbox_prefix: str = "_INBOX"
+        cls,
+        servers: list[str],
+        *,
+        name: str,
+        credentials: str = "",
+        ca_file: str = "",
+        inbox_prefix: str = "",
+        patience: float = PATIENCE,
     ) -> NatsConnection:
-        """Connect, trying until the first answer; reconnects for ever afterwards."""
-        connection = cls(Client())
-        context: ssl.SSLContext | None = None
-        if ca_file:
-            context = ssl.create_default_context(cafile=ca_file)
+        """Connect, trying for `patience` seconds; reconnects for ever afterwards.
 
-        async def reconnected() -> None:
-            log.info("nats reconnected")
-            connection.reconnected()
-
-        async def disconnected() -> None:
-            log.warning("nats disconnected")
-            connection.disconnected()
-
-        async def failed(error: Exception) -> None:
-            log.warning("nats error", error=str(error) or type(error).__name__)
-
+        `name` is shown by the server and, up to a `/`, gives the inbox prefix that permissions are granted on.
+        """
+        connection = cls(servers, name=name, credentials=credentials, ca_file=ca_file, inbox_prefix=inbox_prefix)
         try:
-            await connection.client.connect(
-                servers=servers,
-                name=name,
-                tls=context,
-                user_credentials=str(Path(credentials)) if credentials else None,
-                inbox_prefix=inbox_prefix.encode(),
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=0.25,  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - a fraction works
-                connect_timeout=5,
-                ping_interval=10,
-                max_outstanding_pings=2,
-                reconnected_cb=reconnected,
-                disconnected_cb=disconnected,
-                error_cb=failed,
-            )
+            async with asyncio.timeout(patience):
+                await connection._open(connection.client)
         except (nats.errors.Error, OSError, TimeoutError) as err:
-            raise LogUnavailable(f"NATS at {', '.join(servers)} can't be reached: {err!r}.") from err
+            why = connection._last_error or repr(err)
+            await connection.close()
+            raise LogUnavailable(f"NATS at {', '.join(servers)} can't be reached: {why}.") from err
         return connection
 
     @property
     def is_connected(self) -> bool:
-        return self.client.is_connected
+        return self._connected.is_set()
 
     def on_reconnect(self, hook: Callable[[], None]) -> Callable[[], None]:
         """Run `hook` after every reconnect; answers how to stop that."""
         self._on_reconnect.append(hook)
         return lambda: self._on_reconnect.remove(hook)
 
-    def on_disconnect(self, hook: Callable[[], None]) -> None:
-        self._on_disconnect.append(hook)
-
-    def reconnected(self) -> None:
-        for hook in list(self._on_reconnect):
-            hook()
-
-    def disconnected(self) -> None:
-        for hook in list(self._on_disconnect):
-            hook()
+    def on_refusal(self, hook: Callable[[str, LogRefused], None]) -> Callable[[], None]:
+        """Run `hook` with the (lower-case) subject of every permission violation; answers how to stop that."""
+        self._on_refusal.append(hook)
+        return lambda: self._on_refusal.remove(hook)
 
     async def api(self, subject: str, request: object, answer: type[T], *, timeout: float = REQUEST_TIMEOUT) -> T:
-        """One request on `$JS.API.<subject>`. `JetStreamError`, `LogFull` or `LogUnavailable` when it is refused."""
+        """One request on `$JS.API.<subject>`; an answer of failure is raised as what it means."""
         body = b"" if request is None else encode(request)
         message = await self.request(f"$JS.API.{subject}", body, timeout=timeout)
+        if (message.headers or {}).get("Status") == NO_RESPONDERS:
+            raise LogUnavailable(f"No JetStream answers on $JS.API.{subject} at the moment.")
         fault = decode_as(ApiAnswer, message.data).error
         if fault is not None:
-            raise_fault(fault)
+            raise error_of_fault(fault)
         return decode_as(answer, message.data)
 
-    async def request(self, subject: str, body: bytes, *, timeout: float = REQUEST_TIMEOUT) -> Msg:
-        """One request with one answer, or `LogUnavailable`."""
-        try:
-            return await self.client.request(subject, body, timeout=timeout)
-        except (nats.errors.Error, OSError, TimeoutError) as err:
-            raise LogUnavailable(f"NATS did not answer a request on {subject}: {type(err).__name__}.") from err
+    async def request(
+        self, subject: str, data: bytes, *, headers: dict[str, str] | None = None, timeout: float = REQUEST_TIMEOUT
+    ) -> Msg:
+        """One request with one answer, or `LogUnavailable`; `LogRefused` when it is not permitted."""
+        return await self._requests.ask(subject, data, headers=headers, timeout=timeout)
 
     async def subscribe(self, subject: str, received: Callable[[Msg], Awaitable[None]]) -> Subscription:
         """Have `received` called with every message on `subject`, one after the other."""
         try:
             return await self.client.subscribe(subject, cb=received)  # pyright: ignore[reportUnknownMemberType]
         except (nats.errors.Error, OSError) as err:
-            raise LogUnavailable(f"NATS took no subscription on {subject}: {type(err).__name__}.") from err
+            raise error_of_client(err, f"a subscription on {subject}") from err
 
     async def send(self, subject: str, body: bytes, *, reply: str = "", headers: dict[str, str] | None = None) -> None:
         """Publish without waiting for anything but room to write."""
+        if not self.is_connected:
+            raise LogUnavailable(f"There is no connection to NATS to send a message on {subject}.")
         try:
             await self.client.publish(subject, body, reply=reply, headers=headers)
         except (nats.errors.Error, OSError) as err:
-            raise LogUnavailable(f"NATS did not take a message on {subject}: {type(err).__name__}.") from err
+            raise error_of_client(err, f"A message on {subject}") from err
+
+    async def until_connected(self, timeout: float) -> None:
+        """Return once there is a connection; `LogUnavailable` when there is none for `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._connected.wait()
+        except TimeoutError as err:
+            raise LogUnavailable(f"There has been no connection to NATS for {timeout:g} s.") from err
 
     async def close(self) -> None:
         """Close the connection; what is in flight fails."""
-        self.disconnected()
-        await self.client.close()
+        self._closing = True
+        self._lose("The connection to NATS was closed")
+        if self._reopening is not None:
+            self._reopening.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._reopening
+        with suppress(nats.errors.Error, OSError):
+            await self.client.close()
+
+    async def _open(self, client: Client) -> None:
+        """Connect `client`, trying until it works: nats-py does that when attempts are unlimited."""
+        await client.connect(
+            servers=self._servers,
+            name=self._name,
+            tls=self._context,
+            user_credentials=str(Path(self._credentials)) if self._credentials else None,
+            inbox_prefix=self._inbox_prefix.encode(),
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=_RETRY_WAIT,  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - a fraction works
+            connect_timeout=5,
+            ping_interval=10,
+            max_outstanding_pings=2,
+            reconnected_cb=self._reconnected,
+            disconnected_cb=self._disconnected,
+            error_cb=self._failed,
+            closed_cb=self._closed,
+        )
+        self.client = client
+        self._last_error = ""
+        self._connected.set()
+
+    async def _reconnected(self) -> None:
+        log.info("nats reconnected", server=_host(self.client))
+        self._last_error = ""
+        self._connected.set()
+        self._tell_reconnected()
+
+    async def _disconnected(self) -> None:
+        if not self._closing:
+            log.warning("nats disconnected")
+        self._lose("The connection to NATS broke")
+
+    async def _closed(self) -> None:
+        if not self._closing and self._reopening is None:
+            self._reopening = asyncio.create_task(self._reopen(), name="nats-reopen")
+
+    async def _reopen(self) -> None:
+        log.warning("nats client closed itself; making a new one", reason=self._last_error)
+        try:
+            await asyncio.sleep(_RETRY_WAIT)
+            await self._open(Client())
+        finally:
+            self._reopening = None
+        self._tell_reconnected()
+
+    async def _failed(self, error: Exception) -> None:
+        """nats-py's word on anything that went wrong outside a call; the same trouble is told once."""
+        text = str(error) or type(error).__name__
+        violation = _VIOLATION.search(text)
+        if violation is not None:
+            verb = "publish on" if violation[1] == "publish" else "subscribe to"
+            refusal = LogRefused(
+                f"The NATS user of {self._name} may not {verb} {violation[2]}. Grant it, or use another user."
+            )
+            for hook in list(self._on_refusal):
+                hook(violation[2], refusal)
+        if text != self._last_error:
+            self._last_error = text
+            log.warning("nats error", error=text)
+
+    def _lose(self, why: str) -> None:
+        self._connected.clear()
+        self._requests.fail_all(why)
+
+    def _tell_reconnected(self) -> None:
+        for hook in list(self._on_reconnect):
+            hook()
 
 
-async def within(seconds: float, work: Awaitable[T], what: str) -> T:
-    """Await `work` for at most `seconds`; `LogUnavailable` naming `what` after that."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await work
-    except TimeoutError as err:
-        raise LogUnavailable(f"NATS did not answer {what} within {seconds:g} s.") from err
+def inbox_prefix_of(name: str) -> str:
+    """The inbox prefix of the service `name` (its part before a `/`): what its user is permitted to subscribe to."""
+    return "_INBOX_" + re.sub(r"[^a-zA-Z0-9-]", "-", name.partition("/")[0])
+
+
+def _host(client: Client) -> str:
+    """The server's address without user and password."""
+    url = client.connected_url
+    return "" if url is None else f"{url.hostname}:{url.port}"

@@ -1,20 +1,22 @@
-"""`ports.EventLog` on JetStream."""
+"""`ports.EventLog` on JetStream: puts publisher, reader and ordered consumers together."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_fixed
+from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from tapio_shared.adapters.nats_connection import NatsConnection
-from tapio_shared.adapters.nats_ordered import Broken, OrderedConsumer
+from tapio_shared.adapters.nats_ordered import Broken, OrderedConsumers
 from tapio_shared.adapters.nats_publisher import Publisher
 from tapio_shared.adapters.nats_reader import Reader
-from tapio_shared.errors import LogRewound
+from tapio_shared.errors import LogRewound, LogUnavailable, RevisionConflict
 from tapio_shared.keys import LOG_STREAM
 from tapio_shared.ports import Appended, LogInfo, Message, NewMessage, View
+
+_TRIES = 20
+_AGAIN = 0.1
 
 
 class NatsEventLog:
@@ -24,21 +26,27 @@ class NatsEventLog:
         self._connection = connection
         self._publisher = Publisher(connection)
         self._reader = Reader(connection, stream)
-        self._ordered = OrderedConsumer(connection, stream)
-        self._batches = itertools.count(1)
-        self._name = connection.client.new_inbox().rpartition(".")[2]
+        self._consumers = OrderedConsumers(connection, stream)
 
     @property
     def is_connected(self) -> bool:
         return self._connection.is_connected
 
     async def append(self, message: NewMessage) -> Appended:
-        return await self._publisher.append(message)
+        try:
+            return await self._publisher.append(message)
+        except RevisionConflict:
+            # One server checks the expectation before the id, three servers the other way round: made alike here, so
+            # that an append whose answer was lost can simply be repeated.
+            if message.message_id is None:
+                raise
+            known = await self._reader.last_with_id(message.subject, message.message_id)
+            if known is None:
+                raise
+            return Appended(known, duplicate=True)
 
     async def append_batch(self, messages: Sequence[NewMessage]) -> Appended:
-        if len(messages) == 1:
-            return await self._publisher.append(messages[0])
-        return await self._publisher.append_batch(messages, f"{self._name}-{next(self._batches)}")
+        return await self._publisher.append_batch(messages)
 
     async def last(self, subject: str) -> Message | None:
         return await self._reader.last(subject)
@@ -47,12 +55,10 @@ class NatsEventLog:
         view = await self._reader.multi_last(filters, at_least=at_least)
         if view is not None:
             return view
+        revision = max(at_least, (await self._reader.info()).last_sequence)
         found: dict[str, Message] = {}
-        revision = 0
         for one in filters:
-            part = await self._read_by_consumer(one)
-            revision = min(revision or part.revision, part.revision)
-            found.update({message.subject: message for message in part.messages})
+            found.update({message.subject: message for message in await self._read_by_consumer(one, revision)})
         return View(tuple(sorted(found.values(), key=lambda message: message.sequence)), revision)
 
     @asynccontextmanager
@@ -60,27 +66,26 @@ class NatsEventLog:
         known = await self._reader.info()
         if known.last_sequence < from_sequence - 1:
             raise LogRewound(
-                f"The log went backwards: it ends at {known.last_sequence}, and {from_sequence - 1} was seen."
+                f"The log went backwards: it ends at {known.last_sequence}, and {from_sequence - 1} was seen. "
+                "Begin from nothing."
             )
-        async with self._ordered.follow(filter_subject, from_sequence, known) as messages:
+        async with self._consumers.follow(filter_subject, from_sequence, known) as messages:
             yield messages
 
     async def info(self) -> LogInfo:
         return await self._reader.info()
 
-    async def _read_by_consumer(self, filter_subject: str) -> View:
-        """All last messages of one filter; read anew when the consumer breaks on the way."""
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(Broken), wait=wait_fixed(0.1), stop=stop_after_attempt(20), reraise=True
-        ):
-            with attempt:
-                revision = (await self._reader.info()).last_sequence
-                messages: dict[str, Message] = {}
-                async with self._ordered.open(filter_subject, last_per_subject=True) as (waiting, deliveries):
-                    if waiting:
-                        async for delivery in deliveries:
-                            messages[delivery.message.subject] = delivery.message
-                            if delivery.number >= waiting:
-                                break
-                return View(tuple(sorted(messages.values(), key=lambda message: message.sequence)), revision)
+    async def _read_by_consumer(self, filter_subject: str, revision: int) -> list[Message]:
+        """The last messages of one filter, complete as of `revision`; read anew when the consumer breaks."""
+        try:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(Broken), wait=wait_fixed(_AGAIN), stop=stop_after_attempt(_TRIES)
+            ):
+                with attempt:
+                    async with self._consumers.open(filter_subject, last_per_subject=True) as consumer:
+                        return await consumer.read_up_to(revision)
+        except RetryError as err:
+            raise LogUnavailable(
+                f"No consumer on {filter_subject} got as far as sequence {revision}: {err.last_attempt.exception()}."
+            ) from err
         raise AssertionError("AsyncRetrying ends by return or by error.")

@@ -13,156 +13,31 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from dataclasses import dataclass
 
 import msgspec
+import nats.errors
 import structlog
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
-from nats.errors import Error as NatsError
 
 from tapio_shared.adapters.nats_connection import NatsConnection
-from tapio_shared.errors import LogRewound, LogUnavailable
+from tapio_shared.adapters.nats_reader import own_headers
+from tapio_shared.errors import LogMissing, LogRefused, LogRewound, RetryableError
 from tapio_shared.keys import LOG_STREAM
 from tapio_shared.ports import LogInfo, Message
 
 log = structlog.get_logger(__name__)
 
-_HEARTBEAT = 2.0
-_SILENCE = 3 * _HEARTBEAT
-_QUEUED = 4_096
+HEARTBEAT = 2.0
+SILENCE = 3 * HEARTBEAT
+_QUICK_HEARTBEAT = 0.1
+"""The server's least, for consumers that are read to their end: a heartbeat says that it is reached."""
+_IDLE_HEARTBEATS = 3
+_QUEUED = 256
+"""Messages beyond these wait in nats-py, bounded by what flow control lets the server send (32 MB)."""
 _RETRY = 0.25
+_INACTIVE = 30.0
 
 
 class _ConsumerInfo(msgspec.Struct, frozen=True):
     name: str
-    num_pending: int = 0
-
-
-@dataclass(slots=True)
-class Delivery:
-    """One message as a consumer delivered it; `pending` are still to come at that moment."""
-
-    message: Message
-    number: int
-    pending: int
-
-
-class Broken(Exception):
-    """The consumer must be made anew."""
-
-
-class OrderedConsumer:
-    """Creates and reads ephemeral push consumers of one stream."""
-
-    def __init__(self, connection: NatsConnection, stream: str = LOG_STREAM) -> None:
-        self._connection, self._stream = connection, stream
-        self._names = iter(range(1, 1 << 62))
-
-    @asynccontextmanager
-    async def open(
-        self, filter_subject: str, *, from_sequence: int = 0, last_per_subject: bool = False
-    ) -> AsyncGenerator[tuple[int, AsyncIterator[Delivery]]]:
-        """One consumer: how many messages were waiting when it was made, and its deliveries.
-
-        The iterator raises `Broken` on a gap, on silence and after a reconnect.
-        """
-        client = self._connection.client
-        deliver = client.new_inbox()
-        queue: asyncio.Queue[Msg | None] = asyncio.Queue(_QUEUED)
-        broken = asyncio.Event()
-
-        async def received(message: Msg) -> None:
-            await queue.put(message)
-
-        forget = self._connection.on_reconnect(broken.set)
-        subscription: Subscription | None = None
-        name = f"ordered-{deliver.rpartition('.')[2]}-{next(self._names)}"
-        try:
-            subscription = await self._connection.subscribe(deliver, received)
-            policy: dict[str, object] = (
-                {"deliver_policy": "last_per_subject"}
-                if last_per_subject
-                else {"deliver_policy": "by_start_sequence", "opt_start_seq": max(from_sequence, 1)}
-            )
-            config: dict[str, object] = {
-                "name": name,
-                "deliver_subject": deliver,
-                "filter_subject": filter_subject,
-                "ack_policy": "none",
-                "max_deliver": 1,
-                "flow_control": True,
-                "idle_heartbeat": int(_HEARTBEAT * 1e9),
-                "inactive_threshold": int(30e9),
-                "mem_storage": True,
-                "num_replicas": 1,
-                **policy,
-            }
-            info = await self._connection.api(
-                f"CONSUMER.CREATE.{self._stream}.{name}.{filter_subject}",
-                {"stream_name": self._stream, "config": config},
-                _ConsumerInfo,
-            )
-            yield info.num_pending, self._deliveries(queue, broken)
-        finally:
-            forget()
-            if subscription is not None and not client.is_closed:
-                with suppress(NatsError, OSError):
-                    await subscription.unsubscribe()
-                if client.is_connected:
-                    with suppress(LogUnavailable):
-                        await self._connection.send(f"$JS.API.CONSUMER.DELETE.{self._stream}.{name}", b"")
-
-    async def _deliveries(self, queue: asyncio.Queue[Msg | None], broken: asyncio.Event) -> AsyncIterator[Delivery]:
-        expected = 1
-        waiting_for_break = asyncio.create_task(broken.wait())
-        try:
-            while True:
-                message = await _next(queue, waiting_for_break)
-                status = (message.headers or {}).get("Status") if not message.reply.startswith("$JS.ACK") else None
-                if status is not None:
-                    await self._control(message)
-                    continue
-                delivery = _delivery(message)
-                if delivery.number != expected:
-                    raise Broken(f"message {delivery.number} arrived instead of {expected}")
-                expected += 1
-                yield delivery
-        finally:
-            waiting_for_break.cancel()
-
-    async def _control(self, message: Msg) -> None:
-        """Answer flow control; heartbeats need no answer unless the consumer says it is stalled."""
-        stalled = (message.headers or {}).get("Nats-Consumer-Stalled", "")
-        reply = message.reply or stalled
-        if reply:
-            await self._connection.send(reply, b"")
-
-    def follow(
-        self, filter_subject: str, from_sequence: int, known: LogInfo
-    ) -> AbstractAsyncContextManager[AsyncIterator[Message]]:
-        """See `ports.EventLog.follow`; `known` is the stream as it was when following was asked for."""
-        return aclosing(self._follow(filter_subject, from_sequence, known))
-
-    async def _follow(self, filter_subject: str, from_sequence: int, known: LogInfo) -> AsyncGenerator[Message]:
-        following = from_sequence
-        while True:
-            try:
-                async with self.open(filter_subject, from_sequence=following) as (_, deliveries):
-                    await self._same_log(known, following - 1)
-                    async for delivery in deliveries:
-                        following = delivery.message.sequence + 1
-                        yield delivery.message
-            except Broken as err:
-                log.info("consumer made anew", filter=filter_subject, sequence=following, why=str(err))
-            except LogUnavailable as err:
-                log.warning("consumer not made", filter=filter_subject, error=str(err))
-                await asyncio.sleep(_RETRY)
-
-    async def _same_log(self, known: LogInfo, seen: int) -> None:
-        info = await self._connection.api(f"STREAM.INFO.{self._stream}", None, _CreatedInfo)
-        if info.created != known.created_at:
-            raise LogRewound("The log went backwards: its stream was made anew.")
-        newest = max(seen, known.last_sequence)
-        if info.state.last_seq < newest:
-            raise LogRewound(f"The log went backwards: it ends at {info.state.last_seq}, and {newest} was seen.")
 
 
 class _LastSequence(msgspec.Struct, frozen=True):
@@ -174,40 +49,224 @@ class _CreatedInfo(msgspec.Struct, frozen=True):
     state: _LastSequence
 
 
-async def _next(queue: asyncio.Queue[Msg | None], broken: asyncio.Task[bool]) -> Msg:
-    """The next message, or `Broken` after silence or a reconnect."""
-    if broken.done():
-        raise Broken("the connection was made anew")
-    if not queue.empty():
-        message = queue.get_nowait()
-    else:
-        getting = asyncio.create_task(queue.get())
+@dataclass(slots=True)
+class Delivery:
+    """One message, and its number among those that this consumer delivered."""
+
+    message: Message
+    number: int
+
+
+class Broken(Exception):
+    """The consumer must be made anew."""
+
+
+class Consumer:
+    """One ephemeral push consumer, as `OrderedConsumers.open` makes it."""
+
+    def __init__(self, connection: NatsConnection) -> None:
+        self._connection = connection
+        self._queue: asyncio.Queue[Msg] = asyncio.Queue(_QUEUED)
+        self._received = self._reached = 0
+        self._flow_controlled = False
+        self._broken = ""
+        self._refused: LogRefused | None = None
+        self._woken = asyncio.Event()
+
+    def break_off(self, why: str) -> None:
+        """Have `next` raise `Broken`, at once."""
+        self._broken = why
+        self._woken.set()
+
+    def refuse(self, error: LogRefused) -> None:
+        """Have `next` raise `error`, at once."""
+        self._refused = error
+        self._woken.set()
+
+    async def take(self, message: Msg) -> None:
+        """Queue `message`, waiting for room: flow control, which `next` answers, then holds the server back."""
+        await self._queue.put(message)
+        self._woken.set()
+
+    async def next(self) -> Delivery:
+        """The next delivery, however long it takes, as long as heartbeats come. `Broken` after a gap or silence."""
+        while True:
+            delivery = await self._take_next()
+            if delivery is not None:
+                return delivery
+
+    async def read_up_to(self, revision: int) -> list[Message]:
+        """Everything delivered until all up to `revision` has been. `Broken` when its replica is not that far.
+
+        Only heartbeats tell how far a consumer has looked: CONSUMER.INFO tells the sequence of its last delivery.
+        """
+        messages: list[Message] = []
+        idle = 0
+        while self._reached < revision:
+            delivery = await self._take_next()
+            if delivery is not None:
+                messages.append(delivery.message)
+                idle = 0
+                continue
+            idle += 0 if self._flow_controlled else 1
+            if idle > _IDLE_HEARTBEATS and self._reached < revision:
+                raise Broken(f"its replica is at sequence {self._reached}, not yet at {revision}")
+        return messages
+
+    async def _take_next(self) -> Delivery | None:
+        """One message: a delivery, or None for a heartbeat or flow control."""
+        while self._queue.empty() or self._refused is not None or self._broken:
+            if self._refused is not None:
+                raise self._refused
+            if self._broken:
+                raise Broken(self._broken)
+            self._woken.clear()
+            try:
+                async with asyncio.timeout(SILENCE):
+                    await self._woken.wait()
+            except TimeoutError as err:
+                raise Broken(f"nothing came for {SILENCE:g} s, not even a heartbeat") from err
+        message = self._queue.get_nowait()
+        if not message.reply.startswith("$JS.ACK"):
+            await self._control(message)
+            return None
+        delivery = _delivery(message)
+        if delivery.number != self._received + 1:
+            raise Broken(f"message {delivery.number} arrived instead of {self._received + 1}")
+        self._received += 1
+        # True for `last_per_subject` too: that delivers in the order of sequences.
+        self._reached = delivery.message.sequence
+        return delivery
+
+    async def _control(self, message: Msg) -> None:
+        """Answer flow control, once everything before it was taken; notice what was lost before a heartbeat."""
+        headers = message.headers or {}
+        reply = message.reply or headers.get("Nats-Consumer-Stalled", "")
+        self._flow_controlled = reply != ""
+        if reply:
+            await self._connection.send(reply, b"")
+        sent = int(headers.get("Nats-Last-Consumer", "0"))
+        if sent > self._received:
+            raise Broken(f"{sent} messages were sent and {self._received} arrived")
+        self._reached = max(self._reached, int(headers.get("Nats-Last-Stream", "0")))
+
+
+class OrderedConsumers:
+    """Creates and follows ephemeral push consumers of one stream."""
+
+    def __init__(self, connection: NatsConnection, stream: str = LOG_STREAM) -> None:
+        self._connection, self._stream = connection, stream
+
+    @asynccontextmanager
+    async def open(
+        self, filter_subject: str, *, from_sequence: int = 0, last_per_subject: bool = False
+    ) -> AsyncGenerator[Consumer]:
+        """A new consumer; deleted on the way out. Made again by the caller when it is `Broken`."""
+        deliver = self._connection.client.new_inbox()
+        name = f"ordered-{deliver.rpartition('.')[2]}"
+        consumer = Consumer(self._connection)
+
+        def refused(subject: str, error: LogRefused) -> None:
+            if subject.startswith(deliver.lower()):
+                consumer.refuse(error)
+
+        forget = [
+            self._connection.on_reconnect(lambda: consumer.break_off("the connection was made anew")),
+            self._connection.on_refusal(refused),
+        ]
+        subscription = None
         try:
-            await asyncio.wait({getting, broken}, timeout=_SILENCE, return_when=asyncio.FIRST_COMPLETED)
-            if not getting.done():
-                raise Broken("the connection was made anew" if broken.done() else "the consumer is silent")
-            message = getting.result()
+            subscription = await self._connection.subscribe(deliver, consumer.take)
+            await self._connection.api(
+                f"CONSUMER.CREATE.{self._stream}.{name}.{filter_subject}",
+                {
+                    "stream_name": self._stream,
+                    "config": _config(name, deliver, filter_subject, from_sequence, last_per_subject),
+                },
+                _ConsumerInfo,
+            )
+            yield consumer
         finally:
-            if not getting.done():
-                getting.cancel()
-    if message is None:
-        raise Broken("the subscription ended")
-    return message
+            for one in forget:
+                one()
+            if subscription is not None:
+                with suppress(nats.errors.Error, OSError):
+                    await subscription.unsubscribe()
+            with suppress(RetryableError):
+                await self._connection.send(f"$JS.API.CONSUMER.DELETE.{self._stream}.{name}", b"")
+
+    def follow(
+        self, filter_subject: str, from_sequence: int, known: LogInfo
+    ) -> AbstractAsyncContextManager[AsyncIterator[Message]]:
+        """See `ports.EventLog.follow`; `known` is the stream as it was when following was asked for."""
+        return aclosing(self._follow(filter_subject, from_sequence, known))
+
+    async def _follow(self, filter_subject: str, from_sequence: int, known: LogInfo) -> AsyncGenerator[Message]:
+        following = from_sequence
+        while True:
+            try:
+                async with self.open(filter_subject, from_sequence=following) as consumer:
+                    await self._same_log(known, following - 1)
+                    while True:
+                        delivery = await consumer.next()
+                        # On a replica that lags, a consumer begins at the replica's end, before what was asked for.
+                        if delivery.message.sequence >= following:
+                            following = delivery.message.sequence + 1
+                            yield delivery.message
+            except Broken as err:
+                log.info("consumer made anew", filter=filter_subject, sequence=following, reason=str(err))
+            except (LogMissing, LogRewound):
+                raise
+            except RetryableError as err:
+                log.warning("consumer not made", filter=filter_subject, error=str(err))
+                await asyncio.sleep(_RETRY)
+
+    async def _same_log(self, known: LogInfo, seen: int) -> None:
+        info = await self._connection.api(f"STREAM.INFO.{self._stream}", None, _CreatedInfo)
+        if info.created != known.created_at:
+            raise LogRewound(
+                f"The log went backwards: stream {self._stream} was made anew at {info.created}. Begin from nothing."
+            )
+        newest = max(seen, known.last_sequence)
+        if info.state.last_seq < newest:
+            raise LogRewound(
+                f"The log went backwards: it ends at {info.state.last_seq}, and {newest} was seen. Begin from nothing."
+            )
+
+
+def _config(name: str, deliver: str, filter_subject: str, from_sequence: int, last_per_subject: bool) -> object:
+    policy: dict[str, object] = (
+        {"deliver_policy": "last_per_subject"}
+        if last_per_subject
+        else {"deliver_policy": "by_start_sequence", "opt_start_seq": max(from_sequence, 1)}
+    )
+    return {
+        "name": name,
+        "deliver_subject": deliver,
+        "filter_subject": filter_subject,
+        "ack_policy": "none",
+        "max_deliver": 1,
+        "flow_control": True,
+        "idle_heartbeat": int((_QUICK_HEARTBEAT if last_per_subject else HEARTBEAT) * 1e9),
+        "inactive_threshold": int(_INACTIVE * 1e9),
+        "mem_storage": True,
+        "num_replicas": 1,
+        **policy,
+    }
 
 
 def _delivery(message: Msg) -> Delivery:
-    """Parse `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`."""
+    """Parse `$JS.ACK[.<domain>.<account>].<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.…`."""
     tokens = message.reply.split(".")
-    at = len(tokens) - 5 if len(tokens) <= 9 else 6
-    stream_sequence, number, stamp, pending = (int(token) for token in tokens[at + 1 : at + 5])
+    at = 5 if len(tokens) <= 9 else 7
+    stream_sequence, number, stamp = (int(token) for token in tokens[at : at + 3])
     return Delivery(
         Message(
             subject=message.subject,
             sequence=stream_sequence,
             data=message.data,
-            headers=message.headers or {},
+            headers=own_headers(message.headers),
             written_at=stamp // 1_000_000,
         ),
         number,
-        pending,
     )

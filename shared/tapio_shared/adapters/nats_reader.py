@@ -1,7 +1,7 @@
-"""Reading last messages: one by the leader, one key by batched direct get, whole partitions by a consumer.
+"""Reading last messages: one by the leader, a few by one direct get, what a lagging replica can't tell by the leader.
 
-A lagging replica may answer a direct get; it shows in `Nats-UpTo-Sequence`, and then the stream's leader decides.
-Never `up_to_seq` (it blocks publishing; see ../shared/reference/jetstream.md).
+Any replica may answer a direct get. How far it was shows in `Nats-UpTo-Sequence`; an answer without messages carries no
+sequence at all and proves nothing. Never `up_to_seq`: it blocks publishing (docs/measurements/jetstream.md).
 """
 
 from __future__ import annotations
@@ -9,21 +9,28 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
+import nats.errors
 from nats.aio.msg import Msg
 
-from tapio_shared.adapters.nats_connection import JetStreamError, NatsConnection, within
+from tapio_shared.adapters.nats_connection import NatsConnection
+from tapio_shared.adapters.nats_errors import NO_MESSAGE, JetStreamError
+from tapio_shared.adapters.nats_publisher import MESSAGE_ID, OWN_HEADERS
 from tapio_shared.errors import LogUnavailable
 from tapio_shared.keys import LOG_STREAM
 from tapio_shared.ports import LogInfo, Message, View
 
-_NOT_FOUND = 10037
-_MOST_SUBJECTS = 1_024
-_TIMEOUT = 5.0
-_RESERVED = "Nats-"
+MOST_SUBJECTS = 1_024
 PARTITIONS_METADATA = "tapio.partitions"
+_TIMEOUT = 5.0
+_TRIES = 3
+"""Direct gets before the leader is asked: replicas take turns in answering, most lag by milliseconds."""
+_AGAIN = 0.02
+_CONCURRENT_GETS = 64
 
 
 class _StreamConfig(msgspec.Struct, frozen=True):
@@ -37,7 +44,8 @@ class _StreamState(msgspec.Struct, frozen=True):
     bytes: int = 0
     first_seq: int = 0
     last_seq: int = 0
-    subjects: dict[str, int] = {}
+    num_subjects: int = 0
+    subjects: dict[str, int] | None = None
 
 
 class _StreamInfo(msgspec.Struct, frozen=True):
@@ -58,8 +66,17 @@ class _MessageAnswer(msgspec.Struct, frozen=True):
     message: _StoredMessage
 
 
+@dataclass(slots=True)
+class _Got:
+    """What a direct get brought: `complete` is False when the answer was cut short."""
+
+    messages: list[Message]
+    revision: int = 0
+    complete: bool = True
+
+
 class Reader:
-    """Reads `TAPIO_LOG`."""
+    """Reads last messages and the state of one stream."""
 
     def __init__(self, connection: NatsConnection, stream: str = LOG_STREAM) -> None:
         self._connection, self._stream = connection, stream
@@ -80,93 +97,152 @@ class Reader:
 
     async def last(self, subject: str) -> Message | None:
         """The last message of `subject`, from the leader."""
+        found = await self._stored(subject)
+        return None if found is None else _message(found)
+
+    async def last_with_id(self, subject: str, message_id: str) -> int | None:
+        """Sequence of the last message of `subject` if that was appended with `message_id`."""
+        found = await self._stored(subject)
+        if found is None or _all_headers(found).get(MESSAGE_ID) != message_id:
+            return None
+        return found.seq
+
+    async def multi_last(self, filters: Sequence[str], *, at_least: int) -> View | None:
+        """The last message per subject; None when they are too many, or too large, for this way of reading."""
+        for _ in range(_TRIES):
+            got = await self._direct_get(filters)
+            if not got.complete:
+                return None
+            if not got.messages:
+                break
+            if got.revision >= at_least:
+                return View(tuple(sorted(got.messages, key=lambda one: one.sequence)), got.revision)
+            await asyncio.sleep(_AGAIN)
+        return await self._ask_leader(filters, at_least)
+
+    async def _ask_leader(self, filters: Sequence[str], at_least: int) -> View | None:
+        """The same from the leader, one request per subject."""
+        subjects: set[str] = set()
+        revision: int | None = None
+        for one in filters:
+            request = {"subjects_filter": one}
+            state = (await self._connection.api(f"STREAM.INFO.{self._stream}", request, _StreamInfo)).state
+            revision = state.last_seq if revision is None else min(revision, state.last_seq)
+            subjects.update(state.subjects or {})
+        if len(subjects) > MOST_SUBJECTS:
+            return None
+        revision = revision or 0
+        if revision < at_least:
+            raise LogUnavailable(
+                f"The leader of {self._stream} is at sequence {revision}, and {at_least} was asked for. Ask again."
+            )
+        slots = asyncio.Semaphore(_CONCURRENT_GETS)
+
+        async def get(subject: str) -> Message | None:
+            async with slots:
+                return await self.last(subject)
+
+        found = [message for message in await asyncio.gather(*map(get, sorted(subjects))) if message is not None]
+        return View(tuple(sorted(found, key=lambda one: one.sequence)), revision)
+
+    async def _stored(self, subject: str) -> _StoredMessage | None:
         request = {"last_by_subj": subject}
         try:
             answer = await self._connection.api(f"STREAM.MSG.GET.{self._stream}", request, _MessageAnswer)
         except JetStreamError as err:
-            if err.err_code == _NOT_FOUND:
+            if err.err_code == NO_MESSAGE:
                 return None
             raise
-        found = answer.message
-        return Message(
-            subject=found.subject,
-            sequence=found.seq,
-            data=base64.b64decode(found.data),
-            headers=_stored_headers(base64.b64decode(found.hdrs)) if found.hdrs else {},
-            written_at=_milliseconds(found.time),
-        )
+        return answer.message
 
-    async def multi_last(self, filters: Sequence[str], *, at_least: int) -> View | None:
-        """The last message per subject by direct get; None when there are too many subjects for one answer."""
-        for _ in range(20):
-            before = await self.info() if at_least == 0 else None
-            answer = await self._direct_get(filters)
-            if answer is None:
-                return None
-            messages, revision = answer
-            if revision >= at_least and (messages or revision):
-                return View(messages, revision)
-            if not messages:
-                leader = await self._connection.api(
-                    f"STREAM.INFO.{self._stream}", {"subjects_filter": filters[0]}, _StreamInfo
-                )
-                if not leader.state.subjects:
-                    return View((), leader.state.last_seq if before is None else before.last_sequence)
-            await asyncio.sleep(0.05)
-        raise LogUnavailable(f"No replica of {self._stream} has caught up with sequence {at_least}; ask again.")
-
-    async def _direct_get(self, filters: Sequence[str]) -> tuple[tuple[Message, ...], int] | None:
-        client = self._connection.client
-        inbox = client.new_inbox()
-        found: list[Message] = []
-        done: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+    async def _direct_get(self, filters: Sequence[str]) -> _Got:
+        inbox = self._connection.client.new_inbox()
+        got = _Got([])
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         async def received(message: Msg) -> None:
             if done.done():
                 return
-            headers = message.headers or {}
-            status = headers.get("Status", "")
-            if status == "204":
-                done.set_result(int(headers.get("Nats-UpTo-Sequence", "0")))
-            elif status == "404":
-                done.set_result(0)
-            elif status == "413":
+            try:
+                ended = self._receive(message, got)
+            except LogUnavailable as err:
+                done.set_exception(err)
+                return
+            if ended:
                 done.set_result(None)
-            elif status:
-                text = headers.get("Description", "")
-                done.set_exception(LogUnavailable(f"A direct get on {self._stream} failed: {status} {text}."))
-            else:
-                found.append(_direct_message(headers, message.data))
 
+        await self._connection.until_connected(_TIMEOUT)
         subscription = await self._connection.subscribe(inbox, received)
         try:
-            request = msgspec.json.encode({"multi_last": list(filters), "batch": _MOST_SUBJECTS})
+            request = msgspec.json.encode({"multi_last": list(filters), "batch": MOST_SUBJECTS})
             await self._connection.send(f"$JS.API.DIRECT.GET.{self._stream}", request, reply=inbox)
-            revision = await within(_TIMEOUT, done, f"a direct get on {self._stream}")
+            async with asyncio.timeout(_TIMEOUT):
+                await done
+        except TimeoutError as err:
+            raise LogUnavailable(f"No replica of {self._stream} answered a direct get within {_TIMEOUT:g} s.") from err
         finally:
-            if not client.is_closed:
+            with suppress(nats.errors.Error, OSError):
                 await subscription.unsubscribe()
-        return None if revision is None else (tuple(sorted(found, key=lambda one: one.sequence)), revision)
+        return got
+
+    def _receive(self, message: Msg, got: _Got) -> bool:
+        """Take one message of the answer to a direct get; True when it was the last."""
+        headers = message.headers or {}
+        status = headers.get("Status", "")
+        previous = got.messages[-1].sequence if got.messages else 0
+        if status in {"", "204"} and int(headers.get("Nats-Last-Sequence", "0")) != previous:
+            raise LogUnavailable(f"Part of the answer to a direct get on {self._stream} was lost. Ask again.")
+        match status:
+            case "":
+                got.messages.append(_direct_message(headers, message.data))
+                return False
+            case "204":
+                got.revision = int(headers.get("Nats-UpTo-Sequence", "0"))
+                # The server cuts an answer at its max_pending (64 MB by default) without calling that an error.
+                got.complete = int(headers.get("Nats-Num-Pending", "0")) == 0
+                return True
+            case "404":
+                got.messages.clear()
+                return True
+            case "413":
+                got.complete = False
+                return True
+            case _:
+                text = headers.get("Description", "")
+                raise LogUnavailable(f"A direct get on {self._stream} failed: {status} {text}. Ask again.")
+
+
+def own_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """`headers` without JetStream's own."""
+    return {name: value for name, value in (headers or {}).items() if not name.startswith(OWN_HEADERS)}
 
 
 def _direct_message(headers: Mapping[str, str], data: bytes) -> Message:
-    own = {name: value for name, value in headers.items() if not name.startswith(_RESERVED)}
-    stamp = headers.get("Nats-Time-Stamp", "")
     return Message(
         subject=headers["Nats-Subject"],
         sequence=int(headers["Nats-Sequence"]),
         data=data,
-        headers=own,
-        written_at=_milliseconds(stamp) if stamp else 0,
+        headers=own_headers(headers),
+        written_at=_milliseconds(headers["Nats-Time-Stamp"]),
     )
 
 
-def _stored_headers(raw: bytes) -> dict[str, str]:
+def _message(found: _StoredMessage) -> Message:
+    return Message(
+        subject=found.subject,
+        sequence=found.seq,
+        data=base64.b64decode(found.data),
+        headers=own_headers(_all_headers(found)),
+        written_at=_milliseconds(found.time),
+    )
+
+
+def _all_headers(found: _StoredMessage) -> dict[str, str]:
     """Headers as the server stores them: a version line, then `Name: value` lines."""
     headers: dict[str, str] = {}
-    for line in raw.decode("utf-8", "replace").split("\r\n")[1:]:
+    for line in base64.b64decode(found.hdrs).decode("utf-8", "replace").split("\r\n")[1:]:
         name, colon, value = line.partition(":")
-        if colon and not name.startswith(_RESERVED):
+        if colon:
             headers[name] = value.strip()
     return headers
 

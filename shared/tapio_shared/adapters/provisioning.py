@@ -1,14 +1,22 @@
-"""The streams of the operator: made once, by an identity of their own, and kept as they must be."""
+"""The streams of the operator: made once and kept as they must be.
+
+Whoever provisions needs the right to make streams; a service without it may still call `provision`, which only looks
+when everything is in place.
+"""
 
 from __future__ import annotations
 
 import msgspec
+import structlog
 
 from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_reader import PARTITIONS_METADATA
 from tapio_shared.adapters.nats_server import check_version
 from tapio_shared.errors import InvalidSettings, LogMissing, PartitionCountMismatch
+from tapio_shared.json import JsonObject, JsonValue
 from tapio_shared.keys import ADMITTED_STREAM, LOG_STREAM, MAX_PARTITIONS
+
+log = structlog.get_logger(__name__)
 
 MEMBERS_BUCKET = "TAPIO_MEMBERS"
 MEMBER_TTL = 5.0
@@ -22,6 +30,10 @@ class _Config(msgspec.Struct, frozen=True):
 
 class _Info(msgspec.Struct, frozen=True):
     config: _Config
+
+
+class _WholeInfo(msgspec.Struct, frozen=True):
+    config: JsonObject
 
 
 async def provision(
@@ -51,8 +63,14 @@ async def provision(
     await _ensure(connection, members_config(replicas))
 
 
-def log_config(partitions: int, replicas: int, max_bytes: int, max_age: int) -> dict[str, object]:
-    """Configuration of TAPIO_LOG; ages in nanoseconds."""
+def log_config(partitions: int, replicas: int, max_bytes: int, max_age: int) -> JsonObject:
+    """Configuration of TAPIO_LOG; ages in nanoseconds.
+
+    `discard: old`, because a full log must cost history and never stop the operator: what it drops is absent, and
+    absence is never evidence. That goes for epochs too, and no stream can keep some subjects longer than others: a
+    partition's owner writes its epoch anew long before the oldest quarter of the stream reaches it, and an owner whose
+    epoch is gone all the same is refused (10071) like any former owner, and takes over again.
+    """
     return {
         "name": LOG_STREAM,
         "description": "Facts, decisions and outcomes of the Tapio Operator, in one order.",
@@ -74,7 +92,7 @@ def log_config(partitions: int, replicas: int, max_bytes: int, max_age: int) -> 
     }
 
 
-def admitted_config(replicas: int) -> dict[str, object]:
+def admitted_config(replicas: int) -> JsonObject:
     """Configuration of TAPIO_ADMITTED: its rate is anybody's, so its limits are its own."""
     return {
         "name": ADMITTED_STREAM,
@@ -88,10 +106,13 @@ def admitted_config(replicas: int) -> dict[str, object]:
         "max_age": 30 * _DAY,
         "max_bytes": 256 << 20,
         "allow_direct": True,
+        "deny_delete": True,
+        "deny_purge": True,
+        "allow_rollup_hdrs": False,
     }
 
 
-def members_config(replicas: int) -> dict[str, object]:
+def members_config(replicas: int) -> JsonObject:
     """Configuration of the key-value bucket of living workers: an entry lives as long as it is renewed."""
     return {
         "name": f"KV_{MEMBERS_BUCKET}",
@@ -105,8 +126,9 @@ def members_config(replicas: int) -> dict[str, object]:
         "max_age": int(MEMBER_TTL * 1e9),
         "duplicate_window": int(MEMBER_TTL * 1e9),
         "allow_direct": True,
-        "allow_rollup_hdrs": True,
+        "allow_rollup_hdrs": False,
         "deny_delete": True,
+        "deny_purge": True,
     }
 
 
@@ -118,11 +140,23 @@ async def _existing_partitions(connection: NatsConnection) -> int:
     return int(info.config.metadata.get(PARTITIONS_METADATA, "0"))
 
 
-async def _ensure(connection: NatsConnection, config: dict[str, object]) -> None:
+async def _ensure(connection: NatsConnection, config: JsonObject) -> None:
+    """Make the stream, or change it if it is not as it must be. One that is right costs a look and no permission."""
     name = config["name"]
     try:
-        await connection.api(f"STREAM.INFO.{name}", None, _Info)
+        present = (await connection.api(f"STREAM.INFO.{name}", None, _WholeInfo)).config
     except LogMissing:
+        log.info("stream made", stream=name)
         await connection.api(f"STREAM.CREATE.{name}", config, _Info)
         return
-    await connection.api(f"STREAM.UPDATE.{name}", config, _Info)
+    different = sorted(key for key, wanted in config.items() if not _is_met(present.get(key), wanted))
+    if different:
+        log.info("stream changed", stream=name, settings=different)
+        await connection.api(f"STREAM.UPDATE.{name}", config, _Info)
+
+
+def _is_met(present: JsonValue, wanted: JsonValue) -> bool:
+    """Whether a setting is as wanted: the server leaves out what is false and adds metadata of its own."""
+    if isinstance(wanted, dict):
+        return isinstance(present, dict) and all(present.get(key) == value for key, value in wanted.items())
+    return present == wanted or (wanted is False and present is None)

@@ -1,0 +1,97 @@
+"""Requests with one answer each, all on one reply inbox: many in flight, and every one of them ends.
+
+nats-py's `request` and `publish_async` leave callers waiting after a disconnect, and a publish that is not permitted
+shows only in a callback. Here a disconnect and a violation end what they concern at once, a time-out the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from tapio_shared.adapters.nats_errors import error_of_client
+from tapio_shared.errors import LogUnavailable, TapioError
+
+NO_RESPONDERS = "503"
+
+
+@dataclass(slots=True)
+class _Waiting:
+    subject: str
+    answer: asyncio.Future[Msg]
+
+
+class Requests:
+    """Requests on whatever client `client` answers; `connected` is set while that client is connected."""
+
+    def __init__(self, client: Callable[[], Client], connected: asyncio.Event) -> None:
+        self._client, self._connected = client, connected
+        self._listening: Client | None = None
+        self._starting = asyncio.Lock()
+        self._inbox = ""
+        self._numbers = itertools.count(1)
+        self._waiting: dict[str, _Waiting] = {}
+
+    async def ask(self, subject: str, data: bytes, *, headers: dict[str, str] | None = None, timeout: float) -> Msg:
+        """The answer to one request, whatever it says. `LogUnavailable` after `timeout` seconds or a disconnect.
+
+        While there is no connection the request waits for one instead of being buffered: what has timed out is
+        then not sent later behind its caller's back.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await self._connected.wait()
+                await self._listen()
+                return await self._exchange(subject, data, headers)
+        except TimeoutError as err:
+            raise LogUnavailable(f"NATS did not answer on {subject} within {timeout:g} s.") from err
+        except (NatsError, OSError) as err:
+            raise error_of_client(err, f"A message on {subject}") from err
+
+    def fail_all(self, why: str) -> None:
+        """End every request that is under way: its answer can't come any more."""
+        for waiting in list(self._waiting.values()):
+            _fail(waiting, LogUnavailable(f"{why} while a request on {waiting.subject} was under way."))
+
+    def refuse(self, subject: str, error: TapioError) -> None:
+        """End the requests on `subject` with `error`. nats-py reports violations in lower case."""
+        inbox = self._inbox.lower()
+        for waiting in list(self._waiting.values()):
+            if waiting.subject.lower() == subject or (inbox and subject.startswith(inbox)):
+                _fail(waiting, error)
+
+    async def _exchange(self, subject: str, data: bytes, headers: dict[str, str] | None) -> Msg:
+        reply = f"{self._inbox}.{next(self._numbers)}"
+        waiting = _Waiting(subject, asyncio.get_running_loop().create_future())
+        self._waiting[reply] = waiting
+        try:
+            await self._client().publish(subject, data, reply=reply, headers=headers)
+            return await waiting.answer
+        finally:
+            del self._waiting[reply]
+
+    async def _listen(self) -> None:
+        client = self._client()
+        if self._listening is client:
+            return
+        async with self._starting:
+            if self._listening is not client:
+                self._inbox = client.new_inbox()
+                await client.subscribe(f"{self._inbox}.*", cb=self._received)  # pyright: ignore[reportUnknownMemberType]
+                self._listening = client
+
+    async def _received(self, message: Msg) -> None:
+        waiting = self._waiting.get(message.subject)
+        if waiting is not None and not waiting.answer.done():
+            waiting.answer.set_result(message)
+
+
+def _fail(waiting: _Waiting, error: TapioError) -> None:
+    if not waiting.answer.done():
+        waiting.answer.set_exception(error)

@@ -1,0 +1,84 @@
+"""`EventLog.last_per_subject` and `info`."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tapio_shared.errors import LogUnavailable
+from tapio_shared.ports import EventLog, NewMessage, View
+from tests.contract.event_log.conftest import MAX_BYTES
+from tests.support.nats_servers import PARTITIONS
+
+
+async def fill(log: EventLog, *subjects: str) -> None:
+    for subject in subjects:
+        await log.append(NewMessage(subject, subject.encode()))
+
+
+def found(view: View) -> list[tuple[str, int]]:
+    return [(message.subject, message.sequence) for message in view.messages]
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        pytest.param(["tapio.log.1.a"], [("tapio.log.1.a", 4)], id="one subject"),
+        pytest.param(["tapio.log.1.>"], [("tapio.log.1.b.c", 2), ("tapio.log.1.a", 4)], id="everything below"),
+        pytest.param(["tapio.log.*.a"], [("tapio.log.2.a", 3), ("tapio.log.1.a", 4)], id="any token"),
+        pytest.param(
+            ["tapio.log.1.>", "tapio.log.1.a", "tapio.epoch.1"],
+            [("tapio.log.1.b.c", 2), ("tapio.log.1.a", 4), ("tapio.epoch.1", 5)],
+            id="overlapping filters, each subject once",
+        ),
+        pytest.param(["tapio.log.3.>"], [], id="nothing"),
+    ],
+)
+async def test_the_last_of_each_subject_in_sequence_order(
+    event_log: EventLog, filters: list[str], expected: list[tuple[str, int]]
+) -> None:
+    await fill(event_log, "tapio.log.1.a", "tapio.log.1.b.c", "tapio.log.2.a", "tapio.log.1.a", "tapio.epoch.1")
+    view = await event_log.last_per_subject(*filters, at_least=5)
+    assert found(view) == expected
+    assert [message.data.decode() for message in view.messages] == [subject for subject, _ in expected]
+    assert view.revision == 5
+
+
+async def test_an_empty_log_answers_revision_zero(event_log: EventLog) -> None:
+    assert await event_log.last_per_subject("tapio.log.1.>") == View((), 0)
+
+
+async def test_a_sequence_that_is_not_written_yet_is_not_waited_for(event_log: EventLog) -> None:
+    await fill(event_log, "tapio.log.1.a")
+    with pytest.raises(LogUnavailable):
+        await event_log.last_per_subject("tapio.log.1.>", at_least=2)
+
+
+async def test_own_appends_are_seen_at_once(event_log: EventLog) -> None:
+    for _ in range(50):
+        sequence = (await event_log.append(NewMessage("tapio.log.1.a", b""))).sequence
+        view = await event_log.last_per_subject("tapio.log.1.>", at_least=sequence)
+        assert found(view) == [("tapio.log.1.a", sequence)]
+
+
+async def test_more_subjects_than_one_answer_holds(event_log: EventLog) -> None:
+    """Beyond 1,024 subjects a direct get answers 413, and a consumer reads them."""
+    subjects = [f"tapio.log.1.{number}" for number in range(1_500)]
+    await asyncio.gather(*(event_log.append(NewMessage(subject, b"old")) for subject in subjects))
+    await event_log.append_batch([NewMessage(subject, b"new") for subject in subjects[:1_000]])
+    await fill(event_log, "tapio.log.2.other")
+    view = await event_log.last_per_subject("tapio.log.1.>", at_least=2_501)
+    assert sorted(message.subject for message in view.messages) == sorted(subjects)
+    assert sum(message.data == b"new" for message in view.messages) == 1_000
+    assert [message.sequence for message in view.messages] == sorted(message.sequence for message in view.messages)
+    assert view.revision >= 2_501
+
+
+async def test_the_log_tells_its_limits_and_partitions(event_log: EventLog) -> None:
+    await fill(event_log, "tapio.log.1.a", "tapio.log.1.b")
+    info = await event_log.info()
+    assert (info.first_sequence, info.last_sequence, info.messages) == (1, 2, 2)
+    assert (info.max_bytes, info.max_age, info.partitions) == (MAX_BYTES, 30 * 86_400.0, PARTITIONS)
+    assert 0 < info.bytes < 500
+    assert info.created_at != ""

@@ -1,0 +1,85 @@
+"""nats-servers for tests: one alone, or three as a cluster, and streams as the operator makes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from tapio_shared.adapters.nats_connection import NatsConnection
+from tapio_shared.adapters.nats_server import EmbeddedNatsServer, free_port
+from tapio_shared.adapters.provisioning import MEMBERS_BUCKET, provision
+from tapio_shared.errors import LogMissing, LogUnavailable
+from tapio_shared.keys import ADMITTED_STREAM, LOG_STREAM
+
+PARTITIONS = 4
+
+
+class Nats:
+    """One running NATS: its servers, and how to begin with empty streams."""
+
+    def __init__(self, servers: list[EmbeddedNatsServer]) -> None:
+        self.servers = servers
+
+    @property
+    def replicas(self) -> int:
+        return len(self.servers)
+
+    @property
+    def urls(self) -> list[str]:
+        return [server.url for server in self.servers]
+
+    async def connect(self, name: str = "test") -> NatsConnection:
+        return await NatsConnection.connect(self.urls, name=name)
+
+    async def provision_anew(self, connection: NatsConnection, *, max_bytes: int = 64 << 20) -> None:
+        """Delete the operator's streams and make them again, empty."""
+        for stream in (LOG_STREAM, ADMITTED_STREAM, f"KV_{MEMBERS_BUCKET}"):
+            try:
+                await connection.api(f"STREAM.DELETE.{stream}", None, dict)
+            except LogMissing:
+                continue
+        await provision(connection, partitions=PARTITIONS, replicas=self.replicas, max_bytes=max_bytes)
+
+
+@asynccontextmanager
+async def one_server(directory: Path) -> AsyncGenerator[Nats]:
+    async with EmbeddedNatsServer(directory) as server:
+        yield Nats([server])
+
+
+@asynccontextmanager
+async def three_servers(directory: Path) -> AsyncGenerator[Nats]:
+    """A cluster of three that has elected its leader."""
+    routes = [free_port() for _ in range(3)]
+    urls = ", ".join(f"nats://127.0.0.1:{port}" for port in routes)
+    servers = [
+        EmbeddedNatsServer(
+            directory / str(number),
+            name=f"nats-{number}",
+            extra=f"cluster {{ name: test, listen: 127.0.0.1:{port}, routes: [{urls}] }}",
+        )
+        for number, port in enumerate(routes)
+    ]
+    async with AsyncExitStack() as stack:
+        await asyncio.gather(*(server.start() for server in servers))
+        for server in servers:
+            stack.push_async_callback(server.stop)
+        nats = Nats(servers)
+        connection = await nats.connect()
+        stack.push_async_callback(connection.close)
+        await _elected(connection)
+        yield nats
+
+
+async def _elected(connection: NatsConnection) -> None:
+    """Wait until streams of three replicas can be made."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await provision(connection, partitions=PARTITIONS, replicas=3)
+            except LogUnavailable:
+                await asyncio.sleep(0.1)
+            else:
+                return

@@ -1,0 +1,242 @@
+"""Binds pods to nodes, and says why when it can't. Decisions are made between two awaits, so they never race."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from tapio_shared.errors import ApiError
+from tapio_shared.json import JsonObject, object_at, objects_at, str_at, strings_at
+from tapio_shared.ports import Clock
+from tapio_simulator.kubelet.placing import (
+    NodeLoad,
+    Placed,
+    best,
+    candidates,
+    explanation,
+    host_ports,
+    requests_of,
+)
+from tapio_simulator.kubelet.sight import Sight
+from tapio_simulator.machinery.client import Client
+from tapio_simulator.machinery.events import EventRecorder
+from tapio_simulator.machinery.informer import Informers
+from tapio_simulator.machinery.objects import (
+    Key,
+    condition,
+    is_finished,
+    is_terminating,
+    key_of,
+    uid_of,
+    with_condition,
+)
+from tapio_simulator.machinery.queue import WorkQueue
+from tapio_simulator.machinery.resources import CLAIMS, CLASSES, NODES, PODS
+from tapio_simulator.selectors import label_selector_matches
+from tapio_simulator.stamps import timestamp
+
+COMPONENT = "default-scheduler"
+SELECTED_NODE = "volume.kubernetes.io/selected-node"
+_RETRY_STUCK = 0.05
+"""Seconds that changes are gathered before every unschedulable pod is tried again."""
+
+
+class Scheduler:
+    """The default scheduler of one cluster."""
+
+    def __init__(self, client: Client, informers: Informers, sight: Sight, clock: Clock, events: EventRecorder) -> None:
+        self._client, self._sight, self._clock, self._events = client, sight, clock, events
+        self._pods, self._nodes = informers.of(PODS), informers.of(NODES)
+        self._claims, self._classes = informers.of(CLAIMS), informers.of(CLASSES)
+        self._by_node = self._pods.index(lambda pod: [str_at(pod, "spec", "nodeName")])
+        self.queue: WorkQueue[Key] = WorkQueue("scheduler")
+        self._loads: dict[str, NodeLoad] = {}
+        self._counted: dict[str, tuple[str, JsonObject]] = {}
+        """By UID: pods whose requests are taken on a node, seen there or assumed there."""
+        self._stuck: dict[Key, None] = {}
+        self._retry: asyncio.TimerHandle | None = None
+        self._nodes.subscribe(self._node_changed)
+        self._pods.subscribe(self._pod_changed)
+        self._claims.subscribe(lambda _before, _after: self._something_changed())
+        self._classes.subscribe(lambda _before, _after: self._something_changed())
+
+    async def run(self, workers: int) -> None:
+        await self.queue.run(workers, self._schedule)
+
+    # --- what changes ----------------------------------------------------------------------------------------------
+
+    def _node_changed(self, before: JsonObject | None, after: JsonObject | None) -> None:
+        if after is None:
+            if before is not None:
+                self._loads.pop(key_of(before)[1], None)
+        else:
+            name = key_of(after)[1]
+            if name in self._loads:
+                self._loads[name].document = after
+            else:
+                load = self._loads[name] = NodeLoad(after)
+                for node, pod in self._counted.values():
+                    if node == name:
+                        _take(load, pod, 1)
+        self._something_changed()
+
+    def _pod_changed(self, before: JsonObject | None, after: JsonObject | None) -> None:
+        if after is None or is_finished(after):
+            gone = before if after is None else after
+            if gone is not None:
+                self._release(uid_of(gone))
+                self._stuck.pop(key_of(gone), None)
+                self._something_changed()
+            return
+        node = str_at(after, "spec", "nodeName")
+        if node:
+            self._count(after, node)
+        elif not is_terminating(after) and (before is None or _spec_changed(before, after)):
+            self.queue.add(key_of(after))
+
+    def _something_changed(self) -> None:
+        if self._stuck and self._retry is None:
+            self._retry = asyncio.get_running_loop().call_later(_RETRY_STUCK, self._try_stuck)
+
+    def _try_stuck(self) -> None:
+        self._retry = None
+        for key in list(self._stuck):
+            self.queue.add(key)
+
+    def _count(self, pod: JsonObject, node: str) -> None:
+        uid = uid_of(pod)
+        known = self._counted.get(uid)
+        if known is not None and known[0] == node:
+            return
+        self._release(uid)
+        self._counted[uid] = (node, pod)
+        load = self._loads.get(node)
+        if load is not None:
+            _take(load, pod, 1)
+
+    def _release(self, uid: str) -> None:
+        known = self._counted.pop(uid, None)
+        load = None if known is None else self._loads.get(known[0])
+        if known is not None and load is not None:
+            _take(load, known[1], -1)
+
+    # --- decisions -------------------------------------------------------------------------------------------------
+
+    async def _schedule(self, key: Key) -> None:
+        pod = self._pods.get(*key)
+        if pod is None or str_at(pod, "spec", "nodeName") or is_terminating(pod) or uid_of(pod) in self._counted:
+            self._stuck.pop(key, None)
+            return
+        if str_at(pod, "spec", "schedulerName", default=COMPONENT) != COMPONENT:
+            return
+        why, unbound = self._claims_of(pod)
+        if why:
+            await self._unschedulable(pod, why)
+            return
+        placed = Placed(self._matching, self._node_of, self._on_node)
+        fitting, reasons = candidates(pod, self._loads, placed)
+        if not fitting:
+            await self._unschedulable(pod, explanation(len(self._loads), reasons))
+            return
+        chosen = best(pod, fitting, self._loads, placed).name
+        if unbound:
+            self._stuck[key] = None
+            for claim in unbound:
+                if strings_at(claim, "metadata", "annotations").get(SELECTED_NODE) != chosen:
+                    await self._claims.patch(claim, {"metadata": {"annotations": {SELECTED_NODE: chosen}}})
+            return
+        self._stuck.pop(key, None)
+        await self._bind(pod, chosen)
+
+    async def _bind(self, pod: JsonObject, node: str) -> None:
+        self._count(pod, node)
+        namespace, name = key_of(pod)
+        binding: JsonObject = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": name, "namespace": namespace, "uid": uid_of(pod)},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+        }
+        try:
+            await self._client.create(PODS, namespace, binding, name=name, subresource="binding")
+        except ApiError as err:
+            self._release(uid_of(pod))
+            if err.code in (404, 409):
+                return
+            raise
+        text = f"Successfully assigned {namespace}/{name} to {node}"
+        self._events.normal(PODS, pod, "Scheduled", text, component=COMPONENT)
+
+    def _claims_of(self, pod: JsonObject) -> tuple[str, list[JsonObject]]:
+        """Why the pod's claims keep it from being scheduled, and those that wait for it to choose a node."""
+        namespace, pod_name = key_of(pod)
+        waiting: list[JsonObject] = []
+        for volume in objects_at(pod, "spec", "volumes"):
+            name = str_at(volume, "persistentVolumeClaim", "claimName")
+            if not name and "ephemeral" in volume:
+                name = f"{pod_name}-{str_at(volume, 'name')}"
+            if not name:
+                continue
+            claim = self._claims.get(namespace, name)
+            if claim is None:
+                return explanation(
+                    len(self._loads), {f'persistentvolumeclaim "{name}" not found': len(self._loads)}
+                ), []
+            if is_terminating(claim):
+                return f'persistentvolumeclaim "{name}" is being deleted', []
+            if str_at(claim, "status", "phase") == "Bound":
+                continue
+            found = self._classes.get("", str_at(claim, "spec", "storageClassName"))
+            if found is not None and found.get("volumeBindingMode") == "WaitForFirstConsumer":
+                waiting.append(claim)
+                continue
+            total = len(self._loads)
+            return explanation(total, {"pod has unbound immediate PersistentVolumeClaims": total}), []
+        return "", waiting
+
+    async def _unschedulable(self, pod: JsonObject, message: str) -> None:
+        self._stuck[key_of(pod)] = None
+        self._events.warning(PODS, pod, "FailedScheduling", message, component=COMPONENT)
+        known = condition(pod, "PodScheduled")
+        if known.get("status") == "False" and known.get("message") == message:
+            return
+        entry: JsonObject = {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": message,
+            "lastProbeTime": None,
+            "lastTransitionTime": timestamp(self._clock.now()),
+        }
+        conditions = with_condition(objects_at(pod, "status", "conditions"), entry)
+        await self._pods.patch(pod, {"status": {"conditions": list(conditions)}}, subresource="status")
+
+    # --- other pods ------------------------------------------------------------------------------------------------
+
+    def _node_of(self, pod: JsonObject) -> str:
+        known = self._counted.get(uid_of(pod))
+        return str_at(pod, "spec", "nodeName") if known is None else known[0]
+
+    def _on_node(self, node: str) -> Iterable[JsonObject]:
+        return self._by_node[node]
+
+    def _matching(self, namespace: str, selector: JsonObject) -> Iterable[JsonObject]:
+        index = self._sight.pods_by_label
+        keys = [f"{namespace}/{name}={value}" for name, value in strings_at(selector, "matchLabels").items()]
+        smallest = min(keys, key=index.count, default=namespace)
+        return [
+            pod for pod in index[smallest] if label_selector_matches(selector, strings_at(pod, "metadata", "labels"))
+        ]
+
+
+def _take(load: NodeLoad, pod: JsonObject, sign: int) -> None:
+    load.pods += sign
+    for name, value in requests_of(pod).items():
+        load.used[name] = load.used.get(name, 0) + sign * value
+    for port in host_ports(pod):
+        load.ports[port] = load.ports.get(port, 0) + sign
+
+
+def _spec_changed(before: JsonObject, after: JsonObject) -> bool:
+    """A pod's own status change (its condition Unschedulable) must not try it again."""
+    return object_at(before, "spec") != object_at(after, "spec") or uid_of(before) != uid_of(after)

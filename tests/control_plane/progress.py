@@ -76,8 +76,10 @@ class Progress:
             try:
                 code = await process.wait()
             finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                if process.returncode is None:  # interrupted
+                    with suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+                    await process.wait()
         if code != 0:
             raise BuildFailed(f"{shown(command)} ended with exit code {code}. The end of {self._log}:\n{self._tail()}")
 

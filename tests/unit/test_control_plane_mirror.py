@@ -11,7 +11,7 @@ from tests.control_plane.debian import choose_mirror
     ("listing", "mirror"),
     [
         pytest.param(
-            "http://mirror.example/debian-security/ bookworm-security main\nhttp://mirror.example/debian/ bookworm main\n",
+            "http://a.example/debian-security/ bookworm-security main\nhttp://mirror.example/debian/ bookworm main\n",
             "http://mirror.example/debian/",
             id="bookworm itself, not its security updates",
         ),

@@ -156,8 +156,8 @@ class Binder:
             return
         if found.get("provisioner") != PROVISIONER:
             text = (
-                f"Waiting for a volume to be created either by the external provisioner '{found.get('provisioner')}' or "
-                "manually by the system administrator. If volume creation is delayed, please verify that the "
+                f"Waiting for a volume to be created either by the external provisioner '{found.get('provisioner')}' "
+                "or manually by the system administrator. If volume creation is delayed, please verify that the "
                 "provisioner is running and correctly registered."
             )
             self._events.normal(CLAIMS, claim, "ExternalProvisioning", text, component=COMPONENT)

@@ -28,6 +28,7 @@ from tapio_simulator.machinery.objects import (
     merge_patch,
     uid_of,
     with_condition,
+    without_nulls,
 )
 from tapio_simulator.machinery.queue import WorkQueue
 from tapio_simulator.machinery.resources import CONFIG_MAPS, NODES, PODS, SECRETS, SERVICES
@@ -180,7 +181,6 @@ class Kubelet:
             entry: JsonObject = {
                 "type": "Ready",
                 "status": "False",
-                "lastProbeTime": None,
                 "lastTransitionTime": timestamp(self._clock.now()),
             }
             conditions = with_condition(objects_at(pod, "status", "conditions"), entry)
@@ -224,7 +224,9 @@ class Kubelet:
             restarted=self._restarts(key, pod, life, verdict, now),
             ended=self._ended(key, pod, life, verdict, now),
         )
-        before = object_at(pod, "status")
+        before = dict(object_at(pod, "status"))
+        if "conditions" in before:
+            before["conditions"] = list(without_nulls(objects_at(before, "conditions")))
         patch = merge_patch(before, status_of(pod, verdict, moment))
         host = str_at(pod, "spec", "nodeName")
         for reason, message in verdict.warnings:

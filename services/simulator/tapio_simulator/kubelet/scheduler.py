@@ -205,7 +205,6 @@ class Scheduler:
             "status": "False",
             "reason": "Unschedulable",
             "message": message,
-            "lastProbeTime": None,
             "lastTransitionTime": timestamp(self._clock.now()),
         }
         conditions = with_condition(objects_at(pod, "status", "conditions"), entry)

@@ -38,7 +38,7 @@ def status_of(pod: JsonObject, verdict: PodVerdict, moment: Moment) -> JsonObjec
     status["phase"] = _phase(verdict, moment, failed=failed)
     status["conditions"] = list(_conditions(pod, verdict, regular, moment, str(status["phase"])))
     status.setdefault("startTime", moment.now)
-    status["hostIP"], status["hostIPs"] = moment.host_ip, [{"ip": moment.host_ip}]
+    status["hostIP"] = moment.host_ip
     if verdict.is_initialised or "podIP" in status:
         status.setdefault("podIP", moment.pod_ip)
         status.setdefault("podIPs", [{"ip": moment.pod_ip}])
@@ -69,7 +69,7 @@ def _conditions(
     def put(kind: str, ok: bool, reason: str = "", message: str = "") -> None:
         nonlocal conditions
         entry: JsonObject = {"type": kind, "status": "True" if ok else "False"}
-        entry["lastProbeTime"], entry["lastTransitionTime"] = None, moment.now
+        entry["lastTransitionTime"] = moment.now
         if reason and not ok:
             entry["reason"], entry["message"] = reason, message
         elif ok and reason == "PodCompleted":

@@ -90,7 +90,7 @@ def with_condition(conditions: Iterable[JsonObject], new: JsonObject) -> list[Js
     """`conditions` with `new` in its place; `lastTransitionTime` is kept when the status did not change."""
     result: list[JsonObject] = []
     found = False
-    for entry in conditions:
+    for entry in without_nulls(conditions):
         if entry.get("type") != new["type"]:
             result.append(entry)
             continue
@@ -100,6 +100,11 @@ def with_condition(conditions: Iterable[JsonObject], new: JsonObject) -> list[Js
     if not found:
         result.append(new)
     return result
+
+
+def without_nulls(entries: Iterable[JsonObject]) -> list[JsonObject]:
+    """`entries` without null fields: API servers differ in whether they keep them (`lastProbeTime: null`)."""
+    return [{name: value for name, value in entry.items() if value is not None} for entry in entries]
 
 
 def _moved(entry: JsonObject) -> bool:

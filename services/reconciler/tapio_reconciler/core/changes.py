@@ -46,6 +46,8 @@ class Change:
     failure: FailedWrite | None = None
     correction: bool = False
     """Whether this undoes somebody else's change."""
+    repeated: bool = False
+    """Whether nothing is known to be different: written again because a person asked for it."""
 
     @property
     def writes(self) -> bool:
@@ -121,7 +123,10 @@ def _change_of(
     if observed is None:
         return Change(act=Act.CREATE, reason=f"{name} was deleted and is wanted.", correction=True)
     if forced:
-        return Change(act=Act.APPLY, reason=f"{name} is written again because tapio.io/force-reconcile asks for it.")
+        if _is_as_wanted(name, observed, desired, digest, memory):
+            why = f"{name} is written again because tapio.io/force-reconcile asks for it."
+            return Change(act=Act.APPLY, reason=why, repeated=True)
+        return Change(act=Act.APPLY, reason=f"{name} is not as wanted, and tapio.io/force-reconcile asks for it.")
     if strings_at(observed, "metadata", "annotations").get(DESIRED_HASH) != digest:
         return Change(act=Act.APPLY, reason=f"What is wanted of {name} has changed.")
     return _correction(name, memory, now)

@@ -16,6 +16,7 @@ from tapio_shared.facts import FailedWrite
 from tapio_shared.json import JsonObject, strings_at
 from tapio_shared.keys import ObjectRef
 
+_CHANGING = frozenset({Act.CREATE, Act.APPLY, Act.AWAIT})
 _WORST_FIRST = (
     ComponentState.FAILED,
     ComponentState.WAITING,
@@ -86,7 +87,7 @@ def component_progress(
             reason=Reason.WAITING_FOR_DEPENDENCY,
             message=message,
         )
-    pending = [change for change in changes.values() if change.act is not Act.NOTHING]
+    pending = [change for change in changes.values() if change.act is not Act.NOTHING and not change.repeated]
     worst = min(progress, key=lambda one: _WORST_FIRST.index(one.state), default=None)
     if worst is not None and not (worst.is_ready and pending):
         return answer(
@@ -121,7 +122,7 @@ def _workload_progress(
     pods = seen.get(ObjectRef("tapio.io", "Pods", ref.namespace, f"{ref.kind}-{ref.name}"))
     progress = progress_of(document, None if pods is None else pods.document, _claims(component, ref, seen))
     change = changes.get(ref)
-    if progress.is_ready and change is not None and (change.writes or change.act is Act.AWAIT):
+    if progress.is_ready and change is not None and not change.repeated and change.act in _CHANGING:
         return Progress(
             state=ComponentState.PROGRESSING,
             reason=Reason.ROLLING_OUT,

@@ -123,7 +123,7 @@ def _plan_objects(
         if resource is None:
             continue
         change = draft.want(ref, manifest)
-        if hold and change.writes and ref.kind in WORKLOADS:
+        if hold and change.writes and not change.repeated and ref.kind in WORKLOADS:
             held.append(ref)
             continue
         changes[ref] = change

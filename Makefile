@@ -1,0 +1,69 @@
+# Every command a developer needs; `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup run test test-unit test-real check format crds deploy-manifests bench clean control-plane golden
+
+help: ## List these commands.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  make %-18s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Make .venv with everything that runs, tests and checks this project (about a minute).
+
+$(STAMP): requirements.lock pyproject.toml
+	@echo "[1/3] making a virtual environment in $(VENV) (a few seconds)"
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed and $(PYTHON) is not on PATH. Install it, or name it: make setup PYTHON=/path/to/python3.11"; exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
+	@echo "[2/3] installing the locked packages (about 150 MB; a minute on an ordinary line)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
+	@echo "[3/3] installing this project, editable"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $(STAMP)
+
+run: $(STAMP) ## Run the operator here: embedded NATS, simulated Kubernetes. EXAMPLE=file applies it; CONTEXT=name uses a real cluster.
+	@exec $(BIN)/tapioctl run $(if $(EXAMPLE),--example $(EXAMPLE)) $(if $(CONTEXT),--context $(CONTEXT)) $(if $(ONCE),--once)
+
+test: $(STAMP) ## Run every test that needs no control plane.
+	@$(BIN)/pytest -m "not real and not campaign" $(ARGS)
+
+test-unit: $(STAMP) ## Run the unit tests alone.
+	@$(BIN)/pytest tests/unit $(ARGS)
+
+test-real: $(STAMP) control-plane ## Run the suites that need a real etcd, kube-apiserver and kube-controller-manager.
+	@$(BIN)/pytest -m real $(ARGS)
+
+control-plane: $(STAMP) ## Find or build the real control plane (once; about 8 minutes on 2 cores).
+	@$(BIN)/python -m tests.control_plane.build
+
+check: $(STAMP) ## Format, lint, types, import contracts, generated files.
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+	@$(BIN)/yamllint --strict deploy/operator deploy/base deploy/legacy/kustomization.yaml
+	@$(BIN)/python -m tapio_shared.api.crds --check
+	@$(BIN)/python deploy/generate.py --check
+
+format: $(STAMP) ## Format the code and mend what the linter can.
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+crds: $(STAMP) ## Generate crds/ and docs/reasons.md from the models.
+	@$(BIN)/python -m tapio_shared.api.crds
+
+deploy-manifests: $(STAMP) ## Generate the RBAC of deploy/ from the code.
+	@$(BIN)/python deploy/generate.py
+
+golden: $(STAMP) ## Write the golden renderings of the examples anew; read the diff before committing it.
+	@$(BIN)/python -m tests.unit.objects.golden
+
+bench: $(STAMP) ## Measure speed as ratios within one run; see docs/benchmarks.md.
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## Remove what runs and tests left behind (not .venv).
+	@rm -rf .run .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,266 @@
+"""A world for the planner without any server: plans are carried out on a plain dictionary, and observed at once.
+
+It shares no code with the reconciler's shell: what it does to objects is written here again, so that a fault there
+can't hide.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import yaml
+
+from tapio_reconciler.core.drafting import Plan, Report
+from tapio_reconciler.core.planning import plan, ref_of
+from tapio_reconciler.core.state import Entry, State, evolve
+from tapio_shared.api.kinds import ALL_KINDS
+from tapio_shared.api.names import cluster_ref
+from tapio_shared.facts import (
+    DiscoveryObserved,
+    FleetObserved,
+    Inputs,
+    NodeGroup,
+    ObjectGone,
+    ObjectObserved,
+    ObjectResult,
+    Record,
+    ServedResource,
+    Synced,
+)
+from tapio_shared.json import JsonObject, object_at, str_at
+from tapio_shared.keys import ObjectRef, OrderingKey, decision_subject, object_subject, outcome_subject
+
+PARTITIONS = 32
+START = 1_790_000_000_000
+_OPTIONAL = ("monitoring.coreos.com", "gateway.networking.k8s.io", "autoscaling.k8s.io")
+FLEET = FleetObserved(
+    groups=[
+        NodeGroup(
+            count=3,
+            ready=3,
+            architecture="amd64",
+            kernel="6.1.0-18",
+            os_image="Debian GNU/Linux 12 (bookworm)",
+            zone="a",
+        )
+    ],
+    hosts=3,
+    zones=["a", "b", "c"],
+    storage_classes=["standard"],
+    default_storage_class="standard",
+    namespaces={"tapio-nodes": "privileged"},
+    observed_at=START,
+)
+
+
+def discovery(*, monitoring: bool = False) -> DiscoveryObserved:
+    """What a current API server serves, with or without the Prometheus operator's kinds."""
+    return DiscoveryObserved(
+        version="v1.31.0",
+        resources=[
+            ServedResource(
+                group=kind.group, version=version, kind=kind.kind, plural=kind.plural, namespaced=kind.namespaced
+            )
+            for kind in ALL_KINDS
+            for version in kind.versions
+            if kind.group not in _OPTIONAL or (monitoring and kind.group == _OPTIONAL[0])
+        ],
+        observed_at=START,
+    )
+
+
+def example(name: str) -> JsonObject:
+    """One of the seed's manifests."""
+    path = Path(__file__).parents[2] / "examples" / f"{name}.yaml"
+    return cast("JsonObject", yaml.safe_load(path.read_text()))
+
+
+@dataclass
+class World:
+    """One TapioCluster, its objects, and the state that the log would hold of them."""
+
+    state: State
+    now: int = START
+    sequence: int = 100
+    version: int = 1_000
+    plans: list[Plan] = field(default_factory=list[Plan])
+
+    @classmethod
+    def of(cls, document: JsonObject) -> World:
+        """A world in which `document`, a TapioCluster, was just created and everything is synced."""
+        metadata = object_at(document, "metadata")
+        key = OrderingKey("local", str_at(metadata, "namespace", default="default"), str_at(metadata, "name"))
+        world = cls(State(key))
+        world.share("synced", Synced(generation="g", kinds=[], synced_at=START))
+        world.share("discovery", discovery())
+        world.share("fleet", FLEET)
+        own: JsonObject = {**metadata, "namespace": key.namespace, "uid": "uid-of-cluster", "generation": 1}
+        world.observe({**document, "metadata": own})
+        return world
+
+    @property
+    def key(self) -> OrderingKey:
+        return self.state.key
+
+    @property
+    def cluster(self) -> JsonObject:
+        """The TapioCluster as last observed."""
+        found = self.object(cluster_ref(self.key.namespace, self.key.name))
+        assert found is not None
+        return found
+
+    def share(self, what: str, fact: Record) -> None:
+        """Tell a shared fact."""
+        self.sequence += 1
+        self.state.shared[what] = Entry(self.sequence, fact)
+
+    def observe(self, document: JsonObject) -> None:
+        """Tell how an object is now."""
+        self.version += 1
+        fact = ObjectObserved(
+            uid=str_at(document, "metadata", "uid") or f"uid-{self.version}",
+            resource_version=str(self.version),
+            object=copy.deepcopy(document),
+            observed_at=self.now,
+        )
+        self._tell(object_subject(self.key, ref_of(document), PARTITIONS), fact)
+
+    def lose(self, ref: ObjectRef) -> None:
+        """Tell that an object is gone."""
+        self._tell(object_subject(self.key, ref, PARTITIONS), ObjectGone(gone_at=self.now))
+
+    def object(self, ref: ObjectRef) -> JsonObject | None:
+        """An object as last observed, or None."""
+        entry = self.state.own.get(object_subject(self.key, ref, PARTITIONS))
+        return entry.record.object if entry is not None and isinstance(entry.record, ObjectObserved) else None
+
+    def objects(self) -> dict[ObjectRef, JsonObject]:
+        """Every object but the TapioCluster."""
+        return {
+            ref: entry.record.object
+            for ref, entry in self.state.objects()
+            if isinstance(entry.record, ObjectObserved) and ref.kind != "TapioCluster"
+        }
+
+    def edit(self, **spec: object) -> None:
+        """Change fields of the TapioCluster's spec."""
+        document = copy.deepcopy(self.cluster)
+        document["spec"] = {**object_at(document, "spec"), **cast("JsonObject", spec)}
+        metadata = object_at(document, "metadata")
+        metadata["generation"] = cast("int", metadata["generation"]) + 1
+        self.observe(document)
+
+    def annotate(self, name: str, value: str | None) -> None:
+        """Set or take away an annotation of the TapioCluster."""
+        document = copy.deepcopy(self.cluster)
+        annotations: JsonObject = {**object_at(document, "metadata", "annotations")}
+        annotations.pop(name, None)
+        if value is not None:
+            annotations[name] = value
+        object_at(document, "metadata")["annotations"] = annotations
+        self.observe(document)
+
+    def plan(self) -> Plan:
+        """What the planner would do now."""
+        return plan(self.state, Inputs(now=self.now, operator_version="0.1.0"))
+
+    def step(self, *, ready: bool = True, refuse: dict[str, ObjectResult] | None = None) -> Plan:
+        """Plan, carry the plan out, observe what came of it, record the outcome."""
+        planned = self.plan()
+        self.plans.append(planned)
+        self.sequence += 1
+        sequence = self.sequence
+        self._record(decision_subject(self.key, PARTITIONS), planned.record("test"), sequence)
+        report = Report()
+        for action in planned.decision.apply:
+            name = str(ObjectRef(action.group, action.kind, action.namespace, action.name))
+            refused = (refuse or {}).get(name)
+            if refused is not None:
+                report.results.append(refused)
+                continue
+            manifest = planned.manifests.get(name) or planned.generated[name].manifest
+            self._apply(manifest, ready=ready)
+            report.results.append(
+                ObjectResult(
+                    ref=name, action=action.mode, digest=action.digest, uid="u", resource_version=str(self.version)
+                )
+            )
+        for action in planned.decision.delete:
+            ref = ObjectRef(action.group, action.kind, action.namespace, action.name)
+            self.lose(ref)
+            report.results.append(ObjectResult(ref=str(ref), action="delete"))
+        self._write_cluster(planned, report)
+        if planned.has_effects:
+            self._record(outcome_subject(self.key, PARTITIONS), planned.outcome(sequence, report, now=self.now))
+        return planned
+
+    def settle(self, *, most: int = 30) -> int:
+        """Step until a plan has no effects; answers how many steps that took."""
+        for count in range(most):
+            if not self.step().has_effects:
+                return count
+        raise AssertionError(f"not settled after {most} steps: {self.plans[-1].decision}")
+
+    def _write_cluster(self, planned: Plan, report: Report) -> None:
+        decision = planned.decision
+        if decision.status is None and not decision.finalizer:
+            return
+        document = copy.deepcopy(self.cluster)
+        if decision.finalizer == "add":
+            object_at(document, "metadata")["finalizers"] = ["tapio.io/teardown"]
+        if decision.finalizer == "remove":
+            self.lose(cluster_ref(self.key.namespace, self.key.name))
+            return
+        if decision.status is not None:
+            document["status"] = decision.status
+        self.observe(document)
+        for name in ("status", "finalizer"):
+            if (name == "status" and decision.status is not None) or (name == "finalizer" and decision.finalizer):
+                report.results.append(ObjectResult(ref=name, action=name, resource_version=str(self.version)))
+
+    def _apply(self, manifest: JsonObject, *, ready: bool) -> None:
+        document = copy.deepcopy(manifest)
+        known = self.object(ref_of(manifest))
+        metadata = object_at(document, "metadata")
+        metadata["uid"] = str_at(known, "metadata", "uid") or f"uid-{self.version}"
+        metadata["generation"] = 1
+        kind = str_at(document, "kind")
+        if ready and kind in {"Deployment", "StatefulSet", "DaemonSet"}:
+            document["status"] = ready_status(document)
+        self.observe(document)
+
+    def _tell(self, subject: str, record: Record) -> None:
+        self.sequence += 1
+        self._record(subject, record, self.sequence)
+
+    def _record(self, subject: str, record: Record, sequence: int = 0) -> None:
+        if not sequence:
+            self.sequence += 1
+            sequence = self.sequence
+        evolve(self.state, subject, Entry(sequence, record))
+
+
+def ready_status(workload: JsonObject) -> JsonObject:
+    """The status of a workload whose pods are all ready."""
+    replicas = object_at(workload, "spec").get("replicas", 2)
+    if str_at(workload, "kind") == "DaemonSet":
+        return {
+            "observedGeneration": 1,
+            "desiredNumberScheduled": 3,
+            "numberAvailable": 3,
+            "numberReady": 3,
+            "updatedNumberScheduled": 3,
+        }
+    return {
+        "observedGeneration": 1,
+        "replicas": replicas,
+        "readyReplicas": replicas,
+        "availableReplicas": replicas,
+        "updatedReplicas": replicas,
+        "currentReplicas": replicas,
+        "currentRevision": "r1",
+        "updateRevision": "r1",
+    }

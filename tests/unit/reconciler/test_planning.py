@@ -1,0 +1,416 @@
+"""What the planner decides, on a world without servers."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+
+import msgspec
+import pytest
+
+from tapio_reconciler.core.drafting import pod_templates
+from tapio_reconciler.core.outcomes import retry_wait
+from tapio_shared.api.labels import FORCE_RECONCILE, PAUSED
+from tapio_shared.facts import ConfigurationObserved, DecisionRecorded, ObjectResult, TimerDue
+from tapio_shared.json import JsonObject, list_at, object_at, objects_at, str_at
+from tapio_shared.keys import ObjectRef, timer_subject
+from tests.support.planned_world import FLEET, PARTITIONS, START, World, discovery, example
+
+EXAMPLES = ("quickstart", "development", "production", "edge")
+
+
+def condition(world: World, kind: str) -> JsonObject:
+    found = [one for one in objects_at(world.cluster, "status", "conditions") if str_at(one, "type") == kind]
+    return found[0] if found else {}
+
+
+@pytest.fixture(params=EXAMPLES)
+def world(request: pytest.FixtureRequest) -> World:
+    return World.of(example(request.param))
+
+
+def test_every_example_settles_and_is_ready(world: World) -> None:
+    world.settle()
+    assert condition(world, "Ready")["status"] == "True"
+    assert condition(world, "Ready")["reason"] == "AllReady"
+    ready, _, wanted = str_at(world.cluster, "status", "readyComponents").partition("/")
+    assert ready == wanted != "0"
+
+
+def test_planning_again_after_applying_a_plan_plans_nothing(world: World) -> None:
+    world.settle()
+    settled = world.plan()
+    assert not settled.has_effects
+    assert settled.decision.desired_digest == world.plans[-1].decision.desired_digest
+    world.now += 86_400_000
+    later = world.plan()
+    assert not later.has_effects
+    assert later.decision.desired_digest == settled.decision.desired_digest
+
+
+def test_a_plan_is_the_same_whatever_order_facts_came_in(world: World) -> None:
+    world.step()
+    first = world.plan().decision
+    world.state.own = dict(reversed(list(world.state.own.items())))
+    world.state.shared = dict(reversed(list(world.state.shared.items())))
+    assert world.plan().decision == first
+
+
+def test_a_plan_does_not_depend_on_the_hash_seed() -> None:
+    code = (
+        "from tests.support.planned_world import World, example\n"
+        "for name in ('quickstart', 'development', 'production', 'edge'):\n"
+        "    world = World.of(example(name)); world.step(); world.step()\n"
+        "    print(world.plans[0].decision.digest, world.plans[1].decision.digest)\n"
+    )
+    answers = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for seed in ("0", "1", "4242")
+    }
+    assert len(answers) == 1
+
+
+def test_workloads_go_out_in_waves_gated_by_readiness() -> None:
+    world = World.of(example("development"))
+    first = world.step(ready=False)
+    workloads = [action.name for action in first.decision.apply if action.phase == 1]
+    assert workloads == ["dev-nats"]
+    assert world.plan().decision.waiting[0] == "neo4j waits until nats is ready."
+    waiting = [one for one in objects_at(world.cluster, "status", "components") if str_at(one, "state") == "Waiting"]
+    assert [str_at(one, "name") for one in waiting] == ["neo4j", "correlation", "gateway", "kubernetes"]
+    assert str_at(waiting[0], "reason") == "WaitingForDependency"
+
+
+def test_an_edited_field_is_put_back_and_a_foreign_one_left_alone() -> None:
+    world = World.of(example("development"))
+    world.settle()
+    ref = ObjectRef("apps", "Deployment", "default", "dev-gateway")
+    document = copy.deepcopy(world.objects()[ref])
+    object_at(document, "spec", "template", "metadata", "annotations")["kubectl.kubernetes.io/restartedAt"] = "now"
+    object_at(document, "metadata", "labels")["somebody"] = "else"
+    world.observe(document)
+    assert not world.plan().has_effects
+    object_at(document, "spec")["replicas"] = 7
+    world.observe(document)
+    planned = world.plan()
+    assert [(action.name, action.mode) for action in planned.decision.apply] == [("dev-gateway", "apply")]
+    assert planned.corrected == (str(ref),)
+    assert planned.decision.apply[0].reason == (
+        "Deployment.apps default/dev-gateway no longer holds what is wanted of it."
+    )
+
+
+def test_a_deleted_object_is_made_again() -> None:
+    world = World.of(example("development"))
+    world.settle()
+    ref = ObjectRef("", "Service", "default", "dev-nats")
+    world.lose(ref)
+    assert [(action.name, action.mode) for action in world.step().decision.apply] == [("dev-nats", "create")]
+    assert world.object(ref) is not None
+
+
+def test_a_disputed_field_is_not_fought_over_at_full_speed() -> None:
+    world = World.of(example("development"))
+    world.settle()
+    ref = ObjectRef("apps", "Deployment", "default", "dev-gateway")
+    corrections = 0
+    for _ in range(12):
+        world.now += 1_000
+        document = copy.deepcopy(world.objects()[ref])
+        object_at(document, "spec")["replicas"] = 9
+        world.observe(document)
+        corrections += sum(1 for action in world.step().decision.apply if action.name == "dev-gateway")
+    assert corrections == 5
+    assert world.plan().decision.timers[0].due_at > world.now
+
+
+def test_what_is_no_longer_wanted_is_pruned_and_data_is_kept() -> None:
+    world = World.of(example("quickstart"))
+    world.settle()
+    claim: JsonObject = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {
+            "name": "data-production-neo4j-0-0",
+            "namespace": "tapio-system",
+            "labels": object_at(
+                world.objects()[ObjectRef("apps", "StatefulSet", "tapio-system", "production-neo4j-0")],
+                "metadata",
+                "labels",
+            ),
+        },
+        "status": {"phase": "Bound"},
+    }
+    world.observe(claim)
+    world.edit(collectors={"kubernetes": {"enabled": True}}, intelligence={"embedded": True})
+    planned = world.step()
+    gone = {(action.kind, action.name) for action in planned.decision.delete}
+    assert ("StatefulSet", "production-neo4j-0") in gone
+    assert any(kind == "DaemonSet" for kind, _ in gone)
+    assert not gone & {("PersistentVolumeClaim", "data-production-neo4j-0-0"), ("Secret", "production-neo4j-auth")}
+    world.settle()
+    fresh = World.of({**example("quickstart"), "spec": object_at(world.cluster, "spec")})
+    fresh.settle()
+    ours = {ref for ref in world.objects() if ref.kind not in {"PersistentVolumeClaim", "Secret"}}
+    assert ours == {ref for ref in fresh.objects() if ref.kind != "Secret"}
+
+
+def test_objects_of_others_are_never_pruned() -> None:
+    world = World.of(example("development"))
+    world.settle()
+    world.observe(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs", "namespace": "default", "uid": "x"}}
+    )
+    handed_down = copy.deepcopy(world.objects()[ObjectRef("", "ConfigMap", "default", "dev-nats-config")])
+    object_at(handed_down, "metadata")["name"] = "handed-down"
+    object_at(handed_down, "metadata")["ownerReferences"] = [
+        {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "dev-nats", "uid": "s", "controller": True}
+    ]
+    world.observe(handed_down)
+    assert world.plan().decision.delete == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "kept"), [pytest.param("Retain", True, id="retain"), pytest.param("Delete", False, id="delete")]
+)
+def test_teardown_removes_everything_and_treats_data_by_policy(policy: str, kept: bool) -> None:
+    world = World.of(example("quickstart"))
+    world.edit(deletionPolicy=policy)
+    world.settle()
+    document = copy.deepcopy(world.cluster)
+    object_at(document, "metadata")["deletionTimestamp"] = "2026-11-23T00:00:00Z"
+    world.observe(document)
+    planned = world.step()
+    assert planned.decision.finalizer == ""
+    assert str_at(world.cluster, "status", "phase") == "Deleting"
+    assert any(action.kind == "ClusterRole" for action in planned.decision.delete)
+    assert world.step().decision.finalizer == "remove"
+    left = {ref.kind for ref in world.objects()}
+    assert left == ({"Secret"} if kept else set())
+
+
+def test_the_finalizer_goes_on_first() -> None:
+    planned = World.of(example("edge")).plan()
+    assert planned.decision.finalizer == "add"
+
+
+def test_paused_stops_all_writes_but_says_so() -> None:
+    world = World.of(example("development"))
+    world.settle()
+    world.annotate(PAUSED, "true")
+    world.lose(ObjectRef("", "Service", "default", "dev-nats"))
+    planned = world.step()
+    assert (planned.decision.apply, planned.decision.delete) == ([], [])
+    assert str_at(world.cluster, "status", "phase") == "Paused"
+    assert condition(world, "Paused")["reason"] == "PausedByAnnotation"
+    assert not world.step().has_effects
+    world.annotate(PAUSED, None)
+    resumed = world.step()
+    assert [action.name for action in resumed.decision.apply] == ["dev-nats"]
+    assert "Resumed" in {event.reason for event in resumed.decision.events}
+
+
+def test_force_reconcile_applies_everything_once() -> None:
+    world = World.of(example("development"))
+    world.settle()
+    world.annotate(FORCE_RECONCILE, "1790000000")
+    forced = world.step()
+    applied = {f"{action.kind}/{action.name}" for action in forced.decision.apply}
+    wanted = {f"{ref.kind}/{ref.name}" for ref in world.objects() if ref.kind != "Secret"}
+    assert applied == wanted
+    assert not world.step().has_effects
+
+
+def test_nothing_is_planned_from_an_incomplete_view() -> None:
+    world = World.of(example("production"))
+    world.settle()
+    del world.state.shared["synced"]
+    for ref in list(world.objects()):
+        world.lose(ref)
+    planned = world.step()
+    assert (planned.decision.apply, planned.decision.delete, planned.decision.finalizer) == ([], [], "")
+    assert condition(world, "Ready")["reason"] == "Resynchronising"
+    assert condition(world, "Reconciling")["reason"] == "Resynchronising"
+
+
+def test_an_invalid_spec_gets_one_answer_and_writes_nothing_else() -> None:
+    world = World.of(example("development"))
+    world.edit(profile="huge", nats={"replicas": 2}, colectors={})
+    planned = world.step()
+    assert (planned.decision.apply, planned.decision.delete) == ([], [])
+    stalled = condition(world, "Stalled")
+    assert stalled["reason"] == "InvalidSpec"
+    message = str_at(stalled, "message")
+    for part in ("spec.profile", '"huge"', "spec.nats.replicas", "spec.colectors"):
+        assert part in message
+    assert not world.step().has_effects
+
+
+def test_a_budget_that_is_too_small_names_the_one_that_works() -> None:
+    world = World.of(example("production"))
+    world.edit(resources={"requests": {"memory": "1Gi", "cpu": "4"}})
+    world.step()
+    stalled = condition(world, "Stalled")
+    assert stalled["reason"] == "BudgetTooSmall"
+    assert "spec.resources.requests.memory is 1Gi, which is too small" in str_at(stalled, "message")
+    smallest = str_at(stalled, "message").rpartition(" is ")[2].rstrip(".")
+    world.edit(resources={"requests": {"memory": smallest, "cpu": "4"}})
+    world.step()
+    assert condition(world, "Stalled") == {}
+
+
+def refused(name: str, code: int, reason: str, text: str, *, retryable: bool) -> ObjectResult:
+    return ObjectResult(
+        ref=name, action="create", digest="", code=code, error_reason=reason, error=text, retryable=retryable
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "text", "retryable", "shown", "stalled"),
+    [
+        pytest.param(403, "Forbidden", "exceeded quota: q", False, "QuotaExceeded", True, id="quota"),
+        pytest.param(403, "Forbidden", "cannot patch", False, "Forbidden", True, id="rbac"),
+        pytest.param(404, "NotFound", 'namespaces "x" not found', False, "NamespaceMissing", True, id="namespace"),
+        pytest.param(422, "Invalid", "field is immutable", False, "ImmutableField", True, id="immutable"),
+        pytest.param(503, "ServiceUnavailable", "down", True, "RetryScheduled", False, id="unavailable"),
+    ],
+)
+def test_a_refused_write_is_a_condition_with_a_retry(
+    code: int, reason: str, text: str, retryable: bool, shown: str, stalled: bool
+) -> None:
+    world = World.of(example("development"))
+    name = "Service default/dev-nats"
+    digest = world.plan().decision.objects[name]
+    result = ObjectResult(
+        ref=name, action="create", digest=digest, code=code, error_reason=reason, error=text, retryable=retryable
+    )
+    world.step(refuse={name: result})
+    planned = world.step(refuse={name: result})
+    assert name not in {str(ObjectRef(one.group, one.kind, one.namespace, one.name)) for one in planned.decision.apply}
+    assert condition(world, "Ready")["reason"] == shown
+    assert bool(condition(world, "Stalled")) is stalled
+    assert [timer.name for timer in world.plan().decision.timers] == ["retry"]
+    assert not world.plan().has_effects
+    world.now = world.plan().decision.timers[0].due_at
+    assert [action.name for action in world.step().decision.apply] == ["dev-nats"]
+    world.settle()
+    assert condition(world, "Ready")["status"] == "True"
+
+
+def test_an_object_that_somebody_else_made_is_a_conflict() -> None:
+    world = World.of(example("development"))
+    name = "Service default/dev-nats"
+    digest = world.plan().decision.objects[name]
+    result = ObjectResult(
+        ref=name, action="create", digest=digest, code=409, error_reason="AlreadyExists", error="exists"
+    )
+    world.step(refuse={name: result})
+    world.step()
+    assert condition(world, "Ready")["reason"] == "RetryScheduled"
+    world.now = world.plan().decision.timers[0].due_at
+    world.step(refuse={name: result})
+    world.step()
+    stalled = condition(world, "Stalled")
+    assert stalled["reason"] == "ObjectConflict"
+    assert 'tapio.io/adopt: "true"' in str_at(stalled, "message")
+
+
+def test_waits_between_tries_double_up_to_five_minutes() -> None:
+    waits = [retry_wait("Service default/x", attempt, retryable=True) for attempt in range(1, 14)]
+    assert all(1_000 * 2**index <= wait < 1_250 * 2**index for index, wait in enumerate(waits[:8]))
+    assert all(300_000 <= wait <= 375_000 for wait in waits[9:])
+
+
+def test_a_write_that_is_not_observed_yet_is_not_repeated() -> None:
+    world = World.of(example("development"))
+    before = copy.deepcopy(world.state)
+    world.step()
+    memory = {
+        subject: entry for subject, entry in world.state.own.items() if subject.endswith((".decision", ".outcome"))
+    }
+    world.state = before
+    world.state.own.update(memory)
+    world.state.revision = world.sequence
+    stale = world.plan()
+    assert stale.decision.apply == []
+    assert stale.decision.timers[0].name == "observe"
+
+
+def test_timers_of_a_key_replace_one_another() -> None:
+    world = World.of(example("development"))
+    world.settle()
+    subject = timer_subject(world.key, "retry", PARTITIONS)
+    for count in range(3):
+        world._record(  # pyright: ignore[reportPrivateUsage]
+            subject, TimerDue(name="retry", due_at=START, fired_at=START + count, decision=1, cluster_uid="u")
+        )
+    assert sum(1 for one in world.state.own if ".timer." in one) == 1
+    assert not world.plan().has_effects
+
+
+def test_a_decision_keeps_the_pod_templates_and_digests_of_all_objects() -> None:
+    world = World.of(example("production"))
+    world.settle()
+    recorded = world.state.find("decision", DecisionRecorded)
+    assert recorded is not None
+    templates = pod_templates(recorded[1])
+    workloads = [
+        name for name in recorded[1].objects if name.split(".")[0] in {"Deployment", "StatefulSet", "DaemonSet"}
+    ]
+    assert sorted(templates) == sorted(workloads)
+    assert len(recorded[1].objects) == len(world.objects())
+
+
+def test_unsupported_fields_are_listed() -> None:
+    world = World.of(example("production"))
+    world.settle()
+    message = str_at(condition(world, "NotYetSupported"), "message")
+    assert message.startswith("Accepted, but without effect in this version: spec.intelligence.neo4j.backup")
+
+
+def test_three_neo4j_members_without_a_licence_run_as_one_and_say_so() -> None:
+    world = World.of(example("quickstart"))
+    world.settle()
+    assert condition(world, "Ready")["status"] == "True"
+    assert condition(world, "Degraded")["reason"] == "LicenseNotAccepted"
+    members = [ref.name for ref in world.objects() if ref.kind == "StatefulSet" and "neo4j" in ref.name]
+    assert members == ["production-neo4j-0"]
+    world.share("discovery", discovery(monitoring=True))
+    world.edit(intelligence={"neo4j": {"replicas": 3, "acceptLicenseAgreement": "eval"}})
+    world.settle()
+    assert condition(world, "Degraded")["message"] == "Nothing is less than asked for."
+    assert sum(1 for ref in world.objects() if ref.kind == "StatefulSet" and "neo4j" in ref.name) == 3
+
+
+def test_a_missing_node_namespace_is_named_with_the_command() -> None:
+    world = World.of(example("production"))
+    world.share("fleet", msgspec.structs.replace(FLEET, namespaces={}))
+    world.settle()
+    stalled = condition(world, "Stalled")
+    assert stalled["reason"] == "NamespaceMissing"
+    assert "kubectl create namespace tapio-nodes" in str_at(stalled, "message")
+
+
+def test_the_operators_configuration_is_an_input() -> None:
+    world = World.of(example("development"))
+    world.settle()
+    world.share(
+        "config",
+        ConfigurationObserved(configuration={"images": {"registry": "mirror.local"}}, observed_at=START),
+    )
+    planned = world.step()
+    images = {
+        str_at(list_at(manifest, "spec", "template", "spec", "containers")[0], "image")
+        for manifest in planned.manifests.values()
+        if str_at(manifest, "kind") in {"Deployment", "StatefulSet"}
+    }
+    assert images
+    assert all(image.startswith("mirror.local/") for image in images)

@@ -69,7 +69,10 @@ class Calls:
             content_type=content_type,
             accept=accept,
         )
-        document: JsonValue = msgspec.json.decode(answer.body)
+        try:
+            document: JsonValue = msgspec.json.decode(answer.body)
+        except msgspec.DecodeError:
+            document = {"message": answer.body.decode()}  # A path of no known group is answered in plain text.
         assert isinstance(document, dict), answer.body
         return Reply(answer.status, document, {name.lower(): value for name, value in answer.headers.items()})
 

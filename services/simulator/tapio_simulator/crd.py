@@ -7,7 +7,8 @@ import msgspec
 from tapio_shared.json import JsonObject, JsonValue, list_at, object_at, objects_at, str_at
 from tapio_simulator.crd_validation import check
 from tapio_simulator.errors import Cause, invalid
-from tapio_simulator.fieldsets import ListKeyError, indexed
+from tapio_simulator.fieldsets import item_element
+from tapio_simulator.immutability import finalizer_causes
 from tapio_simulator.names import metadata_causes
 from tapio_simulator.registry import Registry, Served
 from tapio_simulator.resources import Resource
@@ -105,9 +106,10 @@ def _default(value: JsonValue, schema: Schema) -> None:
 
 def validate_custom(served: Served, document: JsonObject, live: JsonObject | None) -> None:
     """StatusError 422 naming every violation of the schema, and of list keys."""
-    causes = metadata_causes(served.resource, document) if live is None else []
+    causes = metadata_causes(served.resource, document) if live is None else finalizer_causes(document, live)
     check(document, served.raw_schema, "", causes, root=True)
-    _check_lists(document, served.schema, "", causes)
+    if not causes:
+        _check_lists(document, served.schema, "", causes)
     if causes:
         raise invalid(served.resource, str_at(document, "metadata", "name"), causes)
 
@@ -121,10 +123,20 @@ def _check_lists(value: JsonValue, schema: Schema, path: str, causes: list[Cause
     elif isinstance(value, list) and schema.shape == "list":
         element = schema.element or ANY
         if not schema.atomic:
-            try:
-                indexed(value, schema)
-            except ListKeyError as err:
-                causes.append(Cause(path, f"Invalid value: {err}", "FieldValueDuplicate"))
+            causes += _duplicates(value, schema, path)
         for index, item in enumerate(value):
             if isinstance(item, dict | list):
                 _check_lists(item, element, f"{path}[{index}]", causes)
+
+
+def _duplicates(items: list[JsonValue], schema: Schema, path: str) -> list[Cause]:
+    """Items of a set or keyed list that appear twice."""
+    causes: list[Cause] = []
+    seen: set[str] = set()
+    for index, item in enumerate(items):
+        element = item_element(item, schema)
+        if element in seen:
+            text = f"Duplicate value: {element[2:]}"
+            causes.append(Cause(f"{path}[{index}]", text, "FieldValueDuplicate"))
+        seen.add(element)
+    return causes

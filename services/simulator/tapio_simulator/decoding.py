@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from tapio_shared.json import JsonObject, JsonValue
 from tapio_simulator.calls import Call
 from tapio_simulator.decode import Findings, read
-from tapio_simulator.errors import Cause, StatusError, bad_request, invalid, plain_failure
+from tapio_simulator.errors import StatusError, bad_request, plain_failure
 from tapio_simulator.registry import Place
 from tapio_simulator.resources import Resource
 
@@ -19,8 +17,8 @@ def decode_document(call: Call, place: Place, document: JsonObject, warnings: li
     _check_kind(place.resource, document)
     findings = Findings()
     read(document, place.served.schema, findings)
-    if findings.mistyped:
-        raise _mistyped(place.resource, document, findings)
+    if findings.mistyped and not place.resource.custom:
+        raise _mistyped(place.resource, findings)
     if findings.unknown:
         mode = call.query.get("fieldValidation", "Warn") or "Warn"
         # Builtin kinds decode strictly only when asked to; unknown fields never survive either way.
@@ -95,20 +93,7 @@ def _check_identity(place: Place, metadata: JsonValue) -> None:
         raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
 
 
-def _mistyped(resource: Resource, document: JsonObject, findings: Findings) -> StatusError:
-    if resource.custom:
-        metadata = document.get("metadata")
-        name = str(metadata.get("name", "")) if isinstance(metadata, dict) else ""
-        causes = [
-            Cause(
-                path,
-                f"Invalid value: {_quoted(found)}: {path} in body must be of type {_json_type(expected)}: "
-                f"{_quoted(_type_name(found))}",
-                "FieldValueTypeInvalid",
-            )
-            for path, expected, found in findings.mistyped
-        ]
-        return invalid(resource, name, causes)
+def _mistyped(resource: Resource, findings: Findings) -> StatusError:
     path, expected, found = findings.mistyped[0]
     if expected == "quantity":
         why = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
@@ -118,10 +103,6 @@ def _mistyped(resource: Resource, document: JsonObject, findings: Findings) -> S
             f"{_GO_TYPES.get(expected, expected)}"
         )
     return bad_request(f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {why}')
-
-
-def _json_type(expected: str) -> str:
-    return {"map": "object", "list": "array"}.get(expected, expected)
 
 
 def _type_name(value: JsonValue) -> str:
@@ -138,10 +119,6 @@ def _type_name(value: JsonValue) -> str:
             return "array"
         case _:
             return "object"
-
-
-def _quoted(value: JsonValue) -> str:
-    return msgspec.json.encode(value).decode()
 
 
 def _go(value: JsonValue) -> str:

@@ -267,8 +267,14 @@ def _compare_items(before: list[JsonValue], after: list[JsonValue], schema: Sche
 
 
 def _last_wins(items: list[JsonValue], schema: Schema) -> dict[str, JsonValue]:
-    # Updates (unlike applies) may hold duplicate keys, e.g. two env entries of one name; Kubernetes accepts them.
-    return {item_element(item, schema): item for item in items}
+    """Items by path element. Updates, unlike applies, may hold a key twice (two env entries of one name)."""
+    found: dict[str, JsonValue] = {}
+    for index, item in enumerate(items):
+        try:
+            found[item_element(item, schema)] = item
+        except ListKeyError:
+            found[f"i:{index}"] = item  # Not valid, but that is for validation to say.
+    return found
 
 
 def element_text(element: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tapio_shared.json import JsonObject, at, object_at, objects_at, str_at
+from tapio_shared.json import JsonObject, at, list_at, object_at, objects_at, str_at
 from tapio_simulator.errors import Cause
 from tapio_simulator.names import shown
 from tapio_simulator.quantities import amount
@@ -64,6 +64,19 @@ def changed_causes(kind: str, document: JsonObject, live: JsonObject) -> list[Ca
             return _pod_update(document, live)
         case _:
             return []
+
+
+def finalizer_causes(document: JsonObject, live: JsonObject) -> list[Cause]:
+    """Finalizers may only go once an object is being deleted."""
+    if not str_at(live, "metadata", "deletionTimestamp"):
+        return []
+    known = list_at(live, "metadata", "finalizers")
+    added = [name for name in list_at(document, "metadata", "finalizers") if name not in known]
+    if not added:
+        return []
+    text = "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers "
+    listed = "[]string{" + ", ".join(shown(name) for name in added) + "}"
+    return [Cause("metadata.finalizers", text + listed, "FieldValueForbidden")]
 
 
 def _same(document: JsonObject, live: JsonObject, path: tuple[str, ...]) -> list[Cause]:

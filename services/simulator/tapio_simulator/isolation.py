@@ -105,6 +105,12 @@ def uid_conflict(place: Place, asked: str, actual: str) -> StatusError:
     )
 
 
+def version_required(place: Place) -> StatusError:
+    """422 of an unconditional update of a custom resource."""
+    text = "Invalid value: 0: must be specified for an update"
+    return invalid(place.resource, place.name, [Cause("metadata.resourceVersion", text)])
+
+
 def uid_immutable(place: Place, asked: str) -> StatusError:
     """422 of a patch that would change the UID; only updates treat it as a precondition."""
     text = f'Invalid value: "{asked}": field is immutable'

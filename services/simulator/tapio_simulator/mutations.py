@@ -37,6 +37,7 @@ from tapio_simulator.isolation import (
     terminating,
     typed_name,
     uid_immutable,
+    version_required,
     without_managed,
 )
 from tapio_simulator.kinds import Kinds
@@ -112,6 +113,8 @@ class Mutations:
                 f"the name of the object ({metadata['name']}) does not match the name on the URL ({place.name})"
             )
         asked_managed = metadata.pop("managedFields", None)
+        if place.resource.custom and not metadata.get("resourceVersion"):
+            raise version_required(place)
 
         def build(current: Stored) -> Draft:
             draft = Draft(clone(given))

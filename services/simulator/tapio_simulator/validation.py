@@ -5,14 +5,21 @@ Only what an operator can run into; not every rule of every field.
 
 from __future__ import annotations
 
+import re
+
 from tapio_shared.json import JsonObject, at, list_at, object_at, objects_at, str_at, strings_at
 from tapio_simulator.errors import Cause, invalid
-from tapio_simulator.immutability import changed_causes, claim_causes
+from tapio_simulator.immutability import changed_causes, claim_causes, finalizer_causes
 from tapio_simulator.names import label_causes, metadata_causes, shown
 from tapio_simulator.quantities import amount
 from tapio_simulator.resources import Resource
 from tapio_simulator.selectors import label_selector_matches
 
+_DATA_KEY = re.compile(r"[-._a-zA-Z0-9]+")
+_DATA_KEY_TEXT = (
+    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
+    "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+)
 MAX_CONFIG = 1_048_576
 
 
@@ -27,7 +34,12 @@ def validate_update(resource: Resource, document: JsonObject, live: JsonObject, 
     """StatusError 422 with every cause; 403 for what only deletion could undo (a claim's size)."""
     if subresource == "status":
         return
-    causes = [*label_causes(document), *_spec(resource.kind, document), *changed_causes(resource.kind, document, live)]
+    causes = [
+        *finalizer_causes(document, live),
+        *label_causes(document),
+        *_spec(resource.kind, document),
+        *changed_causes(resource.kind, document, live),
+    ]
     name = str_at(document, "metadata", "name")
     if resource.kind == "PersistentVolumeClaim":
         causes += claim_causes(document, live)
@@ -173,6 +185,14 @@ def _claim(document: JsonObject) -> list[Cause]:
 
 
 def _data(document: JsonObject) -> list[Cause]:
+    causes = [
+        Cause(f"{name}[{key}]", f"Invalid value: {shown(key)}: {_DATA_KEY_TEXT}")
+        for name in ("data", "binaryData")
+        for key in object_at(document, name)
+        if not _DATA_KEY.fullmatch(key)
+    ]
+    if causes:
+        return causes
     size = sum(len(str(value)) for name in ("data", "binaryData") for value in object_at(document, name).values())
     if size > MAX_CONFIG:
         return [Cause("", f"Too long: may not be more than {MAX_CONFIG} bytes", "FieldValueTooLong")]

@@ -161,4 +161,4 @@ async def test_a_version_that_is_no_number_is_refused(calls: Calls) -> None:
     with pytest.raises(ApiError) as caught:
         async with calls.kube.watch(calls.path("v1", "configmaps"), query={"resourceVersion": "yesterday"}):
             pass
-    assert caught.value.code == 400
+    assert "yesterday" in caught.value.message

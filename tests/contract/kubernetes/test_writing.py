@@ -20,7 +20,7 @@ def service(name: str, **spec: JsonValue) -> JsonObject:
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name},
-        "spec": {"ports": [{"port": 80}], "selector": {"app": name}, **spec},
+        "spec": {"ports": [{"port": 80, "protocol": "TCP"}], "selector": {"app": name}, **spec},
     }
 
 
@@ -88,10 +88,12 @@ async def test_json_patch(calls: Calls) -> None:
     operations: JsonValue = [
         {"op": "test", "path": "/data/a", "value": "1"},
         {"op": "replace", "path": "/data/a", "value": "2"},
-        {"op": "add", "path": "/data/b~1c", "value": "3"},
+        {"op": "add", "path": "/metadata/annotations", "value": {}},
+        {"op": "add", "path": "/metadata/annotations/b~1c", "value": "3"},
     ]
     reply = await calls.call("PATCH", f"{path}/one", operations, JSON_PATCH)
-    assert object_at(reply.document, "data") == {"a": "2", "b/c": "3"}
+    assert object_at(reply.document, "data") == {"a": "2"}
+    assert object_at(reply.document, "metadata", "annotations") == {"b/c": "3"}
     failing: JsonValue = [{"op": "test", "path": "/data/a", "value": "9"}]
     assert (await calls.call("PATCH", f"{path}/one", failing, JSON_PATCH)).status == 422
 
@@ -258,10 +260,12 @@ async def test_volume_claim_templates_are_refused_in_kubernetes_words(calls: Cal
     )
 
 
-async def test_a_service_keeps_its_address_when_an_update_leaves_it_out(calls: Calls) -> None:
-    path = calls.path("v1", "services")
-    made = await calls.create(path, service("web"))
-    reply = await calls.call("PUT", f"{path}/web", service("web", sessionAffinity="ClientIP"))
+async def test_a_service_keeps_its_address_when_an_apply_leaves_it_out(calls: Calls) -> None:
+    path = calls.path("v1", "services", "web")
+    document: JsonObject = {**service("web"), "apiVersion": "v1", "kind": "Service"}
+    made = await calls.apply(path, document)
+    object_at(document, "spec")["sessionAffinity"] = "ClientIP"
+    reply = await calls.apply(path, document)
     assert reply.status == 200, reply.message
     assert at(reply.document, "spec", "clusterIP") == at(made.document, "spec", "clusterIP")
     assert at(reply.document, "spec", "sessionAffinityConfig") == {"clientIP": {"timeoutSeconds": 10800}}
@@ -279,6 +283,15 @@ async def test_unknown_fields_are_dropped(calls: Calls) -> None:
     reply = await calls.create(calls.path("v1", "configmaps"), {**config_map("one"), "nonsense": 1})
     assert reply.status == 201
     assert "nonsense" not in reply.document
+
+
+async def test_keys_of_data_are_checked(calls: Calls) -> None:
+    reply = await calls.create(calls.path("v1", "configmaps"), config_map("one", {"b/c": "1"}))
+    assert reply.message == (
+        'ConfigMap "one" is invalid: data[b/c]: Invalid value: "b/c": a valid config key must consist of alphanumeric '
+        "characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is "
+        "'[-._a-zA-Z0-9]+')"
+    )
 
 
 async def test_every_wrong_field_is_named(calls: Calls) -> None:

@@ -9,7 +9,7 @@ from tapio_shared.json import JsonObject
 from tapio_simulator.kubelet.images import KnownImages
 
 DEFAULT_CLASS = "standard"
-PROVISIONER = "simulator.tapio.io/volumes"
+PROVISIONER = "volumes.simulator.tapio.io"
 ZONES = ("zone-a", "zone-b", "zone-c")
 
 

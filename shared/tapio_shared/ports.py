@@ -59,7 +59,8 @@ class NewMessage:
     `expected_last`: the sequence that must be the last one of `expected_subject` (default: of `subject` itself);
     0 means "none yet"; None means no expectation. A violated expectation appends nothing and raises
     `RevisionConflict`. `message_id` is JetStream's `Nats-Msg-Id`: a second append with an id seen within the
-    stream's window appends nothing and answers the first one's sequence.
+    stream's window appends nothing and answers the first one's sequence; if the subject has moved on since and
+    `expected_last` no longer holds, it may raise `RevisionConflict` instead. Header names must not begin with `Nats-`.
     """
 
     subject: str
@@ -109,7 +110,9 @@ class EventLog(Protocol):
     async def append_batch(self, messages: Sequence[NewMessage]) -> Appended:
         """Append all of `messages` (1 to 1,000) atomically, in order; answers the last one's sequence.
 
-        The messages then hold consecutive sequences, ending with it.
+        The messages then hold consecutive sequences, ending with it. `LogRefused` for what can't be one batch: a
+        message id, or an expectation about a subject that an earlier message of the batch writes. Several may expect
+        the same of one subject; `RevisionConflict` names the first expectation, whichever failed.
         """
         ...
 

@@ -8,10 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from tapio_shared.adapters.nats_connection import NatsConnection
-from tapio_shared.adapters.nats_server import EmbeddedNatsServer, free_port
+from tapio_shared.adapters.nats_reader import Reader
+from tapio_shared.adapters.nats_server import EmbeddedNatsServer
 from tapio_shared.adapters.provisioning import MEMBERS_BUCKET, provision
 from tapio_shared.errors import LogMissing, LogUnavailable
 from tapio_shared.keys import ADMITTED_STREAM, LOG_STREAM
+from tapio_shared.subprocesses import free_port
 
 PARTITIONS = 4
 
@@ -34,13 +36,20 @@ class Nats:
         return await NatsConnection.connect(self.urls, name=name)
 
     async def provision_anew(self, connection: NatsConnection, *, max_bytes: int = 64 << 20) -> None:
-        """Delete the operator's streams and make them again, empty."""
-        for stream in (LOG_STREAM, ADMITTED_STREAM, f"KV_{MEMBERS_BUCKET}"):
-            try:
-                await connection.api(f"STREAM.DELETE.{stream}", None, dict)
-            except LogMissing:
-                continue
-        await provision(connection, partitions=PARTITIONS, replicas=self.replicas, max_bytes=max_bytes)
+        """Delete the operator's streams and make them again, empty.
+
+        Tried until they are: deleting a stream moves its files aside, which fails while those of the deletion before
+        are still being removed; the stream made next then finds the old messages (nats-server 2.15.1, filestore.go).
+        """
+        while True:
+            for stream in (LOG_STREAM, ADMITTED_STREAM, f"KV_{MEMBERS_BUCKET}"):
+                try:
+                    await connection.api(f"STREAM.DELETE.{stream}", None, dict)
+                except LogMissing:
+                    continue
+            await provision(connection, partitions=PARTITIONS, replicas=self.replicas, max_bytes=max_bytes)
+            if (await Reader(connection).info()).last_sequence == 0:
+                return
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ Only what an operator can run into; not every rule of every field.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from tapio_shared.json import JsonObject, at, list_at, object_at, objects_at, str_at, strings_at
 from tapio_simulator.errors import Cause, invalid
@@ -102,18 +103,20 @@ def _workload(kind: str, document: JsonObject) -> list[Cause]:
     replicas = at(document, "spec", "replicas")
     if isinstance(replicas, int) and replicas < 0:
         causes.append(Cause("spec.replicas", f"Invalid value: {replicas}: must be greater than or equal to 0"))
-    return [*causes, *_template(document, "spec", "template")]
+    # A StatefulSet's pods get a volume for each claim template; the template itself does not list them.
+    claims = {str_at(claim, "metadata", "name") for claim in objects_at(document, "spec", "volumeClaimTemplates")}
+    return [*causes, *_pod_spec(object_at(document, "spec", "template", "spec"), "spec.template.spec", claims)]
 
 
 def _template(document: JsonObject, *path: str) -> list[Cause]:
     return _pod_spec(object_at(document, *path, "spec"), ".".join((*path, "spec")))
 
 
-def _pod_spec(spec: JsonObject, path: str) -> list[Cause]:
+def _pod_spec(spec: JsonObject, path: str, claims: Iterable[str] = ()) -> list[Cause]:
     causes: list[Cause] = []
     if not list_at(spec, "containers"):
         causes.append(_required(f"{path}.containers"))
-    volumes = {str_at(volume, "name") for volume in objects_at(spec, "volumes")}
+    volumes = {*claims, *(str_at(volume, "name") for volume in objects_at(spec, "volumes"))}
     seen: set[str] = set()
     for group in ("initContainers", "containers"):
         for index, container in enumerate(objects_at(spec, group)):

@@ -50,6 +50,8 @@ class Options:
     """Whether users outside system:masters need RBAC rules, as on a real server."""
     history: int = 20_000
     """Events kept per resource; a watch from before them gets 410."""
+    admit_pods: bool = True
+    """Whether pods pass the admission plugins ServiceAccount, Priority and PodSecurity (see pod_admission.py)."""
 
 
 class ApiServer:
@@ -70,7 +72,7 @@ class ApiServer:
         self._mutations = Mutations(
             self.store,
             self.registry,
-            Kinds(self.store, self.registry),
+            Kinds(self.store, self.registry, admit_pods=self._options.admit_pods),
             Admission(self.store, random, webhooks),
             clock,
             random,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from tapio_shared.json import JsonObject, int_at, object_at
 from tapio_simulator import crd, defaults, strategies, validation
 from tapio_simulator.allocation import Allocator
+from tapio_simulator.pod_admission import admit_pod
 from tapio_simulator.registry import Registry, Served
 from tapio_simulator.stamps import timestamp
 from tapio_simulator.store import Store
@@ -16,8 +17,8 @@ from tapio_simulator.store import Store
 class Kinds:
     """The strategies of all served kinds."""
 
-    def __init__(self, store: Store, registry: Registry) -> None:
-        self._store, self._registry = store, registry
+    def __init__(self, store: Store, registry: Registry, *, admit_pods: bool = True) -> None:
+        self._store, self._registry, self._admit_pods = store, registry, admit_pods
         self._allocator = Allocator(store)
 
     def default(self, served: Served, document: JsonObject) -> None:
@@ -55,6 +56,8 @@ class Kinds:
             crd.validate_custom(served, document, None)
         else:
             validation.validate_create(served.resource, document)
+            if served.resource.kind == "Pod" and self._admit_pods:
+                admit_pod(self._store, served, document)
 
     def validate_update(self, served: Served, document: JsonObject, live: JsonObject, subresource: str) -> None:
         if served.resource.custom:

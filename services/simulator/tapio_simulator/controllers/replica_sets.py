@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tapio_shared.errors import ApiError, ApiTerminal
-from tapio_shared.json import JsonObject, int_at, object_at, objects_at, strings_at
+from tapio_shared.json import JsonObject, int_at, object_at, objects_at, str_at, strings_at
 from tapio_shared.ports import Clock
 from tapio_simulator.controllers.replicas import PodControl, build_pod, doomed_first
 from tapio_simulator.machinery.events import EventRecorder
@@ -14,6 +14,7 @@ from tapio_simulator.machinery.informer import Informers
 from tapio_simulator.machinery.objects import (
     Key,
     available_in,
+    condition,
     is_active,
     is_ready,
     is_terminating,
@@ -57,7 +58,11 @@ def counts_of(replica_set: JsonObject, pods: Sequence[JsonObject], now: int) -> 
 def status_of(replica_set: JsonObject, counts: Counts, failure: str, now: str) -> JsonObject:
     """The status document; `failure` is why a pod could not be created or deleted."""
     conditions = [one for one in objects_at(replica_set, "status", "conditions") if one["type"] != "ReplicaFailure"]
-    if failure:
+    known = condition(replica_set, "ReplicaFailure")
+    if failure and _cause(failure) == _cause(str_at(known, "message")):
+        # Only the generated name of the refused pod differs: writing it would start the next try at once.
+        conditions = objects_at(replica_set, "status", "conditions")
+    elif failure:
         entry: JsonObject = {
             "type": "ReplicaFailure",
             "status": "True",
@@ -76,6 +81,10 @@ def status_of(replica_set: JsonObject, counts: Counts, failure: str, now: str) -
         }
     )
     return {"replicas": counts.replicas, **status}
+
+
+def _cause(message: str) -> str:
+    return message.partition('" is ')[2] or message
 
 
 class ReplicaSets:
@@ -121,5 +130,6 @@ class ReplicaSets:
         template = object_at(found, "spec", "template")
         for _ in range(missing):
             await self._control.create(found, build_pod(found, REPLICA_SETS, template))
-        for pod in doomed_first(pods)[: max(-missing, 0)]:
-            await self._control.delete(found, pod)
+        if missing < 0:
+            for pod in doomed_first(pods)[:-missing]:
+                await self._control.delete(found, pod)

@@ -22,7 +22,7 @@ from tapio_simulator.machinery.objects import (
     uid_of,
 )
 from tapio_simulator.machinery.queue import WorkQueue
-from tapio_simulator.machinery.resources import PODS, Collection
+from tapio_simulator.machinery.resources import NAMESPACES, PODS, SERVICE_ACCOUNTS, Collection
 from tapio_simulator.selectors import label_selector_matches
 
 
@@ -64,6 +64,9 @@ class PodControl:
         self.pods: Informer = informers.of(PODS)
         self._owned: Index = self.pods.index(by_controller)
         self._orphans: Index = self.pods.index(orphans_of)
+        self._refused: dict[str, dict[Key, None]] = {}
+        """Workloads whose pods the API server refused, by namespace."""
+        self._admission = (informers.of(SERVICE_ACCOUNTS), informers.of(NAMESPACES))
 
     def owned(self, owner: JsonObject) -> list[JsonObject]:
         """The pods that `owner` controls, by name."""
@@ -86,6 +89,7 @@ class PodControl:
             if is_already_there(err):
                 return None
             if isinstance(err, ApiTerminal):
+                self._refused.setdefault(key_of(owner)[0], {})[key_of(owner)] = None
                 text = f"Error creating: {err.message}"
                 self._events.warning(self._collection, owner, "FailedCreate", text, component=self._component)
             raise
@@ -99,7 +103,7 @@ class PodControl:
         self._events.normal(self._collection, owner, "SuccessfulDelete", text, component=self._component)
 
     def wake(self, queue: WorkQueue[Key]) -> None:
-        """Work on a workload again when one of its pods changes, or one appears that it may adopt."""
+        """Work on a workload again when one of its pods changes, or what its pods were refused for."""
 
         def changed(before: JsonObject | None, after: JsonObject | None) -> None:
             for pod in (before, after):
@@ -111,7 +115,15 @@ class PodControl:
                 ):
                     queue.add((key_of(pod)[0], str_at(owner, "name")))
 
+        def admission_changed(_before: JsonObject | None, after: JsonObject | None) -> None:
+            if after is not None and self._refused:
+                namespace, name = key_of(after)
+                for key in self._refused.pop(namespace or name, {}):
+                    queue.add(key)
+
         self.pods.subscribe(changed)
+        for informer in self._admission:
+            informer.subscribe(admission_changed)
 
 
 async def adopt(informer: Informer, document: JsonObject, owner: JsonObject, collection: Collection) -> None:

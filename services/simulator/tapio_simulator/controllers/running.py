@@ -6,9 +6,15 @@ import asyncio
 from typing import Protocol
 
 from tapio_shared.ports import Clock, Kube, Random
+from tapio_simulator.controllers.autoscalers import Autoscalers
 from tapio_simulator.controllers.daemon_sets import DaemonSets
 from tapio_simulator.controllers.deployments import Deployments
+from tapio_simulator.controllers.disruption_budgets import DisruptionBudgets
+from tapio_simulator.controllers.endpoints import Endpoints
+from tapio_simulator.controllers.garbage import GarbageCollector
+from tapio_simulator.controllers.jobs import Jobs
 from tapio_simulator.controllers.replica_sets import ReplicaSets
+from tapio_simulator.controllers.service_accounts import ServiceAccounts
 from tapio_simulator.controllers.settings import ControllerSettings
 from tapio_simulator.controllers.stateful_sets import StatefulSets
 from tapio_simulator.kubelet.running import NodePlane
@@ -37,6 +43,12 @@ async def run_controllers(kube: Kube, clock: Clock, random: Random, settings: Co
         ReplicaSets(informers, clock, events),
         StatefulSets(informers, clock, events),
         DaemonSets(informers, clock, events),
+        Jobs(informers, clock, events),
+        Autoscalers(client, informers, clock),
+        DisruptionBudgets(informers, clock),
+        Endpoints(informers, chosen.endpoints_delay),
+        ServiceAccounts(informers),
+        GarbageCollector(client, random),
     )
     async with asyncio.TaskGroup() as tasks:
         informers.start(tasks)

@@ -14,8 +14,8 @@ from typing import Protocol
 from tapio_shared.json import JsonObject, at, list_at, object_at, objects_at, str_at
 from tapio_simulator.kubelet.breakages import Behaviour
 from tapio_simulator.kubelet.images import full_reference
-from tapio_simulator.kubelet.pod_security import violation
 from tapio_simulator.kubelet.ports import closed_probe_port, unmatched_service
+from tapio_simulator.pod_security import violation
 
 
 class World(Protocol):

@@ -45,7 +45,8 @@ class Placed:
     """Pods of a namespace that a label selector matches."""
     node_of: Callable[[JsonObject], str]
     """The node a pod is on, or about to be on; empty when none."""
-    on_node: Callable[[str], Iterable[JsonObject]]
+    siblings: Callable[[str, str], int]
+    """How many pods of a controller (by UID) are on a node."""
 
 
 def thousandths(text: object) -> int:
@@ -261,7 +262,7 @@ def best(pod: JsonObject, fitting: Sequence[NodeLoad], nodes: Mapping[str, NodeL
 
     def cost(node: NodeLoad) -> tuple[int, int, int, str]:
         crowd = sum(counts.get(node.labels.get(key, ""), 0) for key, counts in soft)
-        siblings = sum(1 for other in placed.on_node(node.name) if owner and controller_uid(other) == owner)
+        siblings = placed.siblings(node.name, owner) if owner else 0
         return crowd, siblings, node.used.get("memory", 0) + node.pods, node.name
 
     return min(fitting, key=cost)

@@ -24,6 +24,7 @@ from tapio_simulator.machinery.informer import Informers
 from tapio_simulator.machinery.objects import (
     Key,
     condition,
+    controller_uid,
     is_finished,
     is_terminating,
     key_of,
@@ -48,7 +49,7 @@ class Scheduler:
         self._client, self._sight, self._clock, self._events = client, sight, clock, events
         self._pods, self._nodes = informers.of(PODS), informers.of(NODES)
         self._claims, self._classes = informers.of(CLAIMS), informers.of(CLASSES)
-        self._by_node = self._pods.index(lambda pod: [str_at(pod, "spec", "nodeName")])
+        self._siblings = self._pods.index(_sibling_keys)
         self.queue: WorkQueue[Key] = WorkQueue("scheduler")
         self._loads: dict[str, NodeLoad] = {}
         self._counted: dict[str, tuple[str, JsonObject]] = {}
@@ -133,7 +134,7 @@ class Scheduler:
         if why:
             await self._unschedulable(pod, why)
             return
-        placed = Placed(self._matching, self._node_of, self._on_node)
+        placed = Placed(self._matching, self._node_of, self._count_siblings)
         fitting, reasons = candidates(pod, self._loads, placed)
         if not fitting:
             await self._unschedulable(pod, explanation(len(self._loads), reasons))
@@ -216,8 +217,8 @@ class Scheduler:
         known = self._counted.get(uid_of(pod))
         return str_at(pod, "spec", "nodeName") if known is None else known[0]
 
-    def _on_node(self, node: str) -> Iterable[JsonObject]:
-        return self._by_node[node]
+    def _count_siblings(self, node: str, controller: str) -> int:
+        return self._siblings.count(f"{node}/{controller}")
 
     def _matching(self, namespace: str, selector: JsonObject) -> Iterable[JsonObject]:
         index = self._sight.pods_by_label
@@ -234,6 +235,10 @@ def _take(load: NodeLoad, pod: JsonObject, sign: int) -> None:
         load.used[name] = load.used.get(name, 0) + sign * value
     for port in host_ports(pod):
         load.ports[port] = load.ports.get(port, 0) + sign
+
+
+def _sibling_keys(pod: JsonObject) -> list[str]:
+    return [f"{str_at(pod, 'spec', 'nodeName')}/{controller_uid(pod)}"]
 
 
 def _spec_changed(before: JsonObject, after: JsonObject) -> bool:

@@ -35,7 +35,7 @@ class Sight:
         self._config_maps = informers.of(CONFIG_MAPS, names_only)
         self._secrets = informers.of(SECRETS, names_only)
         self._namespaces = informers.of(NAMESPACES)
-        self._services = informers.of(SERVICES).index(_selector_keys)
+        self._services = informers.of(SERVICES).index(selector_keys)
         self.pods_by_label = informers.of(PODS).index(label_keys)
 
     def config_map_keys(self, namespace: str, name: str) -> frozenset[str] | None:
@@ -83,7 +83,7 @@ class Sight:
         ]
 
 
-def _selector_keys(service: JsonObject) -> list[str]:
+def selector_keys(service: JsonObject) -> list[str]:
     """One label of the selector is enough to find the service from a pod; the rest is compared."""
     selector = strings_at(service, "spec", "selector")
     if not selector or str_at(service, "spec", "type") == "ExternalName":

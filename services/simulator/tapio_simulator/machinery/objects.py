@@ -20,8 +20,11 @@ _HASH_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
 def key_of(document: JsonObject) -> Key:
-    metadata = object_at(document, "metadata")
-    return str_at(metadata, "namespace"), str_at(metadata, "name")
+    metadata = document.get("metadata")
+    if not isinstance(metadata, dict):
+        return "", ""
+    namespace, name = metadata.get("namespace"), metadata.get("name")
+    return namespace if isinstance(namespace, str) else "", name if isinstance(name, str) else ""
 
 
 def uid_of(document: JsonObject) -> str:

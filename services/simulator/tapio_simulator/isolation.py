@@ -8,6 +8,7 @@ from typing import cast
 from tapio_shared.json import JsonObject, JsonValue, object_at, str_at
 from tapio_simulator.calls import clone
 from tapio_simulator.errors import MODIFIED, Cause, StatusError, bad_request, conflict, forbidden, invalid
+from tapio_simulator.managed import Managed, read_managed
 from tapio_simulator.registry import Place
 
 _TEMPLATE: JsonObject = {"metadata": {}, "spec": {"containers": []}}
@@ -103,6 +104,16 @@ def uid_conflict(place: Place, asked: str, actual: str) -> StatusError:
         place.name,
         f"Precondition failed: UID in precondition: {asked}, UID in object meta: {actual}",
     )
+
+
+def asked_owners(asked: JsonValue, place: Place) -> Managed | None:
+    """The owners that an update sends along: None to keep the live ones, `[{}]` to forget all of them."""
+    if place.subresource or not isinstance(asked, list) or not asked:
+        return None
+    if asked == [{}]:
+        return Managed({}, {})
+    found = read_managed({"metadata": {"managedFields": asked}})
+    return found if found.fields else None
 
 
 def version_required(place: Place) -> StatusError:

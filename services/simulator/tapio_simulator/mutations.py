@@ -28,6 +28,7 @@ from tapio_simulator.errors import (
 )
 from tapio_simulator.fieldsets import FieldSet, ListKeyError
 from tapio_simulator.isolation import (
+    asked_owners,
     check_namespace,
     check_preconditions,
     isolate_status,
@@ -59,6 +60,8 @@ class Draft:
 
     document: JsonObject
     managed: Managed | None = None
+    base: Managed | None = None
+    """Owners that an update or patch sent along, in place of the live object's."""
     unchanged: bool = False
 
 
@@ -117,10 +120,7 @@ class Mutations:
             raise version_required(place)
 
         def build(current: Stored) -> Draft:
-            draft = Draft(clone(given))
-            if asked_managed == [{}] or asked_managed == []:
-                draft.managed = Managed({}, {})
-            return draft
+            return Draft(clone(given), base=asked_owners(asked_managed, place))
 
         outcome = await self._replace(place, call, build, warnings)
         return self._answer(place, call, outcome)
@@ -139,15 +139,11 @@ class Mutations:
         warnings: list[str] = []
 
         def build(current: Stored) -> Draft:
-            live = clone(current.document)
-            object_at(live, "metadata").pop("managedFields", None)
-            document = patched(live, call.body, media_type, place)
-            metadata = object_at(document, "metadata")
-            asked_managed = metadata.pop("managedFields", None)
-            draft = Draft(decode_document(call, place, document, warnings))
-            if asked_managed == [{}] or asked_managed == []:
-                draft.managed = Managed({}, {})
-            return draft
+            document = patched(clone(current.document), call.body, media_type, place)
+            asked_managed = object_at(document, "metadata").pop("managedFields", None)
+            if asked_managed == object_at(current.document, "metadata").get("managedFields"):
+                asked_managed = None
+            return Draft(decode_document(call, place, document, warnings), base=asked_owners(asked_managed, place))
 
         outcome = await self._replace(place, call, build, warnings)
         return self._answer(place, call, outcome)
@@ -340,10 +336,10 @@ class Mutations:
         managed = draft.managed
         if managed is None:
             owner = Owner(call.field_manager, "Update", resource.api_version, place.subresource)
-            managed = before
-            if before.fields or document != bare:
+            managed = before if draft.base is None else draft.base
+            if document != bare:
                 now = timestamp(self._clock.now())
-                managed = track_update(bare, document, served.schema, before, owner, now, self._ignored(place))
+                managed = track_update(bare, document, served.schema, managed, owner, now, self._ignored(place))
         if managed.fields == before.fields and document == bare:
             return Outcome(current, 200, written=False, warnings=warnings)
         write_managed(document, managed)

@@ -271,3 +271,28 @@ async def test_a_name_that_differs_from_the_path_is_refused(calls: Calls) -> Non
     reply = await calls.apply(calls.path("v1", "configmaps", "one"), config_map("two"))
     assert reply.status == 400
     assert at(reply.document, "kind") == "Status"
+
+
+async def test_owners_can_be_forgotten_and_are_then_named_before_first_apply(calls: Calls) -> None:
+    path = calls.path("v1", "configmaps", "one")
+    await calls.apply(path, config_map("one", {"a": "1"}), "first")
+    cleared = await calls.merge(path, {"metadata": {"managedFields": [{}]}})
+    assert list_at(cleared.document, "metadata", "managedFields") == []
+    reply = await calls.apply(path, config_map("one", {"a": "2"}), "second")
+    assert reply.message == 'Apply failed with 1 conflict: conflict with "before-first-apply" using v1: .data.a'
+
+
+async def test_owners_can_be_handed_over_by_a_patch(calls: Calls) -> None:
+    """What client-go's csaupgrade does when a client moves from client-side to server-side apply."""
+    path = calls.path("v1", "configmaps", "one")
+    made = await calls.create(calls.path("v1", "configmaps"), config_map("one", {"a": "1"}), fieldManager="old")
+    entries = objects_at(made.document, "metadata", "managedFields")
+    taken: list[JsonValue] = [{**entry, "manager": "new", "operation": "Apply"} for entry in entries]
+    operations: JsonValue = [
+        {"op": "replace", "path": "/metadata/managedFields", "value": taken},
+        {"op": "replace", "path": "/metadata/resourceVersion", "value": made.version},
+    ]
+    handed = await calls.call("PATCH", path, operations, "application/json-patch+json")
+    assert handed.status == 200, handed.message
+    reply = await calls.apply(path, config_map("one", {"b": "2"}), "new")
+    assert object_at(reply.document, "data") == {"b": "2"}

@@ -6,10 +6,11 @@ import copy
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-import kubernetes_validate
+import kubernetes_validate  # pyright: ignore[reportMissingTypeStubs]
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -33,90 +34,71 @@ def test_the_rendering_is_the_golden_one(name: str) -> None:
     assert rendering(name) == (FOLDER / f"{name}.yaml").read_text(), "read the diff; then `make golden`"
 
 
-def specs() -> st.SearchStrategy[JsonObject]:
+def some(fields: Mapping[str, Sequence[object]]) -> st.SearchStrategy[JsonObject]:
+    """Objects that hold any of `fields`, each with one of its values."""
+    optional = {name: st.sampled_from(list(values)) for name, values in fields.items()}
+    return cast("st.SearchStrategy[JsonObject]", st.fixed_dictionaries({}, optional=optional))
+
+
+OVERRIDES: dict[str, Sequence[object]] = {
+    "image": ["example.org/own:1"],
+    "args": [["--verbose"]],
+    "env": [[{"name": "A", "value": "b"}]],
+    "podLabels": [{"team": "x"}],
+    "podAnnotations": [{"note": "y"}],
+    "probes": [{"liveness": "none"}],
+    "priorityClassName": ["high"],
+    "nodeSelector": [{"disk": "ssd"}],
+    "tolerations": [[{"key": "a", "operator": "Exists"}]],
+    "podTemplate": [{"metadata": {"annotations": {"z": "1"}}, "spec": {"hostname": "h"}}],
+}
+NEO4J: dict[str, Sequence[object]] = {
+    "replicas": [1, 2, 3, 5],
+    "storage": ["20Gi", "500Gi"],
+    "acceptLicenseAgreement": ["yes", "eval"],
+    "plugins": [["apoc"]],
+}
+OIDC = {"issuerURL": "https://id.example.org", "audiences": ["tapio"], "caSecretRef": {"name": "ca"}}
+GATEWAYS: Sequence[object] = [
+    {"exposure": {"type": "Ingress", "host": "t.example.org"}, "tls": {"secretRef": {"name": "tls"}}},
+    {"auth": {"oidc": OIDC}},
+    {"autoscaling": {"min": 2, "max": 5}},
+]
+COLLECTORS: Sequence[object] = [
+    {"all": True},
+    {"kubernetes": {"namespaces": ["a", "b"]}, "cni": {"enabled": True}},
+    {"etcd": {"endpoints": ["https://10.0.0.1:2379"], "credentialsSecretRef": {"name": "etcd"}}},
+]
+CLUSTER_FIELDS: dict[str, Sequence[object]] = {
+    "profile": ["development", "production", "edge"],
+    "version": ["v0.2.0"],
+    "monitoring": [{"prometheus": {"enabled": True}, "grafana": {"enabled": True}}],
+    "scheduling": [{"nodeSelector": {"pool": "tapio"}, "priorityClassName": "high"}],
+    "inheritedMetadata": [{"labels": {"owner": "me"}, "annotations": {"cost": "1"}}],
+    "image": [{"registry": "mirror.local", "pullPolicy": "Always", "pullSecrets": [{"name": "pull"}]}],
+    "networkPolicy": [{"enabled": False}],
+}
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> JsonObject:
     """Valid specs over profiles, flags, replicas and overrides."""
-    component: st.SearchStrategy[JsonObject] = st.fixed_dictionaries(
-        {},
-        optional={
-            "image": st.just("example.org/own:1"),
-            "args": st.just(["--verbose"]),
-            "env": st.just([{"name": "A", "value": "b"}]),
-            "podLabels": st.just({"team": "x"}),
-            "podAnnotations": st.just({"note": "y"}),
-            "probes": st.just({"liveness": "none"}),
-            "priorityClassName": st.just("high"),
-            "nodeSelector": st.just({"disk": "ssd"}),
-            "tolerations": st.just([{"key": "a", "operator": "Exists"}]),
-            "podTemplate": st.just({"metadata": {"annotations": {"z": "1"}}, "spec": {"hostname": "h"}}),
-        },
-    )
-    mind: st.SearchStrategy[JsonObject] = st.one_of(
-        st.just({"embedded": True}),
-        st.fixed_dictionaries(
-            {},
-            optional={
-                "neo4j": st.fixed_dictionaries(
-                    {},
-                    optional={
-                        "replicas": st.integers(1, 5),
-                        "storage": st.sampled_from(["20Gi", "500Gi"]),
-                        "acceptLicenseAgreement": st.sampled_from(["yes", "eval"]),
-                        "plugins": st.just(["apoc"]),
-                    },
-                ),
-                "correlation": st.fixed_dictionaries({}, optional={"replicas": st.integers(1, 4)}),
-            },
-        ),
-    )
-    flags = st.one_of(
-        st.just({}),
-        st.just({"highAvailability": True}),
-        st.just({"lightweight": True}),
-        st.just({"highAvailability": False}),
-    )
-    body: st.SearchStrategy[JsonObject] = st.fixed_dictionaries(
-        {"profile": st.sampled_from(["development", "production", "edge"])},
-        optional={
-            "version": st.just("v0.2.0"),
-            "collectors": st.one_of(
-                st.just({"all": True}),
-                st.fixed_dictionaries(
-                    {},
-                    optional={"ebpf": component, "cni": component, "kubernetes": st.just({"namespaces": ["a", "b"]})},
-                ),
-                st.just({"etcd": {"endpoints": ["https://10.0.0.1:2379"], "credentialsSecretRef": {"name": "etcd"}}}),
-            ),
-            "intelligence": mind,
-            "nats": st.one_of(
-                st.just({"replicas": 3}),
-                component,
-                st.just({"external": {"url": "nats://elsewhere:4222"}}),
-            ),
-            "gateway": st.one_of(
-                component,
-                st.just(
-                    {"exposure": {"type": "Ingress", "host": "t.example.org"}, "tls": {"secretRef": {"name": "tls"}}}
-                ),
-                st.just(
-                    {
-                        "auth": {
-                            "oidc": {
-                                "issuerURL": "https://id.example.org",
-                                "audiences": ["tapio"],
-                                "caSecretRef": {"name": "ca"},
-                            }
-                        }
-                    }
-                ),
-                st.just({"autoscaling": {"min": 2, "max": 5}}),
-            ),
-            "monitoring": st.just({"prometheus": {"enabled": True}, "grafana": {"enabled": True}}),
-            "scheduling": st.just({"nodeSelector": {"pool": "tapio"}, "priorityClassName": "high"}),
-            "inheritedMetadata": st.just({"labels": {"owner": "me"}, "annotations": {"cost": "1"}}),
-            "image": st.just({"registry": "mirror.local", "pullPolicy": "Always", "pullSecrets": [{"name": "pull"}]}),
-        },
-    )
-    return st.tuples(body, flags).map(lambda pair: {**pair[0], **cast("JsonObject", pair[1])})
+    spec = draw(some(CLUSTER_FIELDS))
+    overrides = some(OVERRIDES)
+    flag = draw(st.sampled_from(["", "highAvailability", "lightweight"]))
+    if flag:
+        spec[flag] = draw(st.booleans())
+    if draw(st.booleans()):
+        given: JsonObject = {"ebpf": draw(overrides), "kubernetes": draw(overrides)}
+        spec["collectors"] = draw(st.sampled_from([*cast("list[JsonObject]", list(COLLECTORS)), given]))
+    if draw(st.booleans()):
+        embedded: JsonObject = {"embedded": True}
+        graph: JsonObject = {"neo4j": draw(some(NEO4J)), "correlation": draw(some({"replicas": [1, 2, 4]}))}
+        spec["intelligence"] = draw(st.sampled_from([embedded, graph]))
+    external: JsonObject = {"external": {"url": "nats://elsewhere:4222"}}
+    spec["nats"] = draw(st.one_of(st.just(external), some({"replicas": [1, 3]}), overrides))
+    spec["gateway"] = draw(st.one_of(overrides, cast("st.SearchStrategy[JsonObject]", st.sampled_from(list(GATEWAYS)))))
+    return spec
 
 
 def cluster(spec: JsonObject) -> JsonObject:

@@ -209,12 +209,9 @@ def _denied(webhook: JsonObject, status: JsonObject) -> StatusError:
     name = f'admission webhook "{str_at(webhook, "name")}" denied the request'
     message, reason = str_at(status, "message"), str_at(status, "reason")
     text = f"{name}: {message}" if message else f"{name}: {reason}" if reason else f"{name} without explanation"
-    code = int_at(status, "code") or 403
-    if code < 400:
-        code = 403
+    code = int_at(status, "code")
     details = at(status, "details")
-    default_reason = "Forbidden" if code == 403 else ""
-    return StatusError(code, reason or default_reason, text, details if isinstance(details, dict) else None)
+    return StatusError(code if code >= 400 else 400, reason, text, details if isinstance(details, dict) else None)
 
 
 def _failed(webhook: JsonObject, why: str) -> StatusError:

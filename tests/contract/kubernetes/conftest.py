@@ -14,6 +14,7 @@ from tapio_shared.adapters.kube_http import HttpKube
 from tapio_shared.adapters.random import SeededRandom
 from tapio_shared.ports import Kube
 from tapio_simulator.cluster import SimulatedCluster
+from tapio_simulator.webhooks import HttpWebhooks
 from tests.support.kube_calls import Calls, new_namespace
 
 
@@ -35,14 +36,16 @@ def server(request: pytest.FixtureRequest) -> str | Path:
 async def kube(server: str | Path, tmp_path: Path) -> AsyncGenerator[Kube]:
     """A client that may do everything."""
     async with AsyncExitStack() as stack:
+        webhooks = HttpWebhooks()
+        stack.push_async_callback(webhooks.close)
         if server == "in process":
-            cluster = SimulatedCluster(SystemClock(), SeededRandom(1))
+            cluster = SimulatedCluster(SystemClock(), SeededRandom(1), webhooks=webhooks)
             await cluster.prepare()
             yield cluster.kube()
             return
         path = server
         if not isinstance(path, Path):
-            cluster = SimulatedCluster(SystemClock(), SeededRandom(1))
+            cluster = SimulatedCluster(SystemClock(), SeededRandom(1), webhooks=webhooks)
             await cluster.prepare()
             path = (await stack.enter_async_context(cluster.serve(tmp_path))).kubeconfig
         yield await stack.enter_async_context(await HttpKube.connect(kubeconfig=str(path)))

@@ -24,7 +24,7 @@ from tapio_shared.adapters.nats_errors import (
     error_of_fault,
 )
 from tapio_shared.codec import decode_as
-from tapio_shared.errors import LogUnavailable, RevisionConflict, Undecodable
+from tapio_shared.errors import LogRefused, LogUnavailable, RevisionConflict, Undecodable
 from tapio_shared.ports import Appended, NewMessage
 
 IN_FLIGHT = 1_000
@@ -73,17 +73,32 @@ class Publisher:
         return _appended(answer, message)
 
     async def _append_batch(self, messages: Sequence[NewMessage]) -> Appended:
+        subjects = {message.subject.lower() for message in messages}
+        refused: list[LogRefused] = []
+
+        def note(subject: str, error: LogRefused) -> None:
+            if subject in subjects:
+                refused.append(error)
+
+        forget = self._connection.on_refusal(note)
+        try:
+            return await self._send_batch(messages)
+        except NothingAppended as err:
+            # A message that was not permitted is missing from the batch, which then is incomplete for ever.
+            if refused:
+                raise refused[0] from err
+            raise
+        finally:
+            forget()
+
+    async def _send_batch(self, messages: Sequence[NewMessage]) -> Appended:
         await self._connection.until_connected(TIMEOUT)
-        batch = f"{self._name}-{next(self._batches)}"
+        batch = {"Nats-Batch-Id": f"{self._name}-{next(self._batches)}"}
         for number, message in enumerate(messages[:-1], start=1):
-            headers = _headers(message) | {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+            headers = _headers(message) | batch | {"Nats-Batch-Sequence": str(number)}
             await self._connection.send(message.subject, message.data, headers=headers)
         last = messages[-1]
-        headers = _headers(last) | {
-            "Nats-Batch-Id": batch,
-            "Nats-Batch-Sequence": str(len(messages)),
-            "Nats-Batch-Commit": "1",
-        }
+        headers = _headers(last) | batch | {"Nats-Batch-Sequence": str(len(messages)), "Nats-Batch-Commit": "1"}
         answer = await self._connection.request(last.subject, last.data, headers=headers, timeout=TIMEOUT)
         # The answer does not say whose expectation failed. One fence per batch is the rule here: the first is named.
         return _appended(answer, next((one for one in messages if one.expected_last is not None), last))

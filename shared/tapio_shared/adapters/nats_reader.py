@@ -15,6 +15,7 @@ from datetime import datetime
 
 import msgspec
 import nats.errors
+import structlog
 from nats.aio.msg import Msg
 
 from tapio_shared.adapters.nats_connection import NatsConnection
@@ -24,9 +25,13 @@ from tapio_shared.errors import LogUnavailable
 from tapio_shared.keys import LOG_STREAM
 from tapio_shared.ports import LogInfo, Message, View
 
+log = structlog.get_logger(__name__)
+
 MOST_SUBJECTS = 1_024
 PARTITIONS_METADATA = "tapio.partitions"
-_TIMEOUT = 5.0
+_CONNECT_TIMEOUT = 5.0
+_TIMEOUT = 2.0
+"""Seconds for a direct get: any replica may have been chosen, also one that has just died, so the leader is next."""
 _TRIES = 3
 """Direct gets before the leader is asked: replicas take turns in answering, most lag by milliseconds."""
 _AGAIN = 0.02
@@ -110,7 +115,11 @@ class Reader:
     async def multi_last(self, filters: Sequence[str], *, at_least: int) -> View | None:
         """The last message per subject; None when they are too many, or too large, for this way of reading."""
         for _ in range(_TRIES):
-            got = await self._direct_get(filters)
+            try:
+                got = await self._direct_get(filters)
+            except LogUnavailable as err:
+                log.info("direct get failed; the leader is asked", stream=self._stream, reason=str(err))
+                break
             if not got.complete:
                 return None
             if not got.messages:
@@ -171,7 +180,7 @@ class Reader:
             if ended:
                 done.set_result(None)
 
-        await self._connection.until_connected(_TIMEOUT)
+        await self._connection.until_connected(_CONNECT_TIMEOUT)
         subscription = await self._connection.subscribe(inbox, received)
         try:
             request = msgspec.json.encode({"multi_last": list(filters), "batch": MOST_SUBJECTS})

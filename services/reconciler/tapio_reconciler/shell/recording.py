@@ -126,7 +126,7 @@ class Recorder:
         ]
         in_doubt = False
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception(_may_pass), wait=wait_exponential_jitter(initial=0.05, max=5.0), reraise=True
+            retry=retry_if_exception(_may_pass), wait=wait_exponential_jitter(multiplier=0.05, max=5.0), reraise=True
         ):
             with attempt:
                 if in_doubt:

@@ -1,0 +1,95 @@
+"""Appending under an epoch: a former owner records nothing, and a lost answer is resolved by reading back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tapio_reconciler.shell.recording import Recorder, advance_epoch
+from tapio_shared.adapters.clock import ManualClock
+from tapio_shared.adapters.memory_log import MemoryEventLog
+from tapio_shared.errors import Fenced, LogFull, LogUnavailable, TapioError
+from tapio_shared.keys import epoch_subject
+
+SUBJECT = "tapio.log.3.local.default.a.decision"
+
+
+@asynccontextmanager
+async def recording(log: MemoryEventLog, worker: str) -> AsyncGenerator[Recorder]:
+    clock = ManualClock()
+    token = await advance_epoch(log, 3, worker=worker, partitions=32, clock=clock)
+    recorder = Recorder(log, 3, token, worker=worker, partitions=32, clock=clock)
+    task = asyncio.create_task(recorder.run())
+    try:
+        yield recorder
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def fail_once(operation: str, error: TapioError) -> Callable[[str, str], TapioError | None]:
+    left = [error]
+
+    def fault(asked: str, subject: str) -> TapioError | None:
+        return left.pop() if asked == operation and subject.startswith("tapio.log") and left else None
+
+    return fault
+
+
+async def test_records_stand_in_the_order_in_which_they_were_handed_in() -> None:
+    log = MemoryEventLog(ManualClock())
+    async with recording(log, "a") as recorder:
+        sequences = await asyncio.gather(*(recorder.record(f"{SUBJECT}{n}", b"%d" % n) for n in range(250)))
+    assert sequences == sorted(sequences)
+    last = await log.last(f"{SUBJECT}249")
+    assert last is not None
+    assert last.sequence == sequences[-1]
+
+
+async def test_a_former_owner_records_nothing() -> None:
+    log = MemoryEventLog(ManualClock())
+    async with recording(log, "a") as former, recording(log, "b") as owner:
+        with pytest.raises(Fenced):
+            await former.record(SUBJECT, b"stale")
+        with pytest.raises(Fenced):
+            await former.check()
+        await owner.check()
+        assert await owner.record(SUBJECT, b"new") > 0
+    last = await log.last(SUBJECT)
+    assert last is not None
+    assert last.data == b"new"
+
+
+async def test_a_lost_answer_does_not_double_a_record() -> None:
+    log = MemoryEventLog(ManualClock())
+    async with recording(log, "a") as recorder:
+        log.fault = fail_once("lost_ack", LogUnavailable("the answer was lost"))
+        sequence = await recorder.record(SUBJECT, b"once")
+    info = await log.info()
+    assert info.last_sequence == sequence
+
+
+@pytest.mark.parametrize(
+    "error", [pytest.param(LogUnavailable("away"), id="away"), pytest.param(LogFull("full"), id="full")]
+)
+async def test_a_record_waits_for_the_log(error: TapioError) -> None:
+    log = MemoryEventLog(ManualClock())
+    async with recording(log, "a") as recorder:
+        log.fault = fail_once("append", error)
+        assert await recorder.record(SUBJECT, b"later") > 0
+
+
+async def test_a_re_asserted_epoch_is_newer_and_still_ours() -> None:
+    log = MemoryEventLog(ManualClock())
+    async with recording(log, "a") as recorder:
+        before = recorder.token
+        await recorder.record(SUBJECT, b"1")
+        await recorder.reassert()
+        assert recorder.token > before
+        await recorder.record(SUBJECT, b"2")
+        last = await log.last(epoch_subject(3))
+        assert last is not None
+        assert last.sequence == recorder.token

@@ -56,7 +56,11 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
         )
         health = HealthServer(
             registry,
-            ready={"nats": lambda: connection.is_connected, "observation": watcher.is_ready},
+            ready={
+                "nats": lambda: connection.is_connected,
+                "log": lambda: not watcher.trouble,
+                "observation": watcher.is_ready,
+            },
             address=settings.bind_address,
             health_port=settings.health_port,
             metrics_port=settings.metrics_port,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from tapio_shared.facts import FleetObserved, NodeGroup
 from tapio_shared.json import JsonObject, at, objects_at, str_at, strings_at
@@ -20,12 +21,58 @@ _OWN_TAINT_PREFIX = "node.kubernetes.io/"
 """Taints that Kubernetes puts on by itself (not-ready, pressure) come and go; they are no property of the fleet."""
 
 
+@dataclass(frozen=True, slots=True)
+class SeenNode:
+    """One node, reduced: a group of one, and whether pods may be scheduled onto it."""
+
+    group: NodeGroup
+    is_usable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SeenNamespace:
+    """One namespace: its enforced Pod Security level, and whether it is not being deleted."""
+
+    name: str
+    enforced: str
+    is_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SeenClass:
+    """One StorageClass or PriorityClass."""
+
+    name: str
+    is_default: bool
+    created: str
+
+
+def seen_node(node: JsonObject) -> SeenNode:
+    """What the fleet keeps of a Node: nothing that changes with its heartbeat."""
+    group = _group_of(node, ready=_is_ready(node))
+    return SeenNode(group, at(node, "spec", "unschedulable") is not True)
+
+
+def seen_namespace(namespace: JsonObject) -> SeenNamespace:
+    """What the fleet keeps of a Namespace."""
+    labels = strings_at(namespace, "metadata", "labels")
+    active = str_at(namespace, "status", "phase", default="Active") == "Active"
+    return SeenNamespace(str_at(namespace, "metadata", "name"), labels.get(_PSS, ""), active)
+
+
+def seen_class(document: JsonObject) -> SeenClass:
+    """What the fleet keeps of a StorageClass or PriorityClass."""
+    annotations = strings_at(document, "metadata", "annotations")
+    marked = "true" in {annotations.get(_DEFAULT_CLASS), annotations.get(_OLD_DEFAULT_CLASS)}
+    return SeenClass(str_at(document, "metadata", "name"), marked, str_at(document, "metadata", "creationTimestamp"))
+
+
 def fleet_of(
-    nodes: Iterable[JsonObject],
+    nodes: Iterable[SeenNode],
     *,
-    storage_classes: Sequence[JsonObject],
-    namespaces: Sequence[JsonObject],
-    priority_classes: Sequence[JsonObject],
+    storage_classes: Iterable[SeenClass],
+    namespaces: Iterable[SeenNamespace],
+    priority_classes: Iterable[SeenClass],
     allowed_namespaces: Sequence[str],
     now: int,
 ) -> FleetObserved:
@@ -33,30 +80,27 @@ def fleet_of(
     groups: dict[tuple[object, ...], NodeGroup] = {}
     hosts, zones = 0, set[str]()
     for node in nodes:
-        ready, usable = _is_ready(node), _is_usable(node)
-        group = _group_of(node, ready=ready)
-        if ready and usable:
+        group = node.group
+        if group.ready and node.is_usable:
             hosts += 1
             if group.zone:
                 zones.add(group.zone)
         identity = _identity(group)
         known = groups.get(identity)
-        if known is not None:
-            group = _merged(known, group)
-        groups[identity] = group
+        groups[identity] = group if known is None else _merged(known, group)
+    classes = sorted(storage_classes, key=lambda one: one.name)
     return FleetObserved(
         groups=[groups[identity] for identity in sorted(groups, key=repr)],
         hosts=hosts,
         zones=sorted(zones),
-        storage_classes=sorted(str_at(one, "metadata", "name") for one in storage_classes),
-        default_storage_class=_default_class(storage_classes),
+        storage_classes=[one.name for one in classes],
+        default_storage_class=_default_class(classes),
         namespaces={
-            name: strings_at(one, "metadata", "labels").get(_PSS, "")
-            for one in sorted(namespaces, key=lambda entry: str_at(entry, "metadata", "name"))
-            if (name := str_at(one, "metadata", "name")) in allowed_namespaces
-            and str_at(one, "status", "phase", default="Active") == "Active"
+            one.name: one.enforced
+            for one in sorted(namespaces, key=lambda entry: entry.name)
+            if one.name in allowed_namespaces and one.is_active
         },
-        priority_classes=sorted(str_at(one, "metadata", "name") for one in priority_classes),
+        priority_classes=sorted(one.name for one in priority_classes),
         observed_at=now,
     )
 
@@ -130,24 +174,8 @@ def _is_ready(node: JsonObject) -> bool:
     )
 
 
-def _is_usable(node: JsonObject) -> bool:
-    return at(node, "spec", "unschedulable") is not True
-
-
-def _default_class(classes: Sequence[JsonObject]) -> str:
+def _default_class(classes: Sequence[SeenClass]) -> str:
     """The class that Kubernetes would take: of several defaults the newest."""
-    marked = [
-        one
-        for one in classes
-        if "true"
-        in {
-            strings_at(one, "metadata", "annotations").get(_DEFAULT_CLASS),
-            strings_at(one, "metadata", "annotations").get(_OLD_DEFAULT_CLASS),
-        }
-    ]
-    newest = max(
-        marked,
-        key=lambda one: (str_at(one, "metadata", "creationTimestamp"), str_at(one, "metadata", "name")),
-        default=None,
-    )
-    return "" if newest is None else str_at(newest, "metadata", "name")
+    marked = [one for one in classes if one.is_default]
+    newest = max(marked, key=lambda one: (one.created, one.name), default=None)
+    return "" if newest is None else newest.name

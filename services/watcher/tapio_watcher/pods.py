@@ -12,7 +12,25 @@ from tapio_shared.json import JsonObject, JsonValue, at, int_at, objects_at, str
 from tapio_shared.keys import ObjectRef
 
 SAMPLE = 5
+SUMMARY_GROUP, SUMMARY_KIND = "tapio.io", "Pods"
 _MAX_MESSAGE = 300
+_MAX_REASONS = 8
+_WORST_FIRST = (
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "OOMKilled",
+    "CrashLoopBackOff",
+    "InitFailed",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "Error",
+    "Unschedulable",
+)
+"""What tells most about why a workload is not ready, first; anything else follows by name."""
+_PULLING = frozenset({"ErrImagePull", "ImagePullBackOff"})
+"""The two alternate with every attempt; they are one reason."""
+_CRASHES = 2
 _HASH_LABEL = "pod-template-hash"
 _HARMLESS = frozenset({"ContainerCreating", "PodInitializing", ""})
 
@@ -46,7 +64,7 @@ def workload_of(pod: JsonObject) -> ObjectRef | None:
 
 def summary_ref(workload: ObjectRef) -> ObjectRef:
     """Under which name the summary of a workload's pods stands in the log."""
-    return ObjectRef("tapio.io", "Pods", workload.namespace, f"{workload.kind}-{workload.name}")
+    return ObjectRef(SUMMARY_GROUP, SUMMARY_KIND, workload.namespace, f"{workload.kind}-{workload.name}")
 
 
 def state_of(pod: JsonObject) -> PodState:
@@ -56,6 +74,8 @@ def state_of(pod: JsonObject) -> PodState:
     conditions = {str_at(one, "type"): one for one in objects_at(pod, "status", "conditions")}
     if str_at(conditions.get("Ready"), "status") == "True":
         return PodState(name, phase, ready=True)
+    if at(pod, "metadata", "deletionTimestamp") is not None:
+        return PodState(name, phase, ready=False)  # that it ends is no fault
     scheduled = conditions.get("PodScheduled")
     if str_at(scheduled, "status") == "False":
         reason = str_at(scheduled, "reason") or "Unschedulable"
@@ -74,18 +94,32 @@ def state_of(pod: JsonObject) -> PodState:
 
 
 def _container_reason(status: JsonObject) -> tuple[str, str] | None:
-    """Why a container does not run; being killed for its memory tells more than the back-off that follows."""
+    """Why a container does not run; being killed for its memory tells more than the back-off that follows.
+
+    A container that crashes again and again runs, ends and waits in turn: it has one reason all the while, or every
+    turn would be a fact.
+    """
+    container = str_at(status, "name")
+    if at(status, "ready") is True:
+        return None
     for state in ("state", "lastState"):
         if str_at(status, state, "terminated", "reason") == "OOMKilled":
-            limit = str_at(status, "name")
-            return "OOMKilled", f"container {limit} was killed for exceeding its memory limit"
+            return "OOMKilled", f"container {container} was killed for exceeding its memory limit"
     waiting = str_at(status, "state", "waiting", "reason")
+    if waiting in _PULLING:
+        told = str_at(status, "state", "waiting", "message")
+        image = str_at(status, "image")
+        detail = (
+            told.rpartition("ErrImagePull: ")[2] if waiting != "ImagePullBackOff" or "ErrImagePull: " in told else ""
+        )
+        return "ImagePullBackOff", (detail or f"image {image} can't be pulled")[:_MAX_MESSAGE]
+    code = int_at(status, "state", "terminated", "exitCode") or int_at(status, "lastState", "terminated", "exitCode")
+    if waiting == "CrashLoopBackOff" or (code != 0 and int_at(status, "restartCount") >= _CRASHES):
+        return "CrashLoopBackOff", f"container {container} ends with code {code} again and again"
     if waiting not in _HARMLESS:
         return waiting, str_at(status, "state", "waiting", "message")[:_MAX_MESSAGE]
-    if int_at(status, "state", "terminated", "exitCode") != 0:
-        code = int_at(status, "state", "terminated", "exitCode")
-        return "Error", f"container {str_at(status, 'name')} ended with code {code}"
-    return None
+    code = int_at(status, "state", "terminated", "exitCode")
+    return ("Error", f"container {container} ended with code {code}") if code != 0 else None
 
 
 def summary_of(pods: Iterable[PodState]) -> JsonObject:
@@ -105,7 +139,11 @@ def summary_of(pods: Iterable[PodState]) -> JsonObject:
         "phases": dict(sorted(phases.items())),
         "reasons": [
             {"reason": reason, "count": len(found), "pod": found[0].name, "message": found[0].message}
-            for reason, found in sorted(reasons.items())
+            for reason, found in sorted(reasons.items(), key=lambda one: (_rank(one[0]), one[0]))[:_MAX_REASONS]
         ],
         "sample": sample[:SAMPLE],
     }
+
+
+def _rank(reason: str) -> int:
+    return _WORST_FIRST.index(reason) if reason in _WORST_FIRST else len(_WORST_FIRST)

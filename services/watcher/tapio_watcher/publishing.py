@@ -1,58 +1,38 @@
-"""Appending object facts: each subject in order, equal facts once, the newest first.
+"""Appending object facts: each subject in order, equal facts once, the newest first, and nothing lost.
 
-What waits for its append is replaced by what is newer (a storm on one object is one fact), one key's facts are rate
-limited (a storm on one cluster can't push the others out of the window), and every append says which fact it follows:
-when somebody else wrote first, the object is read again and *that* is published.
+What waits for its append is replaced by what is newer (a storm on one object is one fact), objects and keys are rate
+limited (a storm can't push the others out of the window), and every append says which fact it follows: when somebody
+else wrote first, the object is read again and *that* is published. Never two in flight for one object.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 
 import structlog
 from opentelemetry import trace
 from tenacity import AsyncRetrying, retry_if_exception, wait_exponential_jitter
 
-from tapio_shared.codec import decode_record, digest, encode
-from tapio_shared.errors import LogMissing, RetryableError, RevisionConflict, Undecodable
-from tapio_shared.facts import ObjectGone, ObjectObserved
+from tapio_shared.codec import digest
+from tapio_shared.errors import LogMissing, RetryableError, RevisionConflict
 from tapio_shared.keys import ObjectRef, OrderingKey, escape_token, object_subject, parse_subject, partition_prefix
 from tapio_shared.ports import Clock, EventLog, Message, NewMessage
 from tapio_shared.telemetry import inject_context
+from tapio_watcher.encoding import EncodedFact, gone_fact
+from tapio_watcher.known import KnownFacts
 from tapio_watcher.metrics import Metrics
+from tapio_watcher.rates import KEY_RATE, OBJECT_RATE, Buckets
+from tapio_watcher.waiting import Again, Entry, Waiting, merged
 
 log = structlog.get_logger(__name__)
 tracer = trace.get_tracer(__name__)
 
-GONE = "gone"
-_IN_FLIGHT = 256
-MOST_PENDING = 5_000
-"""Facts that may wait; beyond it the watches are not read any further."""
-RATE = 25.0
-BURST = 250.0
-"""Facts per second and in a burst, per key: a roll-out needs some 100, and a storm is coalesced anyway."""
+IN_FLIGHT = 512
+MOST_WAITING = 1_000
+"""Objects whose facts may wait; beyond it the watches are not read any further."""
 
-ObjectFact = ObjectObserved | ObjectGone
 Refetch = Callable[[], Awaitable[None]]
-
-
-@dataclass(slots=True)
-class _Known:
-    """The last fact of a subject, as the log has it."""
-
-    sequence: int
-    digest: str
-
-
-@dataclass(slots=True)
-class _Pending:
-    fact: ObjectFact
-    digest: str
-    refetch: Refetch | None
-    told_at: float
-    headers: Mapping[str, str]
 
 
 class FactWriter:
@@ -69,169 +49,262 @@ class FactWriter:
     ) -> None:
         self._log, self._target, self._partitions = event_log, target, partitions
         self._clock, self._metrics, self._group = clock, metrics, group
-        self._known: dict[str, _Known] = {}
-        self._subjects: dict[tuple[str, str], dict[ObjectRef, set[str]]] = {}
-        self._pending: dict[str, _Pending] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._slots = asyncio.Semaphore(_IN_FLIGHT)
-        self._buckets: dict[OrderingKey, tuple[float, float]] = {}
-        self._progress = asyncio.Condition()
+        self.known = KnownFacts()
+        self._waiting: dict[str, list[Entry]] = {}
+        """Subjects that are being worked on, with what is to be appended next."""
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._objects: Buckets[str] = Buckets(OBJECT_RATE)
+        self._keys: Buckets[OrderingKey | None] = Buckets(KEY_RATE)
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._tickets = 0
+        self._outstanding: set[int] = set()
+        self._flushes: list[tuple[set[int], asyncio.Event]] = []
+        self.trouble = ""
+        """Why the last append failed, while it still does."""
+        self.is_broken = False
+        """An append ended for good; whoever leads must begin anew."""
+
+    # --- learning ----------------------------------------------------------------------------------------------
 
     async def hydrate(self) -> None:
-        """Learn what the log holds, one partition at a time, so that memory holds digests and not facts."""
+        """Learn what the log holds, one partition at a time: memory then holds digests and no facts."""
         for partition in range(self._partitions):
             prefix = f"{partition_prefix(partition)}.{escape_token(self._target)}"
             for message in (await self._log.last_per_subject(f"{prefix}.*.*.object.>")).messages:
                 self._learn(message)
 
-    def refs(self, group: str, kind: str) -> list[ObjectRef]:
-        """Every object of a kind that the log holds as existing, in the order of their names."""
-        return sorted(self._subjects.get((group, kind), {}))
-
-    def subjects_below(self, sequence: int) -> Iterator[tuple[str, int]]:
-        """Subjects whose last fact lies below `sequence`, with that fact's sequence, oldest first."""
-        found = [(subject, known.sequence) for subject, known in self._known.items() if known.sequence < sequence]
-        return iter(sorted(found, key=lambda one: one[1]))
-
-    async def observed(
-        self, key: OrderingKey, ref: ObjectRef, fact: ObjectObserved, *, refetch: Refetch | None = None
-    ) -> None:
-        """Publish how an object is, unless the log says the same. Former subjects of it get a tombstone."""
-        subject = object_subject(key, ref, self._partitions)
-        places = self._subjects.setdefault((ref.group, ref.kind), {}).setdefault(ref, set())
-        if ref.kind != "Secret":
-            for former in sorted(places - {subject}):
-                await self._put(former, ObjectGone(uid=fact.uid, gone_at=fact.observed_at), GONE, None)
-            places.clear()
-        places.add(subject)
-        await self._put(subject, fact, digest([fact.uid, fact.object]), refetch)
-
-    async def gone(self, ref: ObjectRef, *, uid: str = "", version: str = "", key: OrderingKey | None = None) -> None:
-        """Publish that an object is gone, on every subject that told of it (and on `key`'s, when given)."""
-        places = self._subjects.get((ref.group, ref.kind), {}).pop(ref, set())
-        if key is not None:
-            places = places | {object_subject(key, ref, self._partitions)}
-        for subject in sorted(places):
-            fact = ObjectGone(uid=uid, resource_version=version, gone_at=self._clock.now())
-            await self._put(subject, fact, GONE, None)
-
-    async def flush(self) -> None:
-        """Wait until everything handed in so far is durable."""
-        async with self._progress:
-            await self._progress.wait_for(lambda: not self._tasks)
-
-    async def republish(self, subject: str, sequence: int) -> None:
-        """Append the last fact of `subject` anew, byte for byte, if it is still the one at `sequence`."""
-        known = self._known.get(subject)
-        if known is None or known.sequence != sequence or subject in self._tasks:
-            return
-        last = await self._log.last(subject)
-        if last is None or last.sequence != sequence:
-            return
-        message = NewMessage(subject=subject, data=last.data, headers=last.headers, expected_last=sequence)
-        try:
-            known.sequence = (await self._log.append(message)).sequence
-        except RevisionConflict:
-            await self._learn_again(subject)
-
-    async def _put(self, subject: str, fact: ObjectFact, wanted: str, refetch: Refetch | None) -> None:
-        known = self._known.get(subject)
-        if subject not in self._tasks and known is not None and known.digest == wanted:
-            self._metrics.suppressed.inc()
-            return
-        headers = inject_context({})
-        self._pending[subject] = _Pending(fact, wanted, refetch, self._clock.monotonic(), headers)
-        self._metrics.pending.set(len(self._pending))
-        if subject not in self._tasks:
-            self._tasks[subject] = self._group.create_task(self._publish(subject), name=f"publish-{subject}")
-        if len(self._tasks) > MOST_PENDING:
-            async with self._progress:
-                await self._progress.wait_for(lambda: len(self._tasks) <= MOST_PENDING)
-
-    async def _publish(self, subject: str) -> None:
-        """Append what waits for `subject`, and what replaced it meanwhile, one after the other."""
-        try:
-            while subject in self._pending:
-                await self._await_turn(subject)
-                async with self._slots:
-                    await self._append(subject, self._pending.pop(subject))
-        finally:
-            self._tasks.pop(subject, None)
-            self._metrics.pending.set(len(self._pending))
-            async with self._progress:
-                self._progress.notify_all()
-
-    async def _append(self, subject: str, pending: _Pending) -> None:
-        """Append one fact; tries for as long as the log does not answer, giving way to anything newer."""
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception(_may_pass), wait=wait_exponential_jitter(initial=0.05, max=5.0), reraise=True
-        ):
-            with attempt:
-                pending = self._pending.pop(subject, pending)
-                known = self._known.get(subject)
-                if known is not None and known.digest == pending.digest:
-                    self._metrics.suppressed.inc()
-                    return
-                expected = 0 if known is None else known.sequence
-                message = NewMessage(
-                    subject=subject,
-                    data=encode(pending.fact),
-                    headers=pending.headers,
-                    expected_last=expected,
-                    message_id=digest([subject, pending.digest, expected]),
-                )
-                try:
-                    sequence = (await self._log.append(message)).sequence
-                except RevisionConflict:
-                    self._metrics.conflicts.inc()
-                    await self._learn_again(subject)
-                    if pending.refetch is not None and subject not in self._pending:
-                        await pending.refetch()
-                        return
-                    raise
-                self._known[subject] = _Known(sequence, pending.digest)
-                self._metrics.published.labels(type(pending.fact).__name__).inc()
-                self._metrics.append_seconds.observe(self._clock.monotonic() - pending.told_at)
-
-    async def _await_turn(self, subject: str) -> None:
-        """Wait for a token of the key's bucket."""
-        key = parse_subject(subject).key
-        if key is None:
-            return
-        while True:
-            now = self._clock.monotonic()
-            tokens, since = self._buckets.get(key, (BURST, now))
-            tokens = min(BURST, tokens + (now - since) * RATE)
-            if tokens >= 1:
-                self._buckets[key] = (tokens - 1, now)
-                return
-            self._buckets[key] = (tokens, now)
-            await asyncio.sleep((1 - tokens) / RATE)
+    def _learn(self, message: Message) -> None:
+        reason = self.known.learn(message)
+        if reason:
+            self._metrics.parked.inc()
+            log.error("message parked", subject=message.subject, sequence=message.sequence, reason=reason)
 
     async def _learn_again(self, subject: str) -> None:
         last = await self._log.last(subject)
         if last is None:
-            self._known.pop(subject, None)
+            self.known.forget(subject)
         else:
             self._learn(last)
 
-    def _learn(self, message: Message) -> None:
-        try:
-            record = decode_record(message.data)
-            address = parse_subject(message.subject)
-        except (Undecodable, ValueError) as err:
-            log.warning("message parked", subject=message.subject, sequence=message.sequence, reason=str(err))
-            self._metrics.parked.inc()
-            self._known[message.subject] = _Known(message.sequence, "")
+    # --- telling -----------------------------------------------------------------------------------------------
+
+    def observed(
+        self,
+        key: OrderingKey,
+        ref: ObjectRef,
+        fact: EncodedFact,
+        *,
+        refetch: Refetch | None = None,
+        only_place: bool = True,
+    ) -> None:
+        """Publish how an object is, unless the log says the same.
+
+        With `only_place`, an object that moved to another key leaves a tombstone where it was told of before.
+        """
+        subject = object_subject(key, ref, self._partitions)
+        if only_place:
+            for former in self.known.places(ref):
+                if former != subject:
+                    self.known.remove_place(ref, former)
+                    self._put(former, gone_fact(uid=fact.uid, resource_version="", now=self._clock.now()), None)
+        self.known.add_place(ref, subject)
+        known = self.known.get(subject)
+        if known is not None and known.is_present and known.uid not in {"", fact.uid}:
+            # Deleted and made anew while nobody looked: the former object's end is a fact of its own.
+            self._put(subject, gone_fact(uid=known.uid, resource_version="", now=self._clock.now()), refetch)
+        self._put(subject, fact, refetch)
+
+    def gone(
+        self,
+        ref: ObjectRef,
+        *,
+        uid: str = "",
+        resource_version: str = "",
+        key: OrderingKey | None = None,
+        refetch: Refetch | None = None,
+    ) -> None:
+        """Publish that an object is gone, on every subject that told of it.
+
+        With `key`, its subject is told even when it never told of the object: that something awaited does not exist
+        is a fact too.
+        """
+        now = self._clock.now()
+        fact = gone_fact(uid=uid, resource_version=resource_version, now=now)
+        awaited = "" if key is None else object_subject(key, ref, self._partitions)
+        if awaited:
+            self.known.awaited.add(awaited)
+        for subject in self.known.places(ref) if key is None else (awaited,):
+            self.known.remove_place(ref, subject)
+            self._put(subject, fact, refetch, is_awaited=subject == awaited)
+
+    def again(self, subject: str) -> None:
+        """Append the last fact of `subject` anew, byte for byte, unless something newer is on its way."""
+        if subject not in self._waiting:
+            self._begin(subject, Again(self._ticket()))
+
+    async def room(self) -> None:
+        """Wait while too much waits to be appended."""
+        await self._has_room.wait()
+
+    async def flush(self) -> None:
+        """Wait until everything handed in so far is durable, or replaced by something newer that is."""
+        if not self._outstanding:
             return
-        if isinstance(record, ObjectObserved):
-            known = digest([record.uid, record.object])
-            if address.ref is not None:
-                kind = (address.ref.group, address.ref.kind)
-                self._subjects.setdefault(kind, {}).setdefault(address.ref, set()).add(message.subject)
+        done = asyncio.Event()
+        self._flushes.append((set(self._outstanding), done))
+        await done.wait()
+
+    def _put(self, subject: str, fact: EncodedFact, refetch: Refetch | None, *, is_awaited: bool = False) -> None:
+        queue = self._waiting.get(subject)
+        known = self.known.get(subject)
+        if queue is None and self._says_nothing(subject, fact, is_awaited=is_awaited):
+            self._metrics.suppressed.inc()
+            return
+        is_swept = queue is not None and len(queue) == 1 and isinstance(queue[0], Again)
+        if is_swept and known is not None and known.digest == fact.digest:
+            return
+        span = tracer.start_span("observe", attributes={"tapio.subject": subject, "tapio.uid": fact.uid})
+        with trace.use_span(span):
+            headers = inject_context({})
+        entry = Waiting(fact, self._ticket(), self._clock.monotonic(), headers, span, refetch, is_awaited)
+        if queue is None:
+            self._begin(subject, entry)
+            return
+        self._metrics.coalesced.inc()
+        self._waiting[subject], dropped = merged(queue, entry)
+        for one in dropped:
+            self._done(one.ticket)
+
+    def _says_nothing(self, subject: str, fact: EncodedFact, *, is_awaited: bool) -> bool:
+        """Whether the log already says so; the end of what was never told of is no news, unless it is awaited."""
+        known = self.known.get(subject)
+        if known is None:
+            return fact.is_gone and not is_awaited
+        return known.digest == fact.digest
+
+    def _begin(self, subject: str, entry: Entry) -> None:
+        self._waiting[subject] = [entry]
+        self._group.create_task(self._work(subject), name=f"publish-{subject}")
+        self._measure()
+
+    def _ticket(self) -> int:
+        self._tickets += 1
+        self._outstanding.add(self._tickets)
+        return self._tickets
+
+    def _done(self, ticket: int) -> None:
+        self._outstanding.discard(ticket)
+        for flush in list(self._flushes):
+            flush[0].discard(ticket)
+            if not flush[0]:
+                flush[1].set()
+                self._flushes.remove(flush)
+
+    def _measure(self) -> None:
+        waiting = len(self._waiting)
+        self._metrics.pending.set(waiting)
+        if waiting >= MOST_WAITING:
+            self._has_room.clear()
         else:
-            known = GONE
-        self._known[message.subject] = _Known(message.sequence, known)
+            self._has_room.set()
+
+    # --- appending ---------------------------------------------------------------------------------------------
+
+    async def _work(self, subject: str) -> None:
+        """Append what waits for `subject`, and what replaced it meanwhile, one after the other."""
+        key = parse_subject(subject).key
+        try:
+            while self._waiting[subject]:
+                now = self._clock.monotonic()
+                seconds = max(self._objects.reserve(subject, now), self._keys.reserve(key, now))
+                if seconds > 0:
+                    self._metrics.delayed.inc()
+                    await asyncio.sleep(seconds)
+                async with self._slots:
+                    entry = self._waiting[subject].pop(0)
+                    await self._append(subject, entry)
+                entry.end()
+                self._done(entry.ticket)
+        except BaseException:
+            self.is_broken = True
+            raise
+        finally:
+            del self._waiting[subject]
+            self._measure()
+
+    async def _append(self, subject: str, entry: Entry) -> None:
+        """Append one fact; tries for as long as the log does not answer."""
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception(_may_pass), wait=wait_exponential_jitter(initial=0.05, max=5.0), reraise=True
+        ):
+            with attempt:
+                try:
+                    await self._attempt(subject, entry)
+                except RetryableError as err:
+                    if not isinstance(err, RevisionConflict):
+                        self.trouble = str(err)
+                        self._metrics.failures.labels(type(err).__name__).inc()
+                    if self._gives_way(subject, entry, err):
+                        return
+                    raise
+                self.trouble = ""
+
+    def _gives_way(self, subject: str, entry: Entry, error: RetryableError) -> bool:
+        """Whether something newer waits that says all that `entry` would; it then stands for its ticket too."""
+        queue = self._waiting[subject]
+        if not queue or entry.is_gone or not _may_pass(error):
+            return False
+        queue[0].ticket, entry.ticket = entry.ticket, queue[0].ticket
+        return True
+
+    async def _attempt(self, subject: str, entry: Entry) -> None:
+        if isinstance(entry, Again):
+            await self._attempt_again(subject)
+            return
+        if entry.is_stale and entry.refetch is not None:
+            await entry.refetch()
+            return
+        if self._says_nothing(subject, entry.fact, is_awaited=entry.is_awaited):
+            self._metrics.suppressed.inc()
+            return
+        expected, fact = self.known.sequence_of(subject), entry.fact
+        message = NewMessage(
+            subject=subject,
+            data=fact.data,
+            headers=entry.headers,
+            expected_last=expected,
+            # Ids are per stream, so the subject is in it; the sequence is, since the same version may rightly be told
+            # twice: after an object was thought gone, or under another digest key.
+            message_id=digest([subject, fact.uid, fact.resource_version, fact.digest.hex(), expected]),
+        )
+        try:
+            appended = await self._log.append(message)
+        except RevisionConflict:
+            await self._learn_again(subject)
+            known = self.known.get(subject)
+            if known is not None and known.digest == fact.digest:
+                return  # our own append, whose acknowledgement was lost, or another watcher that saw the same
+            self._metrics.conflicts.inc()
+            entry.is_stale = True
+            raise
+        now = self._clock.now()
+        self.known.appended(subject, appended.sequence, fact, now)
+        self._metrics.published.labels("ObjectGone" if fact.is_gone else "ObjectObserved").inc()
+        self._metrics.append_seconds.observe(self._clock.monotonic() - entry.told_at)
+
+    async def _attempt_again(self, subject: str) -> None:
+        last, known = await self._log.last(subject), self.known.get(subject)
+        if last is None or known is None or last.sequence != known.sequence:
+            return
+        message = NewMessage(subject=subject, data=last.data, headers=last.headers, expected_last=last.sequence)
+        try:
+            appended = await self._log.append(message)
+        except RevisionConflict:
+            await self._learn_again(subject)
+            return
+        self.known.moved(subject, appended.sequence, self._clock.now())
+        self._metrics.swept.inc()
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -1,133 +1,238 @@
-"""Secrets: our own by label, people's one by one; as digests alone, and never by a list of all.
+"""Secrets that resources depend on: as digests alone, by name, and never by a list of all. The verbs are get and watch.
 
-The verbs are get and watch. A watch without a version begins with what exists; what does not exist any more is found by
-reading each Secret that the log knows.
+People's Secrets are watched one by one. The operator's own (one per TapioCluster) carry its labels and share one watch,
+or a thousand clusters would hold a thousand connections. A watch can't say what does not exist: reading a Secret can.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import cast
 
 import structlog
 
+from tapio_shared.api import names
+from tapio_shared.api.labels import MANAGED_SELECTOR, key_of_object
 from tapio_shared.api.references import referenced_secrets
 from tapio_shared.codec import decode_as, encode
-from tapio_shared.errors import ApiError, ApiTerminal, ResourceExpired, RetryableError
-from tapio_shared.json import JsonObject, int_at, object_at, str_at
+from tapio_shared.errors import ApiTerminal, ResourceExpired, TapioError
+from tapio_shared.json import JsonObject, int_at, object_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef, OrderingKey
 from tapio_shared.kubernetes import check, error_of, object_path
-from tapio_shared.ports import Kube, Random
+from tapio_shared.ports import Clock
+from tapio_watcher.digest_key import DigestKey
+from tapio_watcher.following import Api, Name
 from tapio_watcher.publishing import FactWriter
-from tapio_watcher.routing import key_of
-from tapio_watcher.sinks import ObjectSink
+from tapio_watcher.sinks import fact_of
 
 log = structlog.get_logger(__name__)
-DIGEST_KEY_SECRET = "tapio-operator-digest-key"  # noqa: S105 - the name of a Secret
-_DIGEST_KEY_LENGTH = 48
-_RETRY = 2.0
-_WATCH_SECONDS = "540"
+READ_AGAIN_EVERY = 600.0
+"""Seconds between two readings of every Secret that a watch may have missed."""
+_READS_AT_ONCE = 16
+_RETRY = (1.0, 3.0)
+_SHORTEST, _LONGEST = 300, 600
 
 
 class SecretWatches:
-    """One watch per referenced Secret; references come from the custom resources."""
+    """Which Secrets the custom resources refer to, and their facts. Tasks run in `group`."""
 
-    def __init__(self, kube: Kube, sink: ObjectSink, writer: FactWriter, target: str, group: asyncio.TaskGroup) -> None:
-        self._kube, self._sink, self._writer, self._target, self._group = kube, sink, writer, target, group
-        self._references: dict[tuple[str, str, str], tuple[OrderingKey, tuple[str, ...]]] = {}
-        self._watches: dict[tuple[str, str], asyncio.Task[None]] = {}
+    def __init__(
+        self, api: Api, writer: FactWriter, clock: Clock, digest_key: DigestKey, group: asyncio.TaskGroup
+    ) -> None:
+        self._api, self._writer, self._clock, self._digest_key, self._group = api, writer, clock, digest_key, group
+        self._references: dict[tuple[str, Name], tuple[OrderingKey, tuple[str, ...]]] = {}
+        self._wanted: dict[Name, dict[OrderingKey, int]] = {}
+        """Secret -> keys that want it, with how many of their resources do."""
+        self._watches: dict[Name, asyncio.Task[None]] = {}
+        self._reads: dict[Name, asyncio.Task[None]] = {}
+        self._unsettled: set[Name] = set()
+        self._slots = asyncio.Semaphore(_READS_AT_ONCE)
 
-    def told(self, document: JsonObject, exists: bool) -> None:
-        """Note what a custom resource refers to; watches begin and end accordingly."""
-        kind = str_at(document, "kind")
-        namespace, name = str_at(document, "metadata", "namespace"), str_at(document, "metadata", "name")
-        key = key_of(self._target, document)
-        if exists and key is not None:
-            self._references[kind, namespace, name] = (key, referenced_secrets(kind, document, namespace))
+    def start(self) -> None:
+        """Follow the operator's own Secrets, and read all of them again now and then."""
+        self._group.create_task(self._follow_own(), name="secrets")
+        self._group.create_task(self._read_all_again(), name="secrets-again")
+
+    async def settled(self) -> None:
+        """Wait until every Secret that is wanted now has been read, or can't be read for now."""
+        while self._reads:
+            await asyncio.wait(list(self._reads.values()))
+
+    # --- References ----------------------------------------------------------------------------------------------
+
+    def told(self, kind: str, document: JsonObject, key: OrderingKey | None) -> None:
+        """A custom resource refers to these Secrets now."""
+        name = str_at(document, "metadata", "namespace"), str_at(document, "metadata", "name")
+        if key is None:
+            self.gone(kind, name)
+            return
+        before = self._references.get((kind, name))
+        now = (key, referenced_secrets(kind, document, name[0]))
+        if now != before:
+            self._references[kind, name] = now
+            self._count(now, +1)
+            if before is not None:
+                self._count(before, -1)
+
+    def gone(self, kind: str, name: Name) -> None:
+        """A custom resource is gone, and refers to nothing."""
+        before = self._references.pop((kind, name), None)
+        if before is not None:
+            self._count(before, -1)
+
+    def _count(self, reference: tuple[OrderingKey, tuple[str, ...]], change: int) -> None:
+        key, secrets = reference
+        for secret in secrets:
+            name = (key.namespace, secret)
+            keys = self._wanted.setdefault(name, {})
+            keys[key] = keys.get(key, 0) + change
+            if keys[key] == 0:
+                del keys[key]
+            elif keys[key] == change:
+                self._read(name)
+            if not keys:
+                del self._wanted[name]
+                self._unwatch(name)
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def _read(self, name: Name) -> None:
+        """Read a Secret soon; once more when it is being read already, since that answer may be of before."""
+        if name in self._reads:
+            self._unsettled.add(name)
         else:
-            self._references.pop((kind, namespace, name), None)
-        wanted = self._keys()
-        for secret in sorted(wanted.keys() - self._watches.keys()):
-            self._watches[secret] = self._group.create_task(self._follow(*secret), name=f"secret-{secret}")
-        for secret in sorted(self._watches.keys() - wanted.keys()):
-            self._watches.pop(secret).cancel()
+            self._reads[name] = self._group.create_task(self._read_now(name), name=f"secret-{name[0]}-{name[1]}")
 
-    def _keys(self) -> dict[tuple[str, str], set[OrderingKey]]:
-        wanted: dict[tuple[str, str], set[OrderingKey]] = {}
-        for (_, namespace, _), (key, secrets) in self._references.items():
-            for secret in secrets:
-                wanted.setdefault((namespace, secret), set()).add(key)
-        return wanted
+    async def _read_now(self, name: Name) -> None:
+        try:
+            async with self._slots:
+                await self._fetch(name)
+        except TapioError as err:
+            log.warning("secret not read", namespace=name[0], name=name[1], error=str(err))
+            self._watch(name)  # which tries again until it succeeds
+        finally:
+            del self._reads[name]
+            if name in self._unsettled:
+                self._unsettled.remove(name)
+                self._read(name)
 
-    async def _follow(self, namespace: str, name: str) -> None:
-        path = object_path("", "v1", "secrets", namespace)
-        while True:
-            try:
-                version = await self._read(namespace, name)
-                query = {"fieldSelector": f"metadata.name={name}", "timeoutSeconds": _WATCH_SECONDS}
-                if version:
-                    query["resourceVersion"] = version
-                async with self._kube.watch(path, query=query, silence=600.0) as lines:
-                    async for line in lines:
-                        await self._event(namespace, name, line)
-            except ResourceExpired:
-                continue
-            except (RetryableError, ApiTerminal) as err:
-                log.warning("secret watch interrupted", namespace=namespace, name=name, error=str(err))
-                await asyncio.sleep(_RETRY)
-
-    async def _event(self, namespace: str, name: str, line: bytes) -> None:
-        event = cast("JsonObject", decode_as(dict, line))
-        document = object_at(event, "object")
-        match str_at(event, "type"):
-            case "ERROR":
-                raise error_of(int_at(document, "code", default=500), encode(document), {})
-            case "DELETED":
-                await self._gone(namespace, name, str_at(document, "metadata", "uid"))
-            case "ADDED" | "MODIFIED":
-                await self._observed({"apiVersion": "v1", "kind": "Secret", **document})
-            case _:
-                pass
-
-    async def _read(self, namespace: str, name: str) -> str:
+    async def _fetch(self, name: Name) -> str:
         """Read one Secret and publish it; answers its version, empty when it does not exist."""
-        response = await self._kube.request("GET", object_path("", "v1", "secrets", namespace, name))
+        response = await self._api.kube.request("GET", object_path("", "v1", "secrets", *name))
         if response.status == 404:
-            await self._gone(namespace, name, "")
+            self._publish_gone(name)
+            if not self._is_generated(name):
+                self._watch(name)
             return ""
         document = cast("JsonObject", decode_as(dict, check(response)))
-        await self._observed({"apiVersion": "v1", "kind": "Secret", **document})
+        self._publish(name, document)
+        if key_of_object(strings_at(document, "metadata", "labels")) is None:
+            self._watch(name)
+        else:
+            self._unwatch(name)
         return str_at(document, "metadata", "resourceVersion")
 
-    async def _observed(self, document: JsonObject) -> None:
-        namespace, name = str_at(document, "metadata", "namespace"), str_at(document, "metadata", "name")
-        for key in sorted(self._keys().get((namespace, name), set())):
-            await self._sink.publish(key, document)
-
-    async def _gone(self, namespace: str, name: str, uid: str) -> None:
-        for key in sorted(self._keys().get((namespace, name), set())):
-            await self._writer.gone(ObjectRef("", "Secret", namespace, name), uid=uid, key=key)
-
-
-async def load_digest_key(kube: Kube, namespace: str, random: Random) -> tuple[bytes, str]:
-    """The key that Secret values are digested with, and its id; made once and kept in a Secret of the operator's."""
-    path = object_path("", "v1", "secrets", namespace, DIGEST_KEY_SECRET)
-    response = await kube.request("GET", path)
-    if response.status == 404:
-        body: JsonObject = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": DIGEST_KEY_SECRET, "namespace": namespace},
-            "type": "Opaque",
-            "stringData": {"key": random.token(_DIGEST_KEY_LENGTH), "id": random.identifier()[:8]},
-        }
-        created = await kube.request("POST", object_path("", "v1", "secrets", namespace), body=encode(body))
-        if created.status != 409:
-            check(created)
-        response = await kube.request("GET", path)
-    data = object_at(cast("JsonObject", decode_as(dict, check(response))), "data")
-    if "key" not in data:
-        raise ApiError(
-            422, "Invalid", f"Secret {namespace}/{DIGEST_KEY_SECRET} has no key `key`; delete it, it is made again"
+    def _is_generated(self, name: Name) -> bool:
+        """Whether the operator makes this Secret for one of its keys: it will carry our labels."""
+        return any(
+            names.child_name(key.name, names.NEO4J_AUTH, key.namespace) == name[1] for key in self._wanted.get(name, {})
         )
-    return str(data["key"]).encode(), str(data.get("id", ""))
+
+    async def _read_all_again(self) -> None:
+        while True:
+            await asyncio.sleep(READ_AGAIN_EVERY)
+            self._read_again(sorted(self._wanted))
+
+    def _read_again(self, secrets: Iterable[Name]) -> None:
+        for name in secrets:
+            self._read(name)
+
+    # --- watching ------------------------------------------------------------------------------------------------
+
+    def _watch(self, name: Name) -> None:
+        if name in self._wanted and name not in self._watches:
+            task = self._group.create_task(self._follow_one(name), name=f"secret-watch-{name[0]}-{name[1]}")
+            self._watches[name] = task
+            self._api.metrics.secret_watches.set(len(self._watches))
+
+    def _unwatch(self, name: Name) -> None:
+        task = self._watches.pop(name, None)
+        if task is not None:
+            task.cancel()
+            self._api.metrics.secret_watches.set(len(self._watches))
+
+    async def _follow_one(self, name: Name) -> None:
+        """Read and watch one Secret until it is not wanted any more, or shares the watch of our own."""
+        path = object_path("", "v1", "secrets", name[0])
+        version = ""
+        while True:
+            try:
+                if not version:
+                    version = await self._fetch(name)
+                version = await self._follow(path, {"fieldSelector": f"metadata.name={name[1]}"}, version)
+            except ResourceExpired:
+                version = ""
+            except TapioError as err:
+                log.info("secret watch interrupted", namespace=name[0], name=name[1], error=str(err))
+                version = "" if isinstance(err, ApiTerminal) else version
+                await self._pause()
+
+    async def _follow_own(self) -> None:
+        """Watch the Secrets that carry our labels, in all namespaces."""
+        path, version = object_path("", "v1", "secrets"), ""
+        while True:
+            try:
+                version = await self._follow(path, {"labelSelector": MANAGED_SELECTOR}, version)
+            except ResourceExpired:
+                version = ""
+                self._read_again(sorted(self._wanted.keys() - self._watches.keys()))
+            except TapioError as err:
+                log.info("secret watch interrupted", error=str(err))
+                await self._pause()
+
+    async def _follow(self, path: str, selector: Mapping[str, str], version: str) -> str:
+        """Read one watch to its end; without a version it begins with all that exists. Answers where to go on."""
+        seconds = int(self._api.random.uniform(_SHORTEST, _LONGEST))
+        query = {**selector, "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
+        if version:
+            query["resourceVersion"] = version
+        async with self._api.kube.watch(path, query=query) as lines:
+            async for line in lines:
+                event = cast("JsonObject", decode_as(dict, line))
+                kind, document = str_at(event, "type"), object_at(event, "object")
+                name = str_at(document, "metadata", "namespace"), str_at(document, "metadata", "name")
+                if kind == "ERROR":
+                    raise error_of(int_at(document, "code", default=500), encode(document), {})
+                version = str_at(document, "metadata", "resourceVersion") or version
+                if kind == "DELETED":
+                    # It may only have lost its labels: reading it decides.
+                    self._read(name)
+                elif kind in {"ADDED", "MODIFIED"}:
+                    self._publish(name, document)
+                await self._api.room()
+        return version
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(self._api.random.uniform(*_RETRY))
+
+    # --- publishing ----------------------------------------------------------------------------------------------
+
+    def _publish(self, name: Name, document: JsonObject) -> None:
+        document = {"apiVersion": "v1", "kind": "Secret", **document}
+        for key in sorted(self._wanted.get(name, {})):
+            fact = fact_of(document, self._clock, digest_key=self._digest_key.key, key_id=self._digest_key.id)
+            refetch = partial(self._refetch, name)
+            self._writer.observed(key, _ref(name), fact, refetch=refetch, only_place=False)
+
+    def _publish_gone(self, name: Name) -> None:
+        for key in sorted(self._wanted.get(name, {})):
+            self._writer.gone(_ref(name), key=key, refetch=partial(self._refetch, name))
+
+    async def _refetch(self, name: Name) -> None:
+        await self._fetch(name)
+
+
+def _ref(name: Name) -> ObjectRef:
+    return ObjectRef("", "Secret", *name)

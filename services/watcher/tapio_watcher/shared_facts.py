@@ -1,17 +1,20 @@
-"""Facts that concern every key: written once per partition, only when they change."""
+"""Facts that concern every key: written once per partition, in one atomic batch, only when they change."""
 
 from __future__ import annotations
 
 from typing import TypeAlias
 
+import structlog
 from tenacity import AsyncRetrying, retry_if_exception, wait_exponential_jitter
 
 from tapio_shared.codec import decode_record, digest, encode, to_document
 from tapio_shared.errors import LogMissing, RetryableError, RevisionConflict, Undecodable
-from tapio_shared.facts import ConfigurationObserved, DiscoveryObserved, FleetObserved, SweepMarked, Synced
-from tapio_shared.keys import shared_subject
-from tapio_shared.ports import EventLog, NewMessage
+from tapio_shared.facts import ConfigurationObserved, DiscoveryObserved, FleetObserved, Record, SweepMarked, Synced
+from tapio_shared.keys import escape_token, shared_subject
+from tapio_shared.ports import Clock, EventLog, Message, NewMessage
+from tapio_watcher.known import Known
 
+log = structlog.get_logger(__name__)
 SharedFact: TypeAlias = FleetObserved | ConfigurationObserved | DiscoveryObserved | Synced | SweepMarked
 _TIMES = frozenset({"observed_at", "synced_at"})
 
@@ -19,78 +22,88 @@ _TIMES = frozenset({"observed_at", "synced_at"})
 class SharedFacts:
     """The shared facts of one target, in every partition."""
 
-    def __init__(self, event_log: EventLog, target: str, partitions: int) -> None:
-        self._log, self._target, self._partitions = event_log, target, partitions
-        self._known: dict[str, tuple[int, str]] = {}
+    def __init__(self, event_log: EventLog, target: str, partitions: int, clock: Clock) -> None:
+        self._log, self._target, self._partitions, self._clock = event_log, target, partitions, clock
+        self.known: dict[str, Known] = {}
+        self._records: dict[str, Record] = {}
 
     async def hydrate(self) -> None:
         """Learn what the log holds."""
-        for what in ("fleet", "config", "discovery", "synced", "sweep"):
-            for partition in range(self._partitions):
-                await self._learn(shared_subject(partition, self._target, what))
+        view = await self._log.last_per_subject(f"tapio.log.*._shared.{escape_token(self._target)}.*")
+        for message in view.messages:
+            self._learn(message)
 
-    async def publish(self, what: str, fact: SharedFact) -> bool:
-        """Append `fact` as `what` to every partition that does not hold it; answers whether any did not.
+    def last(self, what: str) -> Record | None:
+        """The last fact of this name as the first partition has it."""
+        return self._records.get(what)
 
-        Conflicts are read again; nothing is given up before every partition holds it.
-        """
+    async def publish(self, what: str, fact: SharedFact) -> None:
+        """Append `fact` as `what` to every partition that does not hold it; all of them in the end, whatever fails."""
         wanted = _digest(fact)
         data = encode(fact)
-        changed = False
+        subjects = [shared_subject(number, self._target, what) for number in range(self._partitions)]
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception(_may_pass), wait=wait_exponential_jitter(initial=0.05, max=5.0), reraise=True
+            retry=retry_if_exception(_may_pass), wait=wait_exponential_jitter(multiplier=0.05, max=5.0), reraise=True
         ):
             with attempt:
-                subjects = [shared_subject(number, self._target, what) for number in range(self._partitions)]
-                stale = [one for one in subjects if self._known.get(one, (0, ""))[1] != wanted]
-                if not stale:
-                    return changed
-                changed = True
-                await self._append(stale, data, wanted)
-        return changed
+                stale = [one for one in subjects if one not in self.known or self.known[one].digest != wanted]
+                if stale:
+                    await self._append([(subject, data, wanted) for subject in stale])
+        self._records[what] = fact
 
-    async def below(self, sequence: int) -> None:
-        """Append anew every shared fact whose last message lies below `sequence`."""
-        for subject in sorted(self._known):
-            known = self._known[subject][0]
-            if 0 < known < sequence and not subject.endswith(".sweep"):
-                last = await self._log.last(subject)
-                if last is not None:
-                    await self._append([subject], last.data, self._known[subject][1])
+    async def again(self, sequence: int) -> None:
+        """Append anew every shared fact whose last message lies below `sequence`; the marks of sweeps excepted."""
+        for subject in sorted(self.known):
+            if self.known[subject].sequence >= sequence or subject.endswith(".sweep"):
+                continue
+            last = await self._log.last(subject)
+            if last is not None:
+                await self._append([(subject, last.data, self.known[subject].digest)])
 
-    async def _append(self, subjects: list[str], data: bytes, wanted: str) -> None:
+    async def _append(self, facts: list[tuple[str, bytes, bytes]]) -> None:
         messages = [
-            NewMessage(subject=subject, data=data, expected_last=self._known.get(subject, (0, ""))[0])
-            for subject in subjects
+            NewMessage(
+                subject=subject,
+                data=data,
+                expected_last=self.known[subject].sequence if subject in self.known else 0,
+            )
+            for subject, data, _ in facts
         ]
         try:
             last = (await self._log.append_batch(messages)).sequence
         except RevisionConflict:
-            for subject in subjects:
-                await self._learn(subject)
+            for subject, _, _ in facts:
+                await self._learn_again(subject)
             raise
-        for index, subject in enumerate(subjects):
-            self._known[subject] = (last - len(subjects) + 1 + index, wanted)
+        now = self._clock.now()
+        for index, (subject, _, wanted) in enumerate(facts):
+            self.known[subject] = Known(last - len(facts) + 1 + index, wanted, "", now)
 
-    async def _learn(self, subject: str) -> None:
+    async def _learn_again(self, subject: str) -> None:
         last = await self._log.last(subject)
         if last is None:
-            self._known.pop(subject, None)
-            return
+            self.known.pop(subject, None)
+        else:
+            self._learn(last)
+
+    def _learn(self, message: Message) -> None:
         try:
-            fact = decode_record(last.data)
-        except Undecodable:
-            self._known[subject] = (last.sequence, "")
+            record = decode_record(message.data)
+        except Undecodable as err:
+            log.error("message parked", subject=message.subject, sequence=message.sequence, reason=str(err))  # noqa: TRY400 - no stack, the sentence says it
+            self.known[message.subject] = Known(message.sequence, b"", "", message.written_at)
             return
-        self._known[subject] = (last.sequence, _digest(fact))
+        self.known[message.subject] = Known(message.sequence, _digest(record), "", message.written_at)
+        if message.subject.startswith("tapio.log.0."):
+            self._records[message.subject.rpartition(".")[2]] = record
 
 
-def _digest(fact: object) -> str:
+def _digest(fact: object) -> bytes:
     """Digest of what a fact says, whenever it was said."""
     document = to_document(fact)
     if isinstance(document, dict):
         document = {name: value for name, value in document.items() if name not in _TIMES}
-    return digest(document)
+    return bytes.fromhex(digest(document))
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -1,0 +1,81 @@
+"""Object facts as bytes, with the digest that tells whether one says anything new.
+
+The slim document is encoded once: its bytes are hashed and spliced into the fact. A stored fact is read the same way,
+so that learning a whole log decodes no documents.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import msgspec
+
+from tapio_shared.codec import decode_as, encode
+from tapio_shared.errors import Undecodable
+from tapio_shared.json import JsonObject
+
+GONE = b"gone"
+"""The digest of every tombstone: that an object is gone is said once, whoever says it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFact:
+    """One object fact, ready to be appended."""
+
+    data: bytes
+    digest: bytes
+    uid: str
+    resource_version: str
+
+    @property
+    def is_gone(self) -> bool:
+        return self.digest == GONE
+
+
+class _Observed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="ObjectObserved"):
+    """`facts.ObjectObserved` with its document as bytes; a test holds the two to the same encoding."""
+
+    uid: str
+    resource_version: str
+    object: msgspec.Raw
+    observed_at: int
+
+
+class _Gone(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="ObjectGone"):
+    uid: str = ""
+    resource_version: str = ""
+    gone_at: int
+
+
+def observed_fact(document: JsonObject, *, uid: str, resource_version: str, now: int) -> EncodedFact:
+    """The fact that an object exists and looks like `document`, its slim form."""
+    body = encode(document)
+    record = _Observed(uid=uid, resource_version=resource_version, object=msgspec.Raw(body), observed_at=now)
+    return EncodedFact(encode(record), _digest(uid, body), uid, resource_version)
+
+
+def gone_fact(*, uid: str, resource_version: str, now: int) -> EncodedFact:
+    """The fact that an object does not exist."""
+    return EncodedFact(encode(_Gone(uid=uid, resource_version=resource_version, gone_at=now)), GONE, uid, "")
+
+
+def digest_of_stored(data: bytes) -> tuple[bytes, str]:
+    """Digest and UID of a stored object fact. `Undecodable` for anything that is not one."""
+    record = decode_as(_STORED, data)
+    if isinstance(record, _Gone):
+        return GONE, record.uid
+    if not bytes(record.object).startswith(b"{"):
+        raise Undecodable("A stored ObjectObserved holds no object.")
+    return _digest(record.uid, record.object), record.uid
+
+
+def _digest(uid: str, body: bytes | msgspec.Raw) -> bytes:
+    """What a fact says, whenever it was said and under whichever resourceVersion."""
+    state = hashlib.blake2b(uid.encode(), digest_size=16)
+    state.update(b"\x00")
+    state.update(body)
+    return state.digest()
+
+
+_STORED: type[_Observed | _Gone] = _Observed | _Gone  # type: ignore[assignment]

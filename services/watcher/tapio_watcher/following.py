@@ -1,0 +1,318 @@
+"""Following one kind: reads lists and watches, steps the state machine, and tells a sink.
+
+Also compares what is known with the API server's own list by metadata alone, so that a watch that looks alive and is
+dead is found: what differs is read and told, and a watch that said nothing of it is opened anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import msgspec
+import structlog
+
+from tapio_shared.codec import decode_as, encode
+from tapio_shared.errors import TapioError
+from tapio_shared.facts import ServedResource
+from tapio_shared.json import JsonObject, str_at, strings_at
+from tapio_shared.kubernetes import PAGE, check, error_of, object_path
+from tapio_shared.ports import Kube, Random
+from tapio_watcher.metrics import Metrics
+from tapio_watcher.watching import (
+    Apply,
+    Broken,
+    Change,
+    Delete,
+    EventRead,
+    Expired,
+    Following,
+    Init,
+    InitApply,
+    InitDone,
+    PageRead,
+    Paging,
+    Told,
+    begin,
+    error_code,
+    is_older,
+    meaning_of,
+    step,
+    watch_query,
+)
+
+log = structlog.get_logger(__name__)
+
+_METADATA_LIST = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
+_SHORTEST, _LONGEST = 300, 600
+_FIRST_WAIT, _LAST_WAIT = 0.1, 20.0
+_FAILURES_TO_RELIST = 4
+
+Name = tuple[str, str]
+"""Namespace and name."""
+
+
+class Sink(Protocol):
+    """Where the objects of one kind go. Nothing of it waits: what can't be published at once is kept and coalesced."""
+
+    def observed(self, document: JsonObject) -> None: ...
+
+    def gone(self, name: Name, *, uid: str = "", resource_version: str = "") -> None: ...
+
+    def complete(self, names: frozenset[Name]) -> None:
+        """A list is complete: what `names` does not hold does not exist."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """The API server as every watch of it needs it."""
+
+    kube: Kube
+    random: Random
+    metrics: Metrics
+    room: Callable[[], Awaitable[None]]
+    """Waits while too much waits to be published: the watches then read nothing."""
+    lists: asyncio.Semaphore
+    """Bounds how many pages of lists are in memory at once."""
+    streams: bool = False
+    """Whether the server offers streaming lists."""
+    comparable: bool = False
+    """Whether the server's resource versions may be compared."""
+
+
+class _Event(msgspec.Struct, frozen=True):
+    type: str
+    object: dict[str, Any]
+
+
+class _ObjectMetadata(msgspec.Struct, frozen=True):
+    name: str
+    namespace: str = ""
+    resourceVersion: str = ""  # noqa: N815 - the API's own spelling
+
+
+class _Partial(msgspec.Struct, frozen=True):
+    metadata: _ObjectMetadata
+
+
+class _ListMetadata(msgspec.Struct, frozen=True):
+    resourceVersion: str = ""  # noqa: N815 - the API's own spelling
+    following: str = msgspec.field(default="", name="continue")
+
+
+class _PartialList(msgspec.Struct, frozen=True):
+    metadata: _ListMetadata
+    items: list[_Partial] | None = None
+
+
+class _Page(msgspec.Struct, frozen=True):
+    metadata: _ListMetadata
+    items: list[dict[str, Any]] | None = None
+
+
+class KindWatch:
+    """Follows one kind, under a label or field selector, into a sink."""
+
+    def __init__(
+        self,
+        api: Api,
+        resource: ServedResource,
+        sink: Sink,
+        *,
+        namespace: str = "",
+        selector: Mapping[str, str] | None = None,
+        listed: Callable[[], None] | None = None,
+    ) -> None:
+        """`listed` is called after every complete list."""
+        self._api, self.resource, self._sink = api, resource, sink
+        self._path = object_path(resource.group, resource.version, resource.plural, namespace)
+        self._selector = dict(selector or {})
+        self._listed = listed
+        self._versions: dict[Name, str] = {}
+        self._listing: dict[Name, str] | None = None
+        self._lines = 0
+        self._lines_at_comparison = -1
+        self._reading: asyncio.Timeout | None = None
+        self._state, changes = begin(streams=api.streams)
+        self._first = changes
+        self.is_listed = asyncio.Event()
+
+    @property
+    def count(self) -> int:
+        """How many objects exist, as far as is known."""
+        return len(self._versions)
+
+    @property
+    def version(self) -> str:
+        """Version of the last list, event or bookmark; empty while a list is being read."""
+        return self._state.version if isinstance(self._state, Following) else ""
+
+    async def run(self) -> None:
+        """Follow the kind until cancelled."""
+        await self._carry_out(self._first)
+        failures = 0
+        while True:
+            before = self._lines
+            told: Told = Broken()
+            try:
+                if isinstance(self._state, Paging):
+                    async with self._api.lists:
+                        await self._step(await self._page(self._state.token))
+                    failures = 0
+                    continue
+                await self._read()
+            except TimeoutError:
+                told = Expired()
+            except TapioError as err:
+                told = meaning_of(err, self._state)
+                log.info("watch interrupted", kind=self.resource.kind, error=str(err), failures=failures)
+                if failures >= _FAILURES_TO_RELIST:
+                    told = Expired()
+            failures = 0 if self._lines != before else failures + 1
+            await self._step(told)
+            if failures:
+                await asyncio.sleep(self._backoff(failures))
+
+    # --- comparing ---------------------------------------------------------------------------------------------
+
+    async def compare(self) -> None:
+        """Compare with the API server's own list, by metadata alone; what differs is read and told to the sink."""
+        if not isinstance(self._state, Following):
+            return
+        query = {**self._selector, "resourceVersion": "0"}
+        response = await self._api.kube.request("GET", self._path, query=query, accept=_METADATA_LIST)
+        items = decode_as(_PartialList, check(response)).items or ()
+        theirs = {(one.metadata.namespace, one.metadata.name): one.metadata.resourceVersion for one in items}
+        missed = 0
+        for name in sorted(theirs.keys() | self._versions.keys()):
+            if theirs.get(name) != self._versions.get(name):
+                missed += await self._was_missed(name)
+        said_nothing = self._lines == self._lines_at_comparison
+        self._lines_at_comparison = self._lines
+        if missed:
+            self._api.metrics.found_by_comparison.labels(self.resource.kind).inc(missed)
+        if missed and said_nothing and self._reading is not None:
+            # Changes were missed and since the last comparison not even a bookmark came: it only looks alive. A version
+            # from before a restored backup also looks so; a new list is right for both.
+            log.warning("watch is dead", kind=self.resource.kind, missed=missed)
+            self._reading.reschedule(asyncio.get_running_loop().time())
+
+    async def _was_missed(self, name: Name) -> bool:
+        """A difference may be the list's lag or the watch's: reading the object itself decides."""
+        before = self._versions.get(name)
+        await self.fetch(name)
+        return self._versions.get(name) != before
+
+    async def fetch(self, name: Name) -> None:
+        """Read one object and tell the sink how it is, or that it is gone."""
+        path = f"{object_path(self.resource.group, self.resource.version, self.resource.plural, name[0])}/{name[1]}"
+        response = await self._api.kube.request("GET", path)
+        if response.status == 404:
+            self._forget(name)
+            self._sink.gone(name)
+            return
+        document = cast("JsonObject", decode_as(dict, check(response)))
+        if self._matches(document):
+            self._apply(document)
+        else:
+            self._forget(name)
+            self._sink.gone(name, uid=str_at(document, "metadata", "uid"))
+
+    def _matches(self, document: JsonObject) -> bool:
+        """Whether the label selector still selects an object that was read by its name."""
+        labels = strings_at(document, "metadata", "labels")
+        terms = [term for term in self._selector.get("labelSelector", "").split(",") if term]
+        return all(
+            labels.get(label) == wanted if equals else label in labels
+            for label, equals, wanted in (term.partition("=") for term in terms)
+        )
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    async def _page(self, token: str) -> PageRead:
+        query = {**self._selector, "limit": str(PAGE)} | ({"continue": token} if token else {})
+        page = decode_as(_Page, check(await self._api.kube.request("GET", self._path, query=query)))
+        items = tuple(cast("JsonObject", one) for one in page.items or ())
+        return PageRead(items, page.metadata.resourceVersion, page.metadata.following)
+
+    async def _read(self) -> None:
+        """Read one watch to its end. `TimeoutError` when a comparison says that it is dead."""
+        if isinstance(self._state, Paging):
+            return
+        self._api.metrics.restarts.labels(self.resource.kind).inc()
+        seconds = int(self._api.random.uniform(_SHORTEST, _LONGEST))
+        query = watch_query(self._state, self._selector, seconds)
+        async with asyncio.timeout(None) as self._reading, self._api.kube.watch(self._path, query=query) as lines:
+            async for line in lines:
+                event = decode_as(_Event, line)
+                if event.type == "ERROR":
+                    raise error_of(error_code(event.object), encode(event.object), {})
+                self._lines += 1
+                await self._step(EventRead(event.type, event.object))
+
+    async def _step(self, told: Told) -> None:
+        self._state, changes = step(self._state, told, streams=self._api.streams)
+        await self._carry_out(changes)
+
+    async def _carry_out(self, changes: tuple[Change, ...]) -> None:
+        for change in changes:
+            match change:
+                case Apply() | InitApply():
+                    self._api.metrics.events.labels(self.resource.kind).inc()
+                    self._apply(change.object)
+                case Delete():
+                    self._api.metrics.events.labels(self.resource.kind).inc()
+                    self._delete(change.object)
+                case Init():
+                    self._api.metrics.relists.labels(self.resource.kind).inc()
+                    self._listing = {}
+                case InitDone():
+                    self._list_done()
+            await self._api.room()
+
+    def _apply(self, document: JsonObject) -> None:
+        name, version = _name(document), str_at(document, "metadata", "resourceVersion")
+        known = self._versions.get(name)
+        if self._api.comparable and known is not None and is_older(version, known):
+            return  # a comparison read a newer one before the watch came to this
+        if self._listing is not None:
+            self._listing[name] = version
+        self._versions[name] = version
+        self._sink.observed(self._typed(document))
+
+    def _delete(self, document: JsonObject) -> None:
+        name = _name(document)
+        self._forget(name)
+        uid, version = str_at(document, "metadata", "uid"), str_at(document, "metadata", "resourceVersion")
+        self._sink.gone(name, uid=uid, resource_version=version)
+
+    def _forget(self, name: Name) -> None:
+        self._versions.pop(name, None)
+        if self._listing is not None:
+            self._listing.pop(name, None)
+
+    def _list_done(self) -> None:
+        listed, self._listing = self._listing or {}, None
+        self._versions = listed
+        self._sink.complete(frozenset(listed))
+        self.is_listed.set()
+        if self._listed is not None:
+            self._listed()
+
+    def _typed(self, document: JsonObject) -> JsonObject:
+        """Items of a list carry no apiVersion and kind of their own."""
+        if "kind" in document:
+            return document
+        group = f"{self.resource.group}/" if self.resource.group else ""
+        return {"apiVersion": f"{group}{self.resource.version}", "kind": self.resource.kind, **document}
+
+    def _backoff(self, failures: int) -> float:
+        longest = min(_FIRST_WAIT * 2 ** min(failures, 10), _LAST_WAIT)
+        return self._api.random.uniform(longest / 2, longest)
+
+
+def _name(document: JsonObject) -> Name:
+    return str_at(document, "metadata", "namespace"), str_at(document, "metadata", "name")

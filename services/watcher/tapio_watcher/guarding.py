@@ -1,0 +1,70 @@
+"""Guards the log itself: that it is the one that was hydrated, that it is whole, and that nothing live ages out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import structlog
+
+from tapio_shared.errors import LogMissing, LogRewound, TapioError
+from tapio_shared.facts import SweepMarked
+from tapio_shared.ports import Clock, EventLog, LogInfo
+from tapio_watcher.generation import Remembered, went_backwards
+from tapio_watcher.known import Known
+from tapio_watcher.publishing import FactWriter
+from tapio_watcher.shared_facts import SharedFacts
+from tapio_watcher.sweeping import lost_below, sweep_below
+
+log = structlog.get_logger(__name__)
+
+
+class LogGuard:
+    """Looks at one log. `look` raises `LogRewound` or `LogMissing` when everything must be observed anew."""
+
+    def __init__(
+        self, event_log: EventLog, info: LogInfo, writer: FactWriter, shared: SharedFacts, clock: Clock
+    ) -> None:
+        self._log, self._writer, self._shared, self._clock = event_log, writer, shared, clock
+        self.remembered = Remembered(info.created_at, info.last_sequence)
+
+    async def look(self) -> None:
+        """Compare the log with what was seen of it, and sweep when that is due."""
+        info = await self._log.info()
+        reason = went_backwards(self.remembered, info)
+        if reason:
+            raise LogRewound(reason)
+        self.remembered = Remembered(info.created_at, info.last_sequence)
+        lost = lost_below(info, self._live())
+        if lost:
+            raise LogRewound(
+                f"The stream begins at {info.first_sequence} and has dropped {lost} facts that were still the last of "
+                "their objects; they are observed again. Raise TAPIO_LOG_MAX_BYTES when this comes again."
+            )
+        self._writer.known.forget_gone(info.first_sequence)
+        below = sweep_below(info, self._live(), self._clock.now())
+        if below:
+            await self._sweep(below)
+
+    @staticmethod
+    def is_lost(error: TapioError) -> bool:
+        """Whether an error says that the log is not the one that was hydrated."""
+        return isinstance(error, LogMissing | LogRewound)
+
+    def _live(self) -> Iterator[Known]:
+        yield from self._writer.known.live()
+        yield from (known for subject, known in self._shared.known.items() if not subject.endswith(".sweep"))
+
+    async def _sweep(self, below: int) -> None:
+        """Append anew whatever is live below `below`, bracketed by marks in every partition.
+
+        On the first mark the owners of the partitions append their last decisions and outcomes anew.
+        """
+        await self._shared.publish("sweep", SweepMarked(phase="started", below=below, marked_at=self._clock.now()))
+        subjects = self._writer.known.live_below(below)
+        for subject in subjects:
+            self._writer.again(subject)
+            await self._writer.room()
+        await self._shared.again(below)
+        await self._writer.flush()
+        await self._shared.publish("sweep", SweepMarked(phase="ended", below=below, marked_at=self._clock.now()))
+        log.info("swept", below=below, objects=len(subjects))

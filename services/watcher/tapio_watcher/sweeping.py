@@ -1,0 +1,48 @@
+"""Sweeps: what is still somebody's last fact is appended again before it ages out or is pushed out. Pure.
+
+A sweep moves everything live out of the oldest quarter; the next is due when something live has come into the oldest
+eighth, so that sweeps don't follow each other at every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tapio_shared.ports import LogInfo
+from tapio_watcher.known import Known
+
+_FULL = 0.75
+_SWEPT = 0.25
+_DUE = 0.125
+
+
+def sweep_below(info: LogInfo, live: Iterable[Known], now: int) -> int:
+    """The sequence below which everything live is to be appended again; 0 when no sweep is due."""
+    facts = list(live)
+    if not facts:
+        return 0
+    return max(_by_bytes(info, facts), _by_age(info, facts, now))
+
+
+def lost_below(info: LogInfo, live: Iterable[Known]) -> int:
+    """How many live facts the log has dropped already: the state it holds is not whole."""
+    return sum(1 for one in live if one.sequence < info.first_sequence)
+
+
+def _by_bytes(info: LogInfo, facts: list[Known]) -> int:
+    if info.max_bytes <= 0 or info.bytes < _FULL * info.max_bytes:
+        return 0
+    length = info.last_sequence - info.first_sequence + 1
+    oldest = min(one.sequence for one in facts)
+    if oldest >= info.first_sequence + int(length * _DUE):
+        return 0
+    return info.first_sequence + int(length * _SWEPT)
+
+
+def _by_age(info: LogInfo, facts: list[Known], now: int) -> int:
+    if info.max_age <= 0:
+        return 0
+    age = info.max_age * 1000
+    if now - min(one.written_at for one in facts) < (1 - _DUE) * age:
+        return 0
+    return 1 + max(one.sequence for one in facts if now - one.written_at >= (1 - _SWEPT) * age)

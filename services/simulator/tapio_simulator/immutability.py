@@ -132,6 +132,8 @@ def _pod_update(document: JsonObject, live: JsonObject) -> list[Cause]:
 def claim_causes(document: JsonObject, live: JsonObject) -> list[Cause]:
     new, old = object_at(document, "spec"), object_at(live, "spec")
     fixed = (new.keys() | old.keys()) - {"resources", "volumeAttributesClassName", "volumeName"}
+    if "storageClassName" not in old:  # A default class that came later may still be named (since Kubernetes 1.26).
+        fixed -= {"storageClassName"}
     if any(new.get(name) != old.get(name) for name in fixed) or (
         old.get("volumeName") and new.get("volumeName") != old.get("volumeName")
     ):

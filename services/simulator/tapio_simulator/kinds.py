@@ -8,6 +8,7 @@ from __future__ import annotations
 from tapio_shared.json import JsonObject, int_at, object_at
 from tapio_simulator import crd, defaults, strategies, validation
 from tapio_simulator.allocation import Allocator
+from tapio_simulator.claim_admission import admit_claim
 from tapio_simulator.pod_admission import admit_pod
 from tapio_simulator.registry import Registry, Served
 from tapio_simulator.stamps import timestamp
@@ -38,6 +39,8 @@ class Kinds:
         strategies.prepare_create(resource.kind, document, timestamp(now))
         if resource.kind == "Service":
             self._allocator.allocate(document)
+        elif resource.kind == "PersistentVolumeClaim":
+            admit_claim(self._store, document)
 
     def prepare_update(self, served: Served, document: JsonObject, live: JsonObject, subresource: str) -> None:
         """Keep what an update doesn't mention though it can't be unset; bump the generation."""

@@ -62,17 +62,17 @@ async def run(options: Options, make_nats: MakeNats, console: Console) -> int:
     with _only_one(options.directory):
         children = Children(options.directory / "logs")
         _clear(options.directory)
-        try:
-            async with make_nats(options.directory / "nats") as nats:
+        async with make_nats(options.directory / "nats") as nats:
+            try:
                 console.print(f"nats-server       {nats.url}")
                 async with _kubernetes(options, children, console) as (kubectl, kubeconfig, webhook_port):
                     await _install(kubectl, options, console)
                     await _services(options, children, nats.url, kubectl, kubeconfig, webhook_port, console)
                     return await _until_the_end(options, children, kubectl, kubeconfig, console)
-        finally:
-            console.print("stopping …")
-            await children.stop()
-            console.print("stopped.")
+            finally:
+                console.print("stopping …")
+                await children.stop()
+                console.print("stopped.")
 
 
 @asynccontextmanager
@@ -171,7 +171,9 @@ async def _until_the_end(
     options: Options, children: Children, kubectl: Kubectl, kubeconfig: Path, console: Console
 ) -> int:
     console.print(f"ready: in another terminal, type: export KUBECONFIG={kubeconfig.resolve()}", soft_wrap=True)
-    console.print("       then: kubectl apply -f examples/production.yaml && kubectl get tapioclusters -w")
+    console.print(
+        "       then: kubectl apply -f examples/production.yaml && kubectl get tapioclusters -w", soft_wrap=True
+    )
     console.print("       Ctrl-C here stops everything.")
     showing = asyncio.create_task(_show_example(options, kubectl, console), name="example")
     ending = asyncio.create_task(children.until_one_ends(), name="children")

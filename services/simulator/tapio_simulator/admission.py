@@ -211,7 +211,7 @@ def _denied(webhook: JsonObject, status: JsonObject) -> StatusError:
     text = f"{name}: {message}" if message else f"{name}: {reason}" if reason else f"{name} without explanation"
     code = int_at(status, "code")
     details = at(status, "details")
-    return StatusError(code if code >= 400 else 400, reason, text, details if isinstance(details, dict) else None)
+    return StatusError(max(code, 400), reason, text, details if isinstance(details, dict) else None)
 
 
 def _failed(webhook: JsonObject, why: str) -> StatusError:

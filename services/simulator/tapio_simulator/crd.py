@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from tapio_shared.json import JsonObject, JsonValue, list_at, object_at, objects_at, str_at
+from tapio_simulator.cel_rules import check_rules
 from tapio_simulator.crd_validation import check
 from tapio_simulator.errors import Cause, invalid
 from tapio_simulator.fieldsets import item_element
@@ -110,6 +111,8 @@ def validate_custom(served: Served, document: JsonObject, live: JsonObject | Non
     check(document, served.raw_schema, "", causes, root=True)
     if not causes:
         _check_lists(document, served.schema, "", causes)
+    if not causes and served.schema.ruled:
+        _check_rules(document, live, served.schema, "", causes)
     if causes:
         raise invalid(served.resource, str_at(document, "metadata", "name"), causes)
 
@@ -140,3 +143,22 @@ def _duplicates(items: list[JsonValue], schema: Schema, path: str) -> list[Cause
             causes.append(Cause(f"{path}[{index}]", text, "FieldValueDuplicate"))
         seen.add(element)
     return causes
+
+
+def _check_rules(value: JsonValue, old: JsonValue, schema: Schema, path: str, causes: list[Cause]) -> None:
+    """CEL rules of `value` and everything below it. Old items of a list are found by their key alone."""
+    if schema.rules and value is not None:
+        causes += check_rules(schema.rules, value, old, schema.type or "object", path)
+    if isinstance(value, dict):
+        before = old if isinstance(old, dict) else {}
+        for name, entry in value.items():
+            child = schema.fields.get(name) or schema.element
+            if child is not None and child.ruled:
+                _check_rules(entry, before.get(name), child, f"{path}.{name}" if path else name, causes)
+    elif isinstance(value, list) and schema.element is not None and schema.element.ruled:
+        known: dict[str, JsonValue] = {}
+        if schema.keys and isinstance(old, list):
+            known = {item_element(item, schema): item for item in old}
+        for index, item in enumerate(value):
+            before_item = known.get(item_element(item, schema)) if schema.keys else None
+            _check_rules(item, before_item, schema.element, f"{path}[{index}]", causes)

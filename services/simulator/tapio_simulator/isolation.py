@@ -149,5 +149,7 @@ def terminating(place: Place, name: str) -> StatusError:
         "message": f"namespace {namespace} is being terminated",
         "field": "metadata.namespace",
     }
-    error.details = {**(error.details or {}), "causes": [cause]}
+    details: JsonObject = dict(error.details or {})
+    details["causes"] = [cause]
+    error.details = details
     return error

@@ -14,6 +14,7 @@ from typing import Literal, cast
 import msgspec
 
 from tapio_shared.json import JsonObject, JsonValue
+from tapio_simulator.cel_rules import Rule, compile_rules
 
 Shape = Literal["map", "list", "scalar", "any"]
 DEFINITION_PREFIX = "#/definitions/"
@@ -42,6 +43,8 @@ class Schema:
         "preserve",
         "required",
         "retain_keys",
+        "ruled",
+        "rules",
         "shape",
         "strategic_merge",
         "type",
@@ -64,6 +67,9 @@ class Schema:
         self.merge_key = ""
         self.strategic_merge = False
         self.retain_keys = False
+        self.rules: tuple[Rule, ...] = ()
+        self.ruled = False
+        """Whether this node or one below it has CEL rules."""
 
     def child(self, name: str) -> Schema:
         """The type of map entry `name`; ANY when it isn't declared."""
@@ -180,7 +186,10 @@ def object_meta() -> Schema:
 
 
 def compile_custom(raw: JsonObject) -> Schema:
-    """The compiled `openAPIV3Schema` of a custom resource, with Kubernetes' own metadata."""
+    """The compiled `openAPIV3Schema` of a custom resource, with Kubernetes' own metadata.
+
+    ValueError when one of its CEL rules does not compile.
+    """
     root = _custom(raw)
     root.shape = "map"
     root.fields = {**root.fields, **_type_meta(), "metadata": object_meta()}
@@ -238,4 +247,7 @@ def _custom(raw: JsonObject) -> Schema:
         node.atomic = True
     if raw.get("x-kubernetes-embedded-resource") is True:
         node.fields = {**node.fields, **_type_meta(), "metadata": object_meta()}
+    node.rules = compile_rules(raw)
+    below = (*node.fields.values(), *((node.element,) if node.element else ()))
+    node.ruled = bool(node.rules) or any(child.ruled for child in below)
     return node

@@ -14,6 +14,7 @@ from tapio_simulator.immutability import changed_causes, claim_causes, finalizer
 from tapio_simulator.names import label_causes, metadata_causes, shown
 from tapio_simulator.quantities import amount
 from tapio_simulator.resources import Resource
+from tapio_simulator.schema import compile_custom
 from tapio_simulator.selectors import label_selector_matches
 
 _DATA_KEY = re.compile(r"[-._a-zA-Z0-9]+")
@@ -234,4 +235,10 @@ def definition_causes(definition: JsonObject) -> list[Cause]:
                     "FieldValueRequired",
                 )
             )
+            continue
+        try:
+            compile_custom(object_at(version, "schema", "openAPIV3Schema"))
+        except ValueError as err:
+            where = f"spec.versions[{index}].schema.openAPIV3Schema"
+            causes.append(Cause(where, f"Invalid value: a validation rule does not compile: {err}"))
     return causes

@@ -25,6 +25,10 @@ _numbers = count(1)
 Answer = Callable[[JsonObject], JsonObject]
 
 
+def allow(_: JsonObject) -> JsonObject:
+    return {"allowed": True}
+
+
 @dataclass(slots=True)
 class Webhook:
     """A webhook server whose answer a test decides."""
@@ -32,7 +36,7 @@ class Webhook:
     url: str
     bundle: str
     reviews: list[JsonObject] = field(default_factory=list[JsonObject])
-    answer: Answer = field(default=lambda request: {"allowed": True})
+    answer: Answer = field(default_factory=lambda: allow)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         review: JsonObject = msgspec.json.decode(await request.read())
@@ -93,7 +97,7 @@ async def register(calls: Calls, kind: str, webhook: Webhook, **settings: JsonVa
     made = await calls.create(path, document)
     assert made.status == 201, made.message
     before = webhook.answer
-    webhook.answer = lambda _: {"allowed": True}
+    webhook.answer = allow
 
     async def asked() -> bool:
         await calls.create(calls.path("v1", "configmaps"), config_map(f"probe-{next(_numbers)}"))

@@ -195,7 +195,8 @@ async def test_lists_merge_by_their_type(widgets: Widgets) -> None:
 
 
 async def test_status_is_apart(widgets: Widgets) -> None:
-    document = {**widgets.document("one"), "status": {"phase": "Sneaked"}}
+    document: JsonObject = widgets.document("one")
+    document["status"] = {"phase": "Sneaked"}
     made = await widgets.calls.create(widgets.path, document)
     assert "status" not in made.document
     status: JsonObject = {"status": {"phase": "Ready"}, "spec": {"size": 5}}

@@ -28,14 +28,9 @@ async def test_a_deployment_becomes_available(cluster: Cluster) -> None:
         ),
     )
 
-    numbers = {name: value for name, value in status(found).items() if isinstance(value, int)}
-    assert numbers == {
-        "observedGeneration": 1,
-        "replicas": 3,
-        "updatedReplicas": 3,
-        "readyReplicas": 3,
-        "availableReplicas": 3,
-    }
+    numbers = ("observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+    assert {name: status(found)[name] for name in numbers} == dict(zip(numbers, (1, 3, 3, 3, 3), strict=True))
+    assert "unavailableReplicas" not in status(found)
     assert condition(found, "Available")["reason"] == "MinimumReplicasAvailable"
     assert strings_at(found, "metadata", "annotations")["deployment.kubernetes.io/revision"] == "1"
     pods = await cluster.pods()

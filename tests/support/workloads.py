@@ -74,7 +74,7 @@ def _events(document: JsonObject, reason: str, text: str) -> list[JsonObject]:
     ]
 
 
-def container(name: str = "main", **fields: JsonValue) -> JsonObject:
+def container(name: str = "main", extra: JsonObject | None = None, **fields: JsonValue) -> JsonObject:
     """A container that passes Pod Security `restricted` and listens on port 4222, named `client`."""
     return {
         "name": name,
@@ -86,6 +86,7 @@ def container(name: str = "main", **fields: JsonValue) -> JsonObject:
             "runAsNonRoot": True,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
+        **(extra or {}),
         **fields,
     }
 
@@ -131,7 +132,10 @@ def names(documents: list[JsonObject]) -> list[str]:
 
 
 def condition(document: JsonObject, kind: str) -> JsonObject:
-    return next((one for one in objects_at(document, "status", "conditions") if one.get("type") == kind), {})
+    for one in objects_at(document, "status", "conditions"):
+        if one.get("type") == kind:
+            return one
+    return {}
 
 
 def status(document: JsonObject) -> JsonObject:

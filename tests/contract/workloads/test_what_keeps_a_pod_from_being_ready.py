@@ -54,7 +54,7 @@ async def test_an_image_that_a_registry_loses_and_finds_again(cluster: Cluster) 
 
 async def test_a_config_map_of_the_environment(cluster: Cluster) -> None:
     environment: JsonObject = {"envFrom": [{"configMapRef": {"name": "settings"}}]}
-    await _deploy(cluster, {"containers": [container(**environment)]})
+    await _deploy(cluster, {"containers": [container(extra=environment)]})
 
     pod = await _waits_for(cluster, "CreateContainerConfigError")
     state = objects_at(pod, "status", "containerStatuses")[0]
@@ -201,7 +201,7 @@ async def test_pod_security_of_the_namespace(cluster: Cluster) -> None:
 async def test_a_readiness_probe_on_a_port_that_nobody_listens_on(
     cluster: Cluster, probe: JsonObject, event: str
 ) -> None:
-    await _deploy(cluster, {"containers": [container(**probe)]})
+    await _deploy(cluster, {"containers": [container(extra=probe)]})
 
     await cluster.until_event("Unhealthy", event)
     pods = await cluster.until_pods(lambda pods: bool(pods) and str_at(pods[0], "status", "phase") == "Running")
@@ -302,7 +302,9 @@ async def test_a_node_that_is_lost_and_comes_back(cluster: Cluster) -> None:
         assert condition(lost, "Ready")["reason"] == "NodeStatusUnknown"
         await cluster.until_pods(lambda pods: len(pods) == 1 and not is_ready(pods[0]))
         tainted = await cluster.until(f"/api/v1/nodes/{node}", lambda one: bool(objects_at(one, "spec", "taints")))
-        assert {one["key"] for one in objects_at(tainted, "spec", "taints")} == {"node.kubernetes.io/unreachable"}
+        assert {str_at(one, "key") for one in objects_at(tainted, "spec", "taints")} == {
+            "node.kubernetes.io/unreachable"
+        }
     finally:
         cluster.breakages.heal_node(node)
 

@@ -86,7 +86,7 @@ async def test_a_stateful_set_becomes_ready_with_its_claims(cluster: Cluster, po
     pods = await cluster.pods()
     assert names(pods) == ["db-0", "db-1", "db-2"]
     assert {strings_at(pod, "metadata", "labels")["controller-revision-hash"] for pod in pods} == {
-        status(found)["updateRevision"]
+        str_at(found, "status", "updateRevision")
     }
     claims = objects_at((await cluster.calls.get(cluster.calls.path("v1", "persistentvolumeclaims"))).document, "items")
     assert names(claims) == ["data-db-0", "data-db-1", "data-db-2"]

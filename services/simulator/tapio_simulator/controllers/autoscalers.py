@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from tapio_shared.json import JsonObject, int_at, object_at, objects_at, str_at, strings_at
 from tapio_shared.ports import Clock
@@ -73,12 +74,12 @@ class Autoscalers:
         self.queue: WorkQueue[Key] = WorkQueue("autoscalers")
         self._autoscalers.subscribe(lambda _before, after: None if after is None else self.queue.add(key_of(after)))
         for kind, informer in self._targets.items():
-            informer.subscribe(lambda _before, after, kind=kind: self._target_changed(kind, after))
+            informer.subscribe(partial(self._target_changed, kind))
 
     async def run(self, workers: int) -> None:
         await self.queue.run(workers, self._sync)
 
-    def _target_changed(self, kind: str, after: JsonObject | None) -> None:
+    def _target_changed(self, kind: str, _before: JsonObject | None, after: JsonObject | None) -> None:
         if after is not None:
             for one in self._by_target["/".join((key_of(after)[0], kind, key_of(after)[1]))]:
                 self.queue.add(key_of(one))

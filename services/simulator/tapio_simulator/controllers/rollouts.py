@@ -133,7 +133,7 @@ def progress_of(
     }
     conditions = _availability(deployment, available, stamp)
     conditions, deadline_in = _progressing(deployment, conditions, new, counts, created=created, now=now, stamp=stamp)
-    failures = [entry for one in sets if (entry := condition(one, "ReplicaFailure"))]
+    failures = [failure for one in sets if (failure := condition(one, "ReplicaFailure"))]
     conditions = [one for one in conditions if one.get("type") != "ReplicaFailure"]
     if failures:
         entry: JsonObject = {**failures[0], "lastUpdateTime": failures[0].get("lastTransitionTime")}

@@ -58,7 +58,8 @@ class NatsConnection:
         self._on_refusal: list[Callable[[str, LogRefused], None]] = [self._requests.refuse]
         self._closing = False
         self._reopening: asyncio.Task[None] | None = None
-        self._last_error = ""
+        self.last_error = ""
+        """What went wrong last, outside any call; empty once connected (again)."""
 
     @classmethod
     async def connect(
@@ -80,7 +81,7 @@ class NatsConnection:
             async with asyncio.timeout(patience):
                 await connection._open(connection.client)
         except (nats.errors.Error, OSError, TimeoutError) as err:
-            why = connection._last_error or repr(err)
+            why = connection.last_error or repr(err)
             await connection.close()
             raise LogUnavailable(f"NATS at {', '.join(servers)} can't be reached: {why}.") from err
         return connection
@@ -170,12 +171,12 @@ class NatsConnection:
             closed_cb=self._closed,
         )
         self.client = client
-        self._last_error = ""
+        self.last_error = ""
         self._connected.set()
 
     async def _reconnected(self) -> None:
         log.info("nats reconnected", server=_host(self.client))
-        self._last_error = ""
+        self.last_error = ""
         self._connected.set()
         self._tell_reconnected()
 
@@ -189,7 +190,7 @@ class NatsConnection:
             self._reopening = asyncio.create_task(self._reopen(), name="nats-reopen")
 
     async def _reopen(self) -> None:
-        log.warning("nats client closed itself; making a new one", reason=self._last_error)
+        log.warning("nats client closed itself; making a new one", reason=self.last_error)
         try:
             await asyncio.sleep(_RETRY_WAIT)
             await self._open(Client())
@@ -208,8 +209,8 @@ class NatsConnection:
             )
             for hook in list(self._on_refusal):
                 hook(violation[2], refusal)
-        if text != self._last_error:
-            self._last_error = text
+        if text != self.last_error:
+            self.last_error = text
             log.warning("nats error", error=text)
 
     def _lose(self, why: str) -> None:

@@ -18,7 +18,6 @@ ID_IN_PROCESS = 10158
 BATCH_INCOMPLETE = 10176
 TOO_MANY_BATCHES = 10210
 STORE_FAILED = 10077
-REPLICAS_WITHOUT_CLUSTER = 10074
 NO_SUITABLE_PEERS = 10005
 
 NOTHING_APPENDED_RETRY = frozenset({SUBJECT_IN_PROCESS, ID_IN_PROCESS, BATCH_INCOMPLETE, TOO_MANY_BATCHES})
@@ -26,6 +25,8 @@ NOTHING_APPENDED_RETRY = frozenset({SUBJECT_IN_PROCESS, ID_IN_PROCESS, BATCH_INC
 
 A batch whose beginning was refused for want of room (50 open batches per stream) shows as incomplete at its commit.
 """
+_NEVER = frozenset({10057, 10074, 10110})
+"""Deleting or purging where the stream forbids it, replicas without a cluster: told with code 500 all the same."""
 _FULL = frozenset({10002, 10023, 10028, 10047, 10054, 10097, 10122})
 """Account, server, memory and storage limits; message and header size; the account's limit for one stream."""
 
@@ -61,7 +62,7 @@ def error_of_fault(fault: ApiFault) -> TapioError:
         )
     if fault.err_code == NO_STREAM:
         return LogMissing("The stream does not exist. Provision it; everything is then observed anew.")
-    if fault.err_code == REPLICAS_WITHOUT_CLUSTER:
+    if fault.err_code in _NEVER:
         return JetStreamError(fault)
     if fault.err_code in NOTHING_APPENDED_RETRY | {NO_SUITABLE_PEERS} or fault.code in {408, 429} or fault.code >= 500:
         return LogUnavailable(f"JetStream can't do this at the moment: {fault.description} (error {fault.err_code}).")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tapio_shared.adapters.nats_connection import inbox_prefix_of
 from tapio_shared.adapters.provisioning import MEMBERS_BUCKET
 from tapio_shared.errors import InvalidSettings
-from tapio_shared.json import JsonObject
+from tapio_shared.json import JsonObject, JsonValue
 from tapio_shared.keys import ADMITTED_STREAM, LOG_STREAM
 
 _MEMBERS_STREAM = f"KV_{MEMBERS_BUCKET}"
@@ -105,9 +105,9 @@ def accounts_config(passwords: Mapping[str, str]) -> str:
         raise InvalidSettings(
             f"There are no permissions for {', '.join(unknown)}; the services are {', '.join(known)}."
         )
-    users: list[JsonObject] = [
+    users: list[JsonValue] = [
         {"user": service, "password": password, "permissions": known[service].permissions()}
         for service, password in sorted(passwords.items())
     ]
-    accounts = {"TAPIO": {"jetstream": "enabled", "users": users}, "SYS": {"users": []}}
+    accounts: JsonObject = {"TAPIO": {"jetstream": "enabled", "users": users}, "SYS": {"users": []}}
     return f"accounts: {json.dumps(accounts, indent=2)}\nsystem_account: SYS\n"

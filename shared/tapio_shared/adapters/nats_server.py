@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import re
 import shutil
 import signal
-import socket
 import sys
 from asyncio.subprocess import Process
 from pathlib import Path
 from types import TracebackType
 
 from tapio_shared.errors import InvalidSettings, LogUnavailable
+from tapio_shared.subprocesses import die_with_parent, free_port
 
 MINIMUM_VERSION = (2, 12)
-_PR_SET_PDEATHSIG = 1
 _READY_TIMEOUT = 30.0
+_STOP_TIMEOUT = 15.0
 
 
 def find_binary() -> str:
@@ -32,26 +31,12 @@ def find_binary() -> str:
     return found
 
 
-def die_with_parent() -> None:
-    """Ask Linux to end this process when its parent dies, so that a killed test leaves nothing behind."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def free_port() -> int:
-    """A TCP port of the loopback interface that is free at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class EmbeddedNatsServer:
     """One nats-server with JetStream on loopback. An async context manager; can be killed and started again."""
 
     def __init__(self, directory: Path, *, port: int = 0, name: str = "tapio", extra: str = "") -> None:
-        """`directory` holds configuration, store and log; `extra` is further configuration text."""
-        self._directory, self._name, self._extra = directory, name, extra
+        """`directory` holds configuration, store and log; `extra` is further configuration text, read at each start."""
+        self._directory, self._name, self.extra = directory, name, extra
         self.port = port or free_port()
         self._process: Process | None = None
 
@@ -82,7 +67,7 @@ class EmbeddedNatsServer:
         configuration = self._directory / "nats.conf"
         configuration.write_text(
             f"server_name: {self._name}\nlisten: 127.0.0.1:{self.port}\n"
-            f"jetstream {{ store_dir: {json.dumps(str(self.store))} }}\nmax_payload: 8MB\n{self._extra}\n"
+            f"jetstream {{ store_dir: {json.dumps(str(self.store))} }}\nmax_payload: 8MB\n{self.extra}\n"
         )
         with (self._directory / "nats.log").open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
@@ -115,7 +100,13 @@ class EmbeddedNatsServer:
             return
         if process.returncode is None:
             process.send_signal(number)
-        await process.wait()
+            process.send_signal(signal.SIGCONT)  # A stopped process takes no other signal.
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
     async def _wait_ready(self) -> None:
         """Ready means that the INFO line comes, which the server sends once JetStream is recovered."""

@@ -43,6 +43,7 @@ async def provision(
     replicas: int = 1,
     max_bytes: int = 2 << 30,
     max_age_days: float = 30.0,
+    admitted_max_bytes: int = 256 << 20,
 ) -> None:
     """Make or update TAPIO_LOG, TAPIO_ADMITTED and the membership bucket.
 
@@ -59,7 +60,7 @@ async def provision(
             f"Set TAPIO_PARTITIONS to {known}, or make a new stream (its history is lost, desired state is not)."
         )
     await _ensure(connection, log_config(partitions, replicas, max_bytes, int(max_age_days * _DAY)))
-    await _ensure(connection, admitted_config(replicas))
+    await _ensure(connection, admitted_config(replicas, admitted_max_bytes))
     await _ensure(connection, members_config(replicas))
 
 
@@ -82,6 +83,8 @@ def log_config(partitions: int, replicas: int, max_bytes: int, max_age: int) -> 
         "num_replicas": replicas,
         "max_age": max_age,
         "max_bytes": max_bytes,
+        "max_msgs": -1,
+        "max_msgs_per_subject": -1,
         "duplicate_window": _DUPLICATE_WINDOW,
         "allow_direct": True,
         "allow_atomic": True,
@@ -92,7 +95,7 @@ def log_config(partitions: int, replicas: int, max_bytes: int, max_age: int) -> 
     }
 
 
-def admitted_config(replicas: int) -> JsonObject:
+def admitted_config(replicas: int, max_bytes: int) -> JsonObject:
     """Configuration of TAPIO_ADMITTED: its rate is anybody's, so its limits are its own."""
     return {
         "name": ADMITTED_STREAM,
@@ -104,7 +107,7 @@ def admitted_config(replicas: int) -> JsonObject:
         "compression": "s2",
         "num_replicas": replicas,
         "max_age": 30 * _DAY,
-        "max_bytes": 256 << 20,
+        "max_bytes": max_bytes,
         "allow_direct": True,
         "deny_delete": True,
         "deny_purge": True,

@@ -93,7 +93,7 @@ def _broken(rule: Rule, value: JsonValue, old: JsonValue, type_: str, path: str)
         if rule.program.execute(names) is True:
             return None
         message = rule.message if rule.message_program is None else str(rule.message_program.execute(names))
-    except (TypeError, ValueError, RuntimeError) as err:
+    except (TypeError, ValueError, RuntimeError, LookupError) as err:
         # An evaluation error counts as a broken rule, as in the API server.
         return Cause(where, f'Invalid value: "{type_}": {err} evaluating rule: {rule.message}')
     if rule.reason == "FieldValueForbidden":

@@ -37,6 +37,7 @@ def test_every_example_settles_and_is_ready(world: World) -> None:
     assert condition(world, "Ready")["reason"] == "AllReady"
     ready, _, wanted = str_at(world.cluster, "status", "readyComponents").partition("/")
     assert ready == wanted != "0"
+    assert condition(world, "Ready")["message"] == f"All {wanted} components are ready."
 
 
 def test_planning_again_after_applying_a_plan_plans_nothing(world: World) -> None:
@@ -114,7 +115,7 @@ def test_a_deleted_object_is_made_again() -> None:
     ref = ObjectRef("", "Service", "default", "dev-nats")
     world.lose(ref)
     assert [(action.name, action.mode) for action in world.step().decision.apply] == [("dev-nats", "create")]
-    assert world.object(ref) is not None
+    assert world.find(ref) is not None
 
 
 def test_a_disputed_field_is_not_fought_over_at_full_speed() -> None:

@@ -41,7 +41,9 @@ def cluster_status(cluster: Seen, wanted: Wanted, progress: Sequence[ComponentPr
     """Status of a TapioCluster that is being run."""
     previous = object_at(cluster.document, "status")
     shown = [one for one in progress if one.component.name != "base"]
-    ready, reconciling, stalled = overall(progress if all(one.is_ready for one in shown) else shown)
+    # The parts that are not shown are named only when they alone are not ready; else the count is of what is shown.
+    only_hidden = all(one.is_ready for one in shown) and not all(one.is_ready for one in progress)
+    ready, reconciling, stalled = overall(progress if only_hidden else shown)
     notices = list(wanted.rendered.notices)
     stalled_notice = next((one for one in notices if one.condition == str(ConditionType.STALLED)), None)
     if stalled_notice is not None and stalled is None:

@@ -22,8 +22,10 @@ _NOISE_ANNOTATIONS = frozenset(
 """Annotations that repeat the object, or that a controller writes on every round."""
 _NOISE_METADATA = frozenset({"selfLink", "resourceVersion"})
 _NOISE_STATUS = frozenset({"currentMetrics", "currentCPUUtilizationPercentage", "lastScaleTime"})
+_NOISE_STATUS_OF = {"VerticalPodAutoscaler": frozenset({"recommendation"})}
+"""What a controller computes anew every minute, and no plan needs."""
 _TICKING = frozenset({"lastUpdateTime", "lastHeartbeatTime", "lastProbeTime"})
-_OURS = "tapio.io"
+_OURS = ("tapio.io/", "applyset.kubernetes.io/")
 
 
 def slim(document: Mapping[str, JsonValue], *, digest_key: bytes = b"", key_id: str = "") -> JsonObject:
@@ -37,7 +39,7 @@ def slim(document: Mapping[str, JsonValue], *, digest_key: bytes = b"", key_id: 
         return _secret(result, digest_key, key_id)
     status = document.get("status")
     if isinstance(status, dict) and not str_at(document, "apiVersion").startswith(_OURS):
-        result["status"] = _status(status)
+        result["status"] = _status(status, _NOISE_STATUS | _NOISE_STATUS_OF.get(str_at(document, "kind"), frozenset()))
     return result
 
 
@@ -71,8 +73,8 @@ def _managers(metadata: JsonObject) -> list[JsonValue]:
     return found
 
 
-def _status(status: JsonObject) -> JsonObject:
-    kept: JsonObject = {name: value for name, value in status.items() if name not in _NOISE_STATUS}
+def _status(status: JsonObject, noise: frozenset[str]) -> JsonObject:
+    kept: JsonObject = {name: value for name, value in status.items() if name not in noise}
     conditions = status.get("conditions")
     if isinstance(conditions, list):
         kept["conditions"] = [
@@ -83,11 +85,17 @@ def _status(status: JsonObject) -> JsonObject:
 
 
 def _secret(document: JsonObject, digest_key: bytes, key_id: str) -> JsonObject:
+    """Tools keep copies of whole objects in annotations (kapp, Rancher, kubectl): of those only our own are kept."""
+    metadata = object_at(document, "metadata")
+    annotations = {name: value for name, value in object_at(metadata, "annotations").items() if name.startswith(_OURS)}
     kept: JsonObject = {
-        name: document[name] for name in ("apiVersion", "kind", "metadata", "type", "immutable") if name in document
+        name: document[name] for name in ("apiVersion", "kind", "type", "immutable") if name in document
     }
+    kept["metadata"] = {name: value for name, value in metadata.items() if name != "annotations"} | (
+        {"annotations": annotations} if annotations else {}
+    )
     if "digests" in document:
-        return {**kept, "digests": document["digests"], "keyId": document.get("keyId", "")}
+        return {**kept, "digests": document["digests"], "keyId": document.get("keyId", "")}  # slim already
     values = object_at(document, "data")
     kept["digests"] = {
         name: hashlib.blake2b(str(value).encode(), key=digest_key[:64], digest_size=12).hexdigest()

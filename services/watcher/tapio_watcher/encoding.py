@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from tapio_shared.codec import decode_as, encode
+from tapio_shared.codec import encode
 from tapio_shared.errors import Undecodable
 from tapio_shared.json import JsonObject
 
@@ -62,7 +62,12 @@ def gone_fact(*, uid: str, resource_version: str, now: int) -> EncodedFact:
 
 def digest_of_stored(data: bytes) -> tuple[bytes, str]:
     """Digest and UID of a stored object fact. `Undecodable` for anything that is not one."""
-    record = decode_as(_STORED, data)
+    try:
+        record = _STORED.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as err:
+        raise Undecodable(
+            f"A message of the log is not a fact about an object that this version knows: {err}."
+        ) from err
     if isinstance(record, _Gone):
         return GONE, record.uid
     if not bytes(record.object).startswith(b"{"):
@@ -78,4 +83,4 @@ def _digest(uid: str, body: bytes | msgspec.Raw) -> bytes:
     return state.digest()
 
 
-_STORED: type[_Observed | _Gone] = _Observed | _Gone  # type: ignore[assignment]
+_STORED: msgspec.json.Decoder[_Observed | _Gone] = msgspec.json.Decoder(_Observed | _Gone)

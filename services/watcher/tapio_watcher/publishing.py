@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from opentelemetry import trace
-from tenacity import AsyncRetrying, retry_if_exception, wait_exponential_jitter
+from tenacity import AsyncRetrying, retry_if_exception, wait_random_exponential
 
 from tapio_shared.codec import digest
 from tapio_shared.errors import LogMissing, RetryableError, RevisionConflict
@@ -236,7 +236,7 @@ class FactWriter:
     async def _append(self, subject: str, entry: Entry) -> None:
         """Append one fact; tries for as long as the log does not answer."""
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception(_may_pass), wait=wait_exponential_jitter(initial=0.05, max=5.0), reraise=True
+            retry=retry_if_exception(_may_pass), wait=wait_random_exponential(multiplier=0.05, max=5.0), reraise=True
         ):
             with attempt:
                 try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import structlog
-from tenacity import AsyncRetrying, retry_if_exception, wait_exponential_jitter
+from tenacity import AsyncRetrying, retry_if_exception, wait_random_exponential
 
 from tapio_shared.codec import decode_record, digest, encode, to_document
 from tapio_shared.errors import LogMissing, RetryableError, RevisionConflict, Undecodable
@@ -43,7 +43,7 @@ class SharedFacts:
         data = encode(fact)
         subjects = [shared_subject(number, self._target, what) for number in range(self._partitions)]
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception(_may_pass), wait=wait_exponential_jitter(multiplier=0.05, max=5.0), reraise=True
+            retry=retry_if_exception(_may_pass), wait=wait_random_exponential(multiplier=0.05, max=5.0), reraise=True
         ):
             with attempt:
                 stale = [one for one in subjects if one not in self.known or self.known[one].digest != wanted]

@@ -108,7 +108,7 @@ class World:
     @property
     def cluster(self) -> JsonObject:
         """The TapioCluster as last observed."""
-        found = self.object(cluster_ref(self.key.namespace, self.key.name))
+        found = self.find(cluster_ref(self.key.namespace, self.key.name))
         assert found is not None
         return found
 
@@ -132,7 +132,7 @@ class World:
         """Tell that an object is gone."""
         self._tell(object_subject(self.key, ref, PARTITIONS), ObjectGone(gone_at=self.now))
 
-    def object(self, ref: ObjectRef) -> JsonObject | None:
+    def find(self, ref: ObjectRef) -> JsonObject | None:
         """An object as last observed, or None."""
         entry = self.state.own.get(object_subject(self.key, ref, PARTITIONS))
         return entry.record.object if entry is not None and isinstance(entry.record, ObjectObserved) else None
@@ -188,8 +188,8 @@ class World:
                     ref=name, action=action.mode, digest=action.digest, uid="u", resource_version=str(self.version)
                 )
             )
-        for action in planned.decision.delete:
-            ref = ObjectRef(action.group, action.kind, action.namespace, action.name)
+        for gone in planned.decision.delete:
+            ref = ObjectRef(gone.group, gone.kind, gone.namespace, gone.name)
             self.lose(ref)
             report.results.append(ObjectResult(ref=str(ref), action="delete"))
         self._write_cluster(planned, report)
@@ -223,7 +223,7 @@ class World:
 
     def _apply(self, manifest: JsonObject, *, ready: bool) -> None:
         document = copy.deepcopy(manifest)
-        known = self.object(ref_of(manifest))
+        known = self.find(ref_of(manifest))
         metadata = object_at(document, "metadata")
         metadata["uid"] = str_at(known, "metadata", "uid") or f"uid-{self.version}"
         metadata["generation"] = 1

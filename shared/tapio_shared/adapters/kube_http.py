@@ -9,16 +9,20 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Protocol, cast
 
 import aiohttp
 import structlog
-from kubernetes_asyncio import config as kube_config
-from kubernetes_asyncio.client.configuration import Configuration
 from multidict import CIMultiDict
 
+from tapio_shared.adapters.kubernetes_configuration import (
+    ConfigException,
+    Configuration,
+    load_incluster_config,
+    load_kube_config,
+)
 from tapio_shared.errors import ApiUnavailable, InvalidSettings
 from tapio_shared.kubernetes import error_of
 from tapio_shared.ports import KubeResponse
@@ -40,6 +44,7 @@ class _Configured(Protocol):
     key_file: str | None
     verify_ssl: bool
     proxy: str | None
+    tls_server_name: str | None
 
     async def auth_settings(self) -> dict[str, dict[str, str]]: ...
 
@@ -49,14 +54,10 @@ async def load_configuration(kubeconfig: str, context: str) -> _Configured:
     configuration = Configuration()
     try:
         if kubeconfig:
-            await kube_config.load_kube_config(  # pyright: ignore[reportUnknownMemberType]
-                config_file=kubeconfig, context=context or None, client_configuration=configuration
-            )
+            await load_kube_config(config_file=kubeconfig, context=context or None, client_configuration=configuration)
         else:
-            kube_config.load_incluster_config(  # type: ignore[no-untyped-call] # pyright: ignore[reportUnknownMemberType]
-                client_configuration=configuration
-            )
-    except (kube_config.ConfigException, OSError) as err:
+            load_incluster_config(client_configuration=configuration)
+    except (ConfigException, OSError) as err:
         where = f"context {context or '(current)'} of {kubeconfig}" if kubeconfig else "this pod's service account"
         raise InvalidSettings(f"The Kubernetes configuration of {where} can't be used: {err}.") from err
     return cast("_Configured", configuration)
@@ -71,6 +72,7 @@ class HttpKube:
         self._requests: aiohttp.ClientSession | None = None
         self._watches: aiohttp.ClientSession | None = None
         self._context = _ssl_context(configuration)
+        self._generation: int = 0
         self._reloading = asyncio.Lock()
 
     @classmethod
@@ -103,9 +105,9 @@ class HttpKube:
         accept: str = "application/json",
         timeout: float = 30.0,
     ) -> KubeResponse:
+        generation = self._generation
         answer = await self._request(method, path, query, body, content_type, accept, timeout)
-        if answer.status == 401:
-            await self._renew_credentials()
+        if answer.status == 401 and await self._renew_credentials(generation):
             answer = await self._request(method, path, query, body, content_type, accept, timeout)
         return answer
 
@@ -120,7 +122,9 @@ class HttpKube:
         timeout: float,
     ) -> KubeResponse:
         session = self._open(self._requests)
-        headers = await self._headers() | {"Accept": accept} | ({"Content-Type": content_type} if body is not None else {})
+        headers = await self._headers() | {"Accept": accept}
+        if body is not None:
+            headers["Content-Type"] = content_type
         async with self._slots:
             try:
                 async with session.request(
@@ -130,6 +134,7 @@ class HttpKube:
                     data=body,
                     headers=headers,
                     ssl=self._context,
+                    server_hostname=self._configuration.tls_server_name,
                     proxy=self._configuration.proxy,
                     timeout=aiohttp.ClientTimeout(total=timeout, connect=_CONNECT_TIMEOUT),
                 ) as response:
@@ -143,15 +148,16 @@ class HttpKube:
     async def watch(
         self, path: str, *, query: Mapping[str, str], silence: float = 70.0
     ) -> AsyncGenerator[AsyncIterator[bytes]]:
+        generation = self._generation
         response = await self._open_watch(path, query, silence)
-        if response.status == 401:
+        if response.status == 401 and await self._renew_credentials(generation):
             response.close()
-            await self._renew_credentials()
             response = await self._open_watch(path, query, silence)
         try:
             if response.status != 200:
-                raise error_of(response.status, await response.read(), response.headers)
-            yield self._lines(response, path, silence)
+                raise error_of(response.status, await self._refusal(response, path), response.headers)
+            async with aclosing(self._lines(response, path, silence)) as lines:
+                yield lines
         finally:
             response.close()
 
@@ -161,35 +167,52 @@ class HttpKube:
             return await session.get(
                 self._configuration.host + path,
                 params={**query, "watch": "1"},
-                headers=await self._headers(),
+                headers=await self._headers() | {"Accept": "application/json"},
                 ssl=self._context,
+                server_hostname=self._configuration.tls_server_name,
                 proxy=self._configuration.proxy,
                 timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_TIMEOUT, sock_read=silence),
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as err:
             raise ApiUnavailable(f"The watch of {path} can't be opened: {type(err).__name__} {err}.") from err
 
+    async def _refusal(self, response: aiohttp.ClientResponse, path: str) -> bytes:
+        try:
+            return await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as err:
+            raise ApiUnavailable(f"The watch of {path} was refused without a reason: {type(err).__name__}.") from err
+
     async def _lines(self, response: aiohttp.ClientResponse, path: str, silence: float) -> AsyncGenerator[bytes]:
-        """Whole lines, however long: an object may be larger than any read buffer."""
-        left = b""
+        """Whole lines, however long: aiohttp's own `readline` refuses those beyond its buffer, an object may be."""
+        parts: list[bytes] = []
         try:
             async for chunk in response.content.iter_any():
-                lines = (left + chunk).split(b"\n")
-                left = lines.pop()
+                *lines, rest = chunk.split(b"\n")
                 for line in lines:
-                    if line:
-                        yield line
+                    whole = b"".join((*parts, line))
+                    parts.clear()
+                    if whole:
+                        yield whole
+                parts.append(rest)
         except TimeoutError as err:
-            raise ApiUnavailable(f"The watch of {path} was silent for {silence:g} s.") from err
+            raise ApiUnavailable(f"The watch of {path} was silent for {silence:g} s. Open it again.") from err
         except (aiohttp.ClientError, OSError) as err:
-            raise ApiUnavailable(f"The watch of {path} broke: {type(err).__name__} {err}.") from err
+            raise ApiUnavailable(f"The watch of {path} broke: {type(err).__name__} {err}. Open it again.") from err
 
-    async def _renew_credentials(self) -> None:
-        """Read configuration and credentials again: a token may have been rotated on disk."""
+    async def _renew_credentials(self, generation: int) -> bool:
+        """Read configuration and credentials again, once for all that were refused; whether there are new ones."""
         async with self._reloading:
-            log.info("credentials read again", host=self.host)
-            self._configuration = await self._reload.load()
+            if generation != self._generation:
+                return True
+            try:
+                self._configuration = await self._reload.load()
+            except InvalidSettings as err:
+                log.warning("credentials not read again", host=self.host, error=str(err))
+                return False
             self._context = _ssl_context(self._configuration)
+            self._generation += 1
+            log.info("credentials read again", host=self.host)
+            return True
 
     async def _headers(self) -> dict[str, str]:
         settings = await self._configuration.auth_settings()

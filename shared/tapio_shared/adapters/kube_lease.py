@@ -7,6 +7,7 @@ of two machines. A lease is not a fence: every write of a leader is guarded by t
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
 
@@ -20,44 +21,47 @@ from tapio_shared.ports import Clock, Kube
 
 log = structlog.get_logger(__name__)
 
-DURATION = 15
-RENEW_EVERY = 5.0
-RETRY_EVERY = 2.0
+
+@dataclass(frozen=True, slots=True)
+class LeaseTimes:
+    """Seconds, as client-go's defaults but for renewing, which costs the API server a write each time."""
+
+    duration: int = 15
+    """A Lease that nobody renews for so long is anybody's."""
+    deadline: float = 10.0
+    """A leader that could not renew for so long steps down, well before another may take over."""
+    renew: float = 5.0
+    retry: float = 1.0
 
 
 class KubeLease:
     """One Lease, held by one holder at a time."""
 
-    def __init__(self, kube: Kube, clock: Clock, *, namespace: str, name: str, holder: str) -> None:
-        self._kube, self._clock = kube, clock
+    def __init__(
+        self, kube: Kube, clock: Clock, *, namespace: str, name: str, holder: str, times: LeaseTimes | None = None
+    ) -> None:
+        self._kube, self._clock, self._times = kube, clock, times or LeaseTimes()
         self._namespace, self._name, self._holder = namespace, name, holder
         self._seen: tuple[str, float] = ("", 0.0)
-        self._transitions = 0
+        self._renewed = 0.0
 
     async def acquire(self) -> None:
-        while True:
-            try:
-                if await self._try():
-                    log.info("lease acquired", lease=self._name, holder=self._holder)
-                    return
-            except TapioError as err:
-                log.warning("lease not acquired", lease=self._name, error=str(err))
-            await asyncio.sleep(RETRY_EVERY)
+        while not await self._hold():
+            await asyncio.sleep(self._times.retry)
+        log.info("lease acquired", lease=self._name, holder=self._holder)
 
     async def lost(self) -> None:
-        renewed = self._clock.monotonic()
+        pause = self._times.renew
         while True:
-            await asyncio.sleep(RENEW_EVERY)
-            try:
-                if not await self._try():
-                    return
-                renewed = self._clock.monotonic()
-            except TapioError as err:
-                log.warning("lease not renewed", lease=self._name, error=str(err))
-                if self._clock.monotonic() - renewed > DURATION - RENEW_EVERY:
-                    return
+            await asyncio.sleep(max(0.0, min(pause, self._left())))
+            held = await self._hold()
+            if held is False or self._left() <= 0:
+                log.warning("lease lost", lease=self._name, holder=self._holder, taken=held is False)
+                return
+            pause = self._times.retry if held is None else self._times.renew
 
     async def release(self) -> None:
+        """Give the Lease up at once, so that a successor need not wait for its expiry. Fails quietly: it expires."""
         try:
             document = await self._read()
             if document is not None and str_at(document, "spec", "holderIdentity") == self._holder:
@@ -66,57 +70,69 @@ class KubeLease:
         except TapioError as err:
             log.warning("lease not released", lease=self._name, error=str(err))
 
+    def _left(self) -> float:
+        """Seconds until a leader that can't renew must step down."""
+        return self._renewed + self._times.deadline - self._clock.monotonic()
+
+    async def _hold(self) -> bool | None:
+        """Take or renew the Lease. False: somebody else holds it; None: that can't be told at the moment."""
+        asked = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(self._times.deadline / 2):
+                held = await self._try()
+        except TimeoutError:
+            log.warning("lease not renewed", lease=self._name, error="The API server did not answer in time.")
+            return None
+        except TapioError as err:
+            log.warning("lease not renewed", lease=self._name, error=str(err))
+            return None
+        if held:
+            self._renewed = asked
+        return held
+
     async def _try(self) -> bool:
         """Take or renew the Lease; False while somebody else holds it. Writing names the version that was read."""
         document = await self._read()
         if document is None:
-            return await self._create()
+            await self._create()
+            return True
         holder, version = str_at(document, "spec", "holderIdentity"), str_at(document, "metadata", "resourceVersion")
         if version != self._seen[0]:
             self._seen = (version, self._clock.monotonic())
         if holder not in {"", self._holder}:
-            duration = int_at(document, "spec", "leaseDurationSeconds", default=DURATION)
+            duration = int_at(document, "spec", "leaseDurationSeconds", default=self._times.duration)
             if self._clock.monotonic() - self._seen[1] < duration:
                 return False
-        self._transitions = int_at(document, "spec", "leaseTransitions") + (1 if holder != self._holder else 0)
         spec = object_at(document, "spec") | self._spec()
         if holder != self._holder:
             spec["acquireTime"] = self._time()
-        return await self._write({**document, "spec": spec})
+            spec["leaseTransitions"] = int_at(document, "spec", "leaseTransitions") + 1
+        await self._write({**document, "spec": spec})
+        return True
 
     async def _read(self) -> JsonObject | None:
-        response = await self._kube.request("GET", self._path(self._name), timeout=RENEW_EVERY)
+        response = await self._kube.request("GET", self._path(self._name))
         if response.status == 404:
             return None
         return cast("JsonObject", decode_as(dict, check(response)))
 
-    async def _create(self) -> bool:
+    async def _create(self) -> None:
         body: JsonObject = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
             "metadata": {"name": self._name, "namespace": self._namespace},
-            "spec": {**self._spec(), "acquireTime": self._time()},
+            "spec": {**self._spec(), "acquireTime": self._time(), "leaseTransitions": 0},
         }
-        response = await self._kube.request("POST", self._path(), body=encode(body), timeout=RENEW_EVERY)
-        if response.status == 409:
-            return False
-        check(response)
-        return True
+        check(await self._kube.request("POST", self._path(), body=encode(body)))
 
-    async def _write(self, document: JsonObject) -> bool:
-        response = await self._kube.request("PUT", self._path(self._name), body=encode(document), timeout=RENEW_EVERY)
-        if response.status == 409:
-            return False
-        written = cast("JsonObject", decode_as(dict, check(response)))
-        self._seen = (str_at(written, "metadata", "resourceVersion"), self._clock.monotonic())
-        return True
+    async def _write(self, document: JsonObject) -> None:
+        check(await self._kube.request("PUT", self._path(self._name), body=encode(document)))
 
     def _spec(self) -> JsonObject:
         return {
             "holderIdentity": self._holder,
-            "leaseDurationSeconds": DURATION,
+            "leaseDurationSeconds": self._times.duration,
             "renewTime": self._time(),
-            "leaseTransitions": self._transitions,
         }
 
     def _time(self) -> str:

@@ -1,0 +1,162 @@
+"""`make bench`: the operator beside the raw limit of the same API server, in one run; prints a table."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.processes import Measured, Operator, api_server, operator
+from benchmarks.work import burst, create_namespace, raw_limit, steady, work_of
+from tapio_cli.kubectl import Kubectl
+from tapio_shared.adapters.kube_http import HttpKube
+from tapio_shared.adapters.nats_connection import NatsConnection
+from tapio_shared.adapters.nats_log import NatsEventLog
+
+app = typer.Typer(add_completion=False)
+STAGES = (
+    ("watcher: told to durable", "watcher", "tapio_watcher_append_seconds"),
+    ("worker: plan", "reconciler", "tapio_reconciler_plan_seconds"),
+    ("worker: apply", "reconciler", "tapio_reconciler_apply_seconds"),
+    ("worker: fact to last write", "reconciler", "tapio_reconciler_fact_to_applied_seconds"),
+)
+
+
+@app.command()
+def main(
+    clusters: Annotated[int, typer.Option(help="TapioClusters that are created at once.")] = 50,
+    against: Annotated[str, typer.Option(help="simulator, control-plane or both.")] = "both",
+    changes: Annotated[int, typer.Option(help="Changes per second of the steady part.")] = 20,
+    seconds: Annotated[int, typer.Option(help="Length of the steady part.")] = 10,
+    idle: Annotated[int, typer.Option(help="Seconds for which a converged operator is watched.")] = 60,
+    workers: Annotated[int, typer.Option(help="Reconciler workers.")] = 1,
+) -> None:
+    """Measure raw limit and operator on the same API server, one after the other."""
+    console = Console(width=120)
+    stamp = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+    console.print(
+        f"{stamp} UTC, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
+        f"{clusters} clusters, {workers} worker(s)"
+    )
+    for kind in ("simulator", "control-plane") if against == "both" else (against,):
+        asyncio.run(_measure(console, kind, clusters, changes, seconds, idle, workers))
+
+
+async def _measure(
+    console: Console, kind: str, clusters: int, changes: int, seconds: int, idle: int, workers: int
+) -> None:
+    works = [work_of(number) for number in range(clusters)]
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        async with api_server(kind, root / "raw") as (kubeconfig, _):
+            await _install(kubeconfig)
+            async with await HttpKube.connect(kubeconfig=str(kubeconfig)) as kube:
+                await create_namespace(kube)
+                limit = await raw_limit(kube, works)
+        async with api_server(kind, root / "operated") as (kubeconfig, servers):
+            await _install(kubeconfig)
+            async with (
+                await HttpKube.connect(kubeconfig=str(kubeconfig)) as kube,
+                operator(kubeconfig, root / "operator", workers=workers) as running,
+            ):
+                await create_namespace(kube)
+                measured = [*running.processes, *servers]
+                for one in measured:
+                    one.start()
+                taken = await burst(kube, works)
+                _report_burst(console, kind, clusters, works[0].writes, limit, taken, measured)
+                latencies = await steady(kube, works, per_second=changes, seconds=seconds)
+                await _report_steady(console, running, latencies, changes)
+                await _report_history(console, root / "operator", clusters, idle)
+
+
+async def _install(kubeconfig: Path) -> None:
+    kubectl = Kubectl(kubeconfig)
+    minor = str((await kubectl.document("version")).get("serverVersion") or {})
+    legacy = "'minor': '20'" in minor
+    await kubectl.run("apply", "-k", "deploy/legacy" if legacy else "deploy/base")
+    await kubectl.run("wait", "--for=condition=Established", "--timeout=30s", "crd/tapioclusters.tapio.io")
+
+
+def _report_burst(
+    console: Console, kind: str, clusters: int, writes: int, limit: float, taken: float, measured: list[Measured]
+) -> None:
+    table = Table(title=f"{kind}: {clusters} clusters x {writes} writes at once", title_justify="left")
+    for column in ("what", "value"):
+        table.add_column(column)
+    table.add_row("raw limit (64 concurrent requests, no operator)", f"{limit:.2f} s")
+    table.add_row("operator, until all are applied", f"{taken:.2f} s")
+    table.add_row("ratio (aim 1.25)", f"{taken / limit:.2f}")
+    for one in measured:
+        table.add_row(
+            f"{one.name}: CPU per cluster, peak memory",
+            f"{one.cpu / clusters * 1000:.1f} ms, {one.peak_mebibytes:.0f} MiB",
+        )
+    console.print(table)
+
+
+async def _report_steady(console: Console, running: Operator, latencies: list[float], changes: int) -> None:
+    table = Table(title=f"{changes} changes/s: spec changed to StatefulSet seen changed", title_justify="left")
+    for column in ("stage", "p50", "p99"):
+        table.add_column(column)
+    table.add_row(
+        "end to end, seen by a client", _milliseconds(_at(latencies, 0.5)), _milliseconds(_at(latencies, 0.99))
+    )
+    for title, service, name in STAGES:
+        buckets = await running.histogram(service, name)
+        table.add_row(title, _milliseconds(_quantile(buckets, 0.5)), _milliseconds(_quantile(buckets, 0.99)))
+    console.print(table)
+
+
+async def _report_history(console: Console, directory: Path, clusters: int, idle: int) -> None:
+    """What a converged operator adds to the log: counted while idle, and extrapolated to a day."""
+    port = (directory / "nats" / "nats.conf").read_text().partition("127.0.0.1:")[2].split()[0]
+    connection = await NatsConnection.connect([f"nats://127.0.0.1:{port}"], name="bench")
+    log = NatsEventLog(connection)
+    before = await log.info()
+    await asyncio.sleep(idle)
+    after = await log.info()
+    await connection.close()
+    messages = after.last_sequence - before.last_sequence
+    per_day = (after.bytes - before.bytes) / clusters * 86_400 / idle
+    console.print(
+        f"idle for {idle} s at reconcileInterval 30s: {messages} messages, {after.bytes - before.bytes} bytes; "
+        f"extrapolated {per_day / 1e6:.3f} MB per cluster and day (aim 1)"
+    )
+
+
+def _at(ordered: list[float], share: float) -> float:
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else float("nan")
+
+
+def _quantile(buckets: dict[float, float], share: float) -> float:
+    """Upper bound of the bucket that holds the quantile, interpolated linearly within it."""
+    bounds = sorted(buckets)
+    total = buckets[bounds[-1]] if bounds else 0.0
+    low, count = 0.0, 0.0
+    for bound in bounds:
+        if total and buckets[bound] >= share * total:
+            inside = buckets[bound] - count
+            return (
+                low
+                if bound == float("inf")
+                else low + (bound - low) * ((share * total - count) / inside if inside else 1)
+            )
+        low, count = bound, buckets[bound]
+    return float("nan")
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms"
+
+
+if __name__ == "__main__":
+    app()

@@ -38,6 +38,8 @@ from tapio_simulator.stamps import timestamp
 
 COMPONENT = "default-scheduler"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
+_CLAIM_PATIENCE = 0.2
+"""Seconds that a pod's claims may take to be bound before the pod is called unschedulable."""
 _RETRY_STUCK = 0.05
 """Seconds that changes are gathered before every unschedulable pod is tried again."""
 
@@ -55,6 +57,8 @@ class Scheduler:
         self._counted: dict[str, tuple[str, JsonObject]] = {}
         """By UID: pods whose requests are taken on a node, seen there or assumed there."""
         self._stuck: dict[Key, None] = {}
+        self._patient: dict[str, None] = {}
+        """By UID: pods that have waited for their claims once."""
         self._retry: asyncio.TimerHandle | None = None
         self._nodes.subscribe(self._node_changed)
         self._pods.subscribe(self._pod_changed)
@@ -86,6 +90,7 @@ class Scheduler:
             gone = before if after is None else after
             if gone is not None:
                 self._release(uid_of(gone))
+                self._patient.pop(uid_of(gone), None)
                 self._stuck.pop(key_of(gone), None)
                 self._something_changed()
             return
@@ -131,6 +136,12 @@ class Scheduler:
         if str_at(pod, "spec", "schedulerName", default=COMPONENT) != COMPONENT:
             return
         why, unbound = self._claims_of(pod)
+        if why and uid_of(pod) not in self._patient:
+            # A claim that was made a moment ago is bound in a moment: no need to tell anybody.
+            self._patient[uid_of(pod)] = None
+            self._stuck[key] = None
+            self.queue.add_after(key, _CLAIM_PATIENCE)
+            return
         if why:
             await self._unschedulable(pod, why)
             return

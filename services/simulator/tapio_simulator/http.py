@@ -14,13 +14,16 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 from aiohttp import web
 
+from tapio_shared.json import JsonValue
 from tapio_simulator.api import ApiServer
-from tapio_simulator.calls import Answer, Call, User, error_answer
-from tapio_simulator.errors import StatusError, internal, unauthorized
+from tapio_simulator.calls import Answer, Call, User, error_answer, json_answer
+from tapio_simulator.errors import StatusError, internal, not_simulated, unauthorized
 from tapio_simulator.faults import ConnectionReset
 from tapio_simulator.identity import ANONYMOUS
 
 log = structlog.get_logger(__name__)
+WRITES_PATH = "/debug/writes"
+"""Not Kubernetes: `kubectl get --raw '/debug/writes?since=0'` tells who wrote what, as an audit log would."""
 MAX_BODY = 3 * 1024 * 1024
 _SHUTDOWN_SECONDS = 1.0
 _OPEN_PATHS = ("/healthz", "/readyz", "/livez", "/version")
@@ -36,6 +39,8 @@ class HttpFrontend:
         """One request of any kind."""
         try:
             call = await self._call(request)
+            if call.path == WRITES_PATH:
+                return _response(self._writes(call))
             if call.method == "GET" and call.flag("watch"):
                 return await self._watch(request, call)
             return _response(await self._api.handle(call))
@@ -49,6 +54,26 @@ class HttpFrontend:
         except Exception as err:
             log.exception("request failed", method=request.method, path=request.path)
             return _response(error_answer(internal(repr(err))))
+
+    def _writes(self, call: Call) -> Answer:
+        """The writes after position `since`, and the position after the last; for administrators' tests alone."""
+        if "system:masters" not in call.user.groups:
+            raise not_simulated(f"{call.method} {call.path}")
+        since, total = int(call.query.get("since", "0")), self._api.writes.total
+        writes: list[JsonValue] = [
+            {
+                "user": write.user,
+                "verb": write.verb,
+                "resource": write.resource,
+                "namespace": write.namespace,
+                "name": write.name,
+                "subresource": write.subresource,
+                "status": write.status,
+            }
+            for write in (self._api.writes.since(since) if since >= 0 else ())
+            if not write.dry_run
+        ]
+        return json_answer({"total": total, "writes": writes})
 
     async def _call(self, request: web.BaseRequest) -> Call:
         user = self._user(request)

@@ -1,0 +1,127 @@
+"""The whole operator as real processes against one Kubernetes, each service under its own ServiceAccount.
+
+Like `tapioctl run`, but every process can be killed, stopped in its tracks and started again, and so can nats-server,
+with its store or without it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tapio_cli.service_accounts import service_kubeconfig
+from tapio_shared.adapters.nats_server import EmbeddedNatsServer
+from tapio_shared.json import str_at
+from tapio_shared.subprocesses import free_port
+from tests.support.e2e_kubernetes import Kubernetes
+from tests.support.operator_processes import ServiceProcess
+
+ROOT = Path(__file__).parents[2]
+NAMESPACE = "tapio-system"
+WATCHER, WEBHOOK = "watcher", "webhook"
+_PARTITIONS = 8
+_CEL_SINCE = 25
+
+
+class OperatorRun:
+    """nats-server, watcher, workers and webhook. Made by `start_operator`."""
+
+    def __init__(self, kubernetes: Kubernetes, nats: EmbeddedNatsServer, services: dict[str, ServiceProcess]) -> None:
+        self.kubernetes, self.nats, self.services = kubernetes, nats, services
+
+    @property
+    def workers(self) -> list[str]:
+        """Names of the reconciler workers."""
+        return [name for name in self.services if name.startswith("reconciler")]
+
+    def __getitem__(self, name: str) -> ServiceProcess:
+        return self.services[name]
+
+    async def until_ready(self) -> None:
+        """Wait until every service says so."""
+        for service in self.services.values():
+            await service.until_ready()
+
+    async def crash(self, name: str) -> None:
+        """kill -9 of a service, or of `nats`, and start it again."""
+        if name == "nats":
+            await self.nats.kill()
+            await self.nats.start()
+            return
+        await self.services[name].kill()
+        await self.services[name].start()
+
+    async def restart_all(self) -> None:
+        """Stop every service in an orderly way, then start all; nats-server and its store stay."""
+        for service in self.services.values():
+            await service.stop()
+        for service in self.services.values():
+            await service.start()
+        await self.until_ready()
+
+    async def lose_log(self) -> None:
+        """Kill nats-server, delete its whole store, start it again."""
+        await self.nats.kill()
+        shutil.rmtree(self.nats.store)
+        await self.nats.start()
+
+    def logs(self) -> str:
+        """The end of every log, for the report of a failed test."""
+        return "\n".join(service.tail() for service in self.services.values())
+
+
+@asynccontextmanager
+async def start_operator(
+    kubernetes: Kubernetes, directory: Path, *, workers: int = 2, webhook: bool = True
+) -> AsyncGenerator[OperatorRun]:
+    """Install deploy/ and run the operator; answers when every service is ready. Nothing is left when this ends."""
+    await _install(kubernetes)
+    async with EmbeddedNatsServer(directory / "nats") as nats:
+        names = [WATCHER, *([WEBHOOK] if webhook else []), *(f"reconciler-{n}" for n in range(1, workers + 1))]
+        services = {name: await _service(kubernetes, directory, nats.url, name) for name in names}
+        run = OperatorRun(kubernetes, nats, services)
+        try:
+            for service in services.values():
+                await service.start()
+            await run.until_ready()
+            yield run
+        except BaseException:
+            print(run.logs())  # noqa: T201 - pytest shows it with the failure
+            raise
+        finally:
+            for service in reversed(list(services.values())):
+                await service.stop()
+
+
+async def _install(kubernetes: Kubernetes) -> None:
+    minor = str_at(await kubernetes.kubectl.document("version"), "serverVersion", "minor")
+    old = int("".join(char for char in minor if char.isdigit())) < _CEL_SINCE
+    await kubernetes.kubectl.run("apply", "-k", str(ROOT / "deploy" / ("legacy" if old else "base")))
+    await kubernetes.kubectl.run("wait", "--for=condition=Established", "--timeout=30s", "crd/tapioclusters.tapio.io")
+
+
+async def _service(kubernetes: Kubernetes, directory: Path, nats_url: str, name: str) -> ServiceProcess:
+    kind = name.partition("-")[0]
+    path = directory / f"{kind}.kubeconfig"
+    if not path.exists():
+        path.touch(mode=0o600)
+        account = f"tapio-{kind}"
+        path.write_text(await service_kubeconfig(kubernetes.kubectl, kubernetes.kubeconfig, NAMESPACE, account))
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("TAPIO_")},
+        "TAPIO_NATS_URL": nats_url,
+        "TAPIO_KUBECONFIG": str(path),
+        "TAPIO_NAME": name,
+        "TAPIO_NAMESPACE": NAMESPACE,
+        "TAPIO_BIND_ADDRESS": "127.0.0.1",
+        "TAPIO_HEALTH_PORT": "0",
+        "TAPIO_METRICS_PORT": "0",
+        "TAPIO_PARTITIONS": str(_PARTITIONS),
+    }
+    if kind == WEBHOOK:
+        port = free_port()
+        environment |= {"TAPIO_WEBHOOK_PORT": str(port), "TAPIO_WEBHOOK_URL": f"https://127.0.0.1:{port}"}
+    return ServiceProcess(name, f"tapio_{kind}", folder=directory / "logs", environment=environment)

@@ -46,9 +46,11 @@ class KubeLease:
         self._renewed = 0.0
 
     async def acquire(self) -> None:
-        while not await self._hold():
+        while True:
+            if await self._hold():
+                log.info("lease acquired", lease=self._name, holder=self._holder)
+                return
             await asyncio.sleep(self._times.retry)
-        log.info("lease acquired", lease=self._name, holder=self._holder)
 
     async def lost(self) -> None:
         pause = self._times.renew

@@ -58,8 +58,12 @@ class Settings(BaseModel):
         default="0.0.0.0",  # noqa: S104 - probes and scrapes come from outside the pod
         description="Address of the health, metrics and webhook ports.",
     )
-    health_port: Port = Field(default=8081, description="Port of /healthz and /readyz; 0 takes any free one.")
-    metrics_port: Port = Field(default=8080, description="Port of /metrics; 0 takes any free one.")
+    health_port: Port | None = Field(
+        default=None, description="Port of /healthz and /readyz; 0 takes any free one, empty the ConfigMap's (8081)."
+    )
+    metrics_port: Port | None = Field(
+        default=None, description="Port of /metrics; 0 takes any free one, empty the ConfigMap's (8080)."
+    )
     webhook_port: Port = Field(default=9443, description="TLS port of the webhook; 0 takes any free one.")
     webhook_url: str = Field(
         default="", description="URL at which API servers reach the webhook; empty means its Service, as in a cluster."

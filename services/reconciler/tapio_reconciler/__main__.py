@@ -20,6 +20,7 @@ from tapio_shared.adapters.nats_log import NatsEventLog
 from tapio_shared.adapters.nats_membership import NatsMembership
 from tapio_shared.adapters.random import SystemRandom
 from tapio_shared.health import HealthServer
+from tapio_shared.listeners import config_from_log, listener_ports
 from tapio_shared.process import process_name, run_service, tell_ports
 from tapio_shared.settings import Settings
 
@@ -47,12 +48,13 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
             return Partition(number, event_log, applier, identity, clock, metrics)
 
         worker = Worker(name, settings.partitions, NatsMembership(connection), make_partition, metrics)
+        health_port, metrics_port = listener_ports(settings, await config_from_log(event_log, settings.target))
         health = HealthServer(
             registry,
             ready={"nats": lambda: connection.is_connected, "partitions": worker.is_ready},
             address=settings.bind_address,
-            health_port=settings.health_port,
-            metrics_port=settings.metrics_port,
+            health_port=health_port,
+            metrics_port=metrics_port,
         )
         async with health:
             tell_ports(settings, health)

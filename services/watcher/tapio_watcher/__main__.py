@@ -15,6 +15,7 @@ from tapio_shared.adapters.nats_log import NatsEventLog
 from tapio_shared.adapters.provisioning import provision
 from tapio_shared.adapters.random import SystemRandom
 from tapio_shared.health import HealthServer
+from tapio_shared.listeners import config_from_kubernetes, listener_ports
 from tapio_shared.process import process_name, run_service, tell_ports, until
 from tapio_shared.settings import Settings
 from tapio_watcher.metrics import Metrics
@@ -54,6 +55,7 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
             random=SystemRandom(),
             metrics=Metrics(registry),
         )
+        health_port, metrics_port = listener_ports(settings, await config_from_kubernetes(kube, settings.namespace))
         health = HealthServer(
             registry,
             ready={
@@ -62,8 +64,8 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
                 "observation": watcher.is_ready,
             },
             address=settings.bind_address,
-            health_port=settings.health_port,
-            metrics_port=settings.metrics_port,
+            health_port=health_port,
+            metrics_port=metrics_port,
         )
         async with health:
             tell_ports(settings, health)

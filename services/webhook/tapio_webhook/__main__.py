@@ -15,6 +15,7 @@ from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_log import NatsEventLog
 from tapio_shared.health import HealthServer
 from tapio_shared.keys import ADMITTED_STREAM
+from tapio_shared.listeners import config_from_kubernetes, listener_ports
 from tapio_shared.process import process_name, run_service, tell_ports
 from tapio_shared.settings import Settings
 from tapio_webhook.certificates import CertificateStore
@@ -50,12 +51,13 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
             address=settings.bind_address,
             port=settings.webhook_port,
         )
+        health_port, metrics_port = listener_ports(settings, await config_from_kubernetes(kube, settings.namespace))
         health = HealthServer(
             registry,
             ready={"serving": lambda: not stopping.is_set(), "registration": registrar.is_ready},
             address=settings.bind_address,
-            health_port=settings.health_port,
-            metrics_port=settings.metrics_port,
+            health_port=health_port,
+            metrics_port=metrics_port,
         )
         async with server, health:
             tell_ports(settings, health, webhook=server.port)

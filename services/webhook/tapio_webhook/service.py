@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
 
 import structlog
 
-from tapio_shared.api.operator_config import CONFIG_KEY, CONFIG_MAP, OperatorConfig, parse_operator_config
-from tapio_shared.codec import decode_as
-from tapio_shared.errors import ApiTerminal, InvalidSettings, RetryableError
-from tapio_shared.json import JsonObject, at
-from tapio_shared.kubernetes import check, object_path
+from tapio_shared.api.operator_config import OperatorConfig
+from tapio_shared.errors import ApiTerminal, RetryableError
+from tapio_shared.kubernetes import object_path
+from tapio_shared.listeners import config_from_kubernetes
 from tapio_shared.ports import Kube
 from tapio_webhook.certificates import CertificateStore
 from tapio_webhook.registration import Endpoint, register, unregister
@@ -46,7 +44,7 @@ class Registrar:
 
     async def look(self) -> None:
         """One look: take over a changed configuration, renew the certificate, correct the registration."""
-        await self._read_config()
+        self.config = await config_from_kubernetes(self._kube, self._namespace)
         renewed = await self._certificates.refresh()
         if self.config.webhooks.enabled:
             if renewed or self._registered is not True or not await self._is_registered():
@@ -64,15 +62,3 @@ class Registrar:
             "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", "", "tapio-operator"
         )
         return (await self._kube.request("GET", path)).status == 200
-
-    async def _read_config(self) -> None:
-        path = object_path("", "v1", "configmaps", self._namespace, CONFIG_MAP)
-        response = await self._kube.request("GET", path)
-        if response.status == 404:
-            self.config = OperatorConfig()
-            return
-        text = at(cast("JsonObject", decode_as(dict, check(response))), "data", CONFIG_KEY)
-        try:
-            self.config = parse_operator_config(text) if isinstance(text, str) else OperatorConfig()
-        except InvalidSettings as err:
-            log.warning("configuration refused", error=str(err))

@@ -25,7 +25,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $(STAMP)
 
 run: $(STAMP) ## Run the operator here: embedded NATS, simulated Kubernetes. EXAMPLE=file applies it; CONTEXT=name uses a real cluster.
-	@exec $(BIN)/tapioctl run $(if $(EXAMPLE),--example $(EXAMPLE)) $(if $(CONTEXT),--context $(CONTEXT)) $(if $(ONCE),--once)
+	@exec $(BIN)/tapioctl run $(if $(EXAMPLE),--example $(EXAMPLE)) $(if $(CONTEXT),--context $(CONTEXT)) $(if $(ONCE),--once) $(if $(DIRECTORY),--directory $(DIRECTORY))
 
 test: $(STAMP) ## Run every test that needs no control plane.
 	@$(BIN)/pytest -m "not real and not campaign" $(ARGS)

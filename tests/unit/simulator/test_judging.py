@@ -54,7 +54,8 @@ def _pod(container: JsonObject | None = None, **spec: JsonValue) -> JsonObject:
 
 
 def _service(target: JsonValue) -> JsonObject:
-    return {"metadata": {"name": "front"}, "spec": {"ports": [{"port": 8080, "targetPort": target}]}}
+    port: JsonObject = {"port": 8080} if target is None else {"port": 8080, "targetPort": target}
+    return {"metadata": {"name": "front"}, "spec": {"ports": [port]}}
 
 
 def _env(source: str, name: str, key: str, **more: JsonValue) -> JsonObject:
@@ -185,8 +186,6 @@ def test_volumes(volume: JsonObject, outcome: tuple[State, str, bool], warning: 
 )
 def test_services(target: JsonValue, ready: bool) -> None:
     service = _service(target)
-    if target is None:
-        service = {"metadata": {"name": "front"}, "spec": {"ports": [{"port": 8080}]}}
     verdict = judge(_pod(), Holdings(services=(service,)))
     assert _main(verdict) == (RUNS if ready else UNREADY)
     assert [reason for reason, _ in verdict.warnings] == ([] if ready else ["Unhealthy"])

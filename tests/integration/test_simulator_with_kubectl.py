@@ -259,6 +259,23 @@ async def test_edit_a_builtin_kind(with_web: Kubectl) -> None:
     assert str_at(containers[0], "image") == "registry.example/web:2"
 
 
+async def test_typed_commands_that_only_speak_protobuf(kubectl: Kubectl) -> None:
+    assert await kubectl.does("create", "namespace", "team") == "namespace/team created\n"
+    await kubectl.does("create", "configmap", "one", "-n", "team", "--from-literal=a=b")
+    await kubectl.does("create", "secret", "generic", "two", "-n", "team", "--from-literal=c=d")
+    stored = [
+        (await kubectl.calls.get(f"/api/v1/namespaces/team/{path}")).document
+        for path in ("configmaps/one", "secrets/two")
+    ]
+    assert [document["data"] for document in stored] == [{"a": "b"}, {"c": "ZA=="}]
+    await kubectl.does("create", "serviceaccount", "robot")
+    assert len((await kubectl.does("create", "token", "robot")).strip()) > 20
+    assert await kubectl.does("auth", "can-i", "create", "pods") == "yes\n"
+    assert "kubernetes-admin" in await kubectl.does("auth", "whoami")
+    refused = await kubectl.run("create", "deployment", "web", "--image=x")
+    assert "accepted media types include: application/json" in refused.err
+
+
 async def test_what_is_not_served_is_named(kubectl: Kubectl) -> None:
     printed = await kubectl.run("get", "--raw", "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas")
     assert printed.code == 1

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from tapio_shared.json import JsonObject, JsonValue
 from tapio_simulator.errors import StatusError
 from tapio_simulator.fieldsets import (
-    MISSING,
     FieldSet,
     compare,
     difference,
@@ -102,9 +101,9 @@ def merge_maps(live: JsonObject, config: JsonObject, schema: Schema) -> JsonObje
     """`config` laid over `live`; parts that don't change are shared with `live`."""
     merged: JsonObject | None = None
     for name, wanted in config.items():
-        found = live.get(name, MISSING)
-        value = wanted if found is MISSING else merge(found, wanted, schema.child(name))  # type: ignore[arg-type]
-        if value is not found:
+        known = name in live
+        value = merge(live[name], wanted, schema.child(name)) if known else wanted
+        if not known or value is not live[name]:
             if merged is None:
                 merged = dict(live)
             merged[name] = value

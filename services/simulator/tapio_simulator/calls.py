@@ -11,8 +11,10 @@ import yaml
 
 from tapio_shared.json import JsonObject, JsonValue
 from tapio_simulator.errors import StatusError, bad_request, unsupported_media
+from tapio_simulator.protobuf import MAGIC, NotReadable, read_protobuf
 
 JSON = "application/json"
+_CBOR = b"\xd9\xd9\xf7"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,13 @@ def error_answer(error: StatusError) -> Answer:
 
 
 def decode_object(body: bytes) -> JsonObject:
-    """A JSON or YAML document that is an object. StatusError 400, or 415 for protobuf and CBOR."""
-    if body.startswith((b"k8s\x00", b"\xd9\xd9\xf7")):
+    """A JSON or YAML document, or one of a few protobuf messages. StatusError 400 when broken, 415 for the rest."""
+    if body.startswith(MAGIC):
+        try:
+            return read_protobuf(body)
+        except NotReadable as err:
+            raise unsupported_media((JSON, "application/yaml")) from err
+    if body.startswith(_CBOR):
         raise unsupported_media((JSON, "application/yaml"))
     try:
         document: JsonValue = msgspec.json.decode(body)

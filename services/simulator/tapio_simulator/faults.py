@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tapio_shared.json import JsonObject
 from tapio_shared.ports import Random
 from tapio_simulator.errors import StatusError
 
@@ -116,11 +117,11 @@ class Faults:
 def refusal(fault: Fault) -> StatusError:
     """The answer of a `refuse` rule."""
     headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-    details = None if fault.retry_after is None else {"retryAfterSeconds": fault.retry_after}
+    details: JsonObject | None = None if fault.retry_after is None else {"retryAfterSeconds": fault.retry_after}
     return StatusError(
         fault.status,
         _REASONS.get(fault.status, ""),
         f"the simulator was told to refuse this request with {fault.status}",
-        details,  # type: ignore[arg-type]
+        details,
         headers,
     )

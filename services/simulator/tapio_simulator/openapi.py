@@ -7,6 +7,7 @@ Paths are described only as far as kubectl reads them: the kind of each operatio
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import cast
 
 import msgspec
@@ -51,10 +52,10 @@ class OpenApi:
             case _:
                 return None
 
-    def _cached(self, key: str, build: object) -> Answer:
+    def _cached(self, key: str, build: Callable[[], JsonObject]) -> Answer:
         body = self._cache.get(key)
         if body is None:
-            body = self._cache[key] = msgspec.json.encode(build())  # type: ignore[operator]
+            body = self._cache[key] = msgspec.json.encode(build())
         return Answer(200, body)
 
     def _index(self) -> JsonObject:

@@ -38,19 +38,25 @@ _SCHEMA = compile_custom(
     }
 )
 _TEXT = st.sampled_from(["x", "y", "z"])
-_KEYED = st.lists(
-    st.fixed_dictionaries({"name": _TEXT}, optional={"v": _TEXT}), max_size=3, unique_by=lambda item: item["name"]
-)
-_SPEC = st.fixed_dictionaries(
-    {},
-    optional={
-        "a": _TEXT,
-        "b": st.dictionaries(_TEXT, _TEXT, min_size=1, max_size=2),
-        "plain": st.lists(_TEXT, max_size=2),
-        "keyed": _KEYED,
-    },
-)
-DOCUMENTS = st.builds(lambda spec: cast("JsonObject", {"spec": spec}), _SPEC)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> JsonObject:
+    """Documents with a scalar, a map, an atomic list and a list keyed by name, each of which may be absent."""
+    spec: JsonObject = {}
+    if draw(st.booleans()):
+        spec["a"] = draw(_TEXT)
+    if draw(st.booleans()):
+        spec["b"] = dict[str, JsonValue](draw(st.dictionaries(_TEXT, _TEXT, min_size=1, max_size=2)))
+    if draw(st.booleans()):
+        spec["plain"] = list[JsonValue](draw(st.lists(_TEXT, max_size=2)))
+    if draw(st.booleans()):
+        values = draw(st.dictionaries(_TEXT, st.none() | _TEXT, max_size=3))
+        spec["keyed"] = [{"name": name, "v": value} if value else {"name": name} for name, value in values.items()]
+    return {"spec": spec}
+
+
+DOCUMENTS = documents()
 
 
 def members(fields: FieldSet) -> set[str]:

@@ -25,15 +25,21 @@ class LogGuard:
         self, event_log: EventLog, info: LogInfo, writer: FactWriter, shared: SharedFacts, clock: Clock
     ) -> None:
         self._log, self._writer, self._shared, self._clock = event_log, writer, shared, clock
-        self.remembered = Remembered(info.created_at, info.last_sequence)
+        self._looked = Remembered(info.created_at, info.last_sequence)
+
+    @property
+    def remembered(self) -> Remembered:
+        """The log as far as it was seen, what was appended since the last look included."""
+        return Remembered(self._looked.created_at, max(self._looked.last_sequence, self._writer.newest))
 
     async def look(self) -> None:
         """Compare the log with what was seen of it, and sweep when that is due."""
+        seen = self.remembered  # before asking: what is appended while the answer travels is not in it
         info = await self._log.info()
-        reason = went_backwards(self.remembered, info)
+        reason = went_backwards(seen, info)
         if reason:
             raise LogRewound(reason)
-        self.remembered = Remembered(info.created_at, info.last_sequence)
+        self._looked = Remembered(info.created_at, info.last_sequence)
         lost = lost_below(info, self._live())
         if lost:
             raise LogRewound(

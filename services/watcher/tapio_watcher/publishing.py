@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import structlog
 from opentelemetry import trace
@@ -60,6 +61,8 @@ class FactWriter:
         self._tickets = 0
         self._outstanding: set[int] = set()
         self._flushes: list[tuple[set[int], asyncio.Event]] = []
+        self.newest = 0
+        """The highest sequence that was appended here."""
         self.trouble = ""
         """Why the last append failed, while it still does."""
         self.is_broken = False
@@ -280,6 +283,11 @@ class FactWriter:
         )
         try:
             appended = await self._log.append(message)
+            if appended.duplicate:
+                last = await self._log.last(subject)
+                if last is None or last.sequence < appended.sequence:
+                    # The stream remembers the id for longer than it kept the fact.
+                    appended = await self._log.append(replace(message, message_id=None))
         except RevisionConflict:
             await self._learn_again(subject)
             known = self.known.get(subject)
@@ -289,6 +297,7 @@ class FactWriter:
             entry.is_stale = True
             raise
         now = self._clock.now()
+        self.newest = max(self.newest, appended.sequence)
         self.known.appended(subject, appended.sequence, fact, now)
         self._metrics.published.labels("ObjectGone" if fact.is_gone else "ObjectObserved").inc()
         self._metrics.append_seconds.observe(self._clock.monotonic() - entry.told_at)
@@ -303,6 +312,7 @@ class FactWriter:
         except RevisionConflict:
             await self._learn_again(subject)
             return
+        self.newest = max(self.newest, appended.sequence)
         self.known.moved(subject, appended.sequence, self._clock.now())
         self._metrics.swept.inc()
 

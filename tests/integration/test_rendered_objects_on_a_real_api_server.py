@@ -1,0 +1,82 @@
+"""Every object that the examples render is accepted by a real API server (server-side apply, dry run)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from tapio_reconciler.core.model import Served
+from tapio_reconciler.core.objects.context import Context
+from tapio_reconciler.core.planning import ref_of, version_of
+from tapio_reconciler.core.rendering import render
+from tapio_shared.adapters.kube_http import HttpKube
+from tapio_shared.api.cluster import TapioClusterSpec
+from tapio_shared.api.effective import effective_cluster
+from tapio_shared.api.kinds import ALL_KINDS
+from tapio_shared.api.names import CLUSTER_KIND
+from tapio_shared.api.normalise import normalise_spec
+from tapio_shared.api.operator_config import OperatorConfig
+from tapio_shared.codec import encode
+from tapio_shared.json import JsonObject, object_at, str_at
+from tapio_shared.kubernetes import discover, object_path
+from tests.control_plane.launcher import ControlPlane
+from tests.support.planned_world import FLEET, example
+from tests.support.rendered import objects_of
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+async def kube(control_plane: ControlPlane) -> AsyncGenerator[HttpKube]:
+    async with await HttpKube.connect(kubeconfig=str(control_plane.kubeconfig)) as client:
+        for namespace in ("tapio-nodes", "tapio-system", "a", "b"):
+            body: JsonObject = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+            await client.request("POST", object_path("", "v1", "namespaces"), body=encode(body))
+        yield client
+
+
+VARIANTS: list[tuple[str, JsonObject]] = [
+    *((name, {}) for name in ("quickstart", "development", "production", "edge")),
+    ("production", {"intelligence": {"neo4j": {"replicas": 3, "acceptLicenseAgreement": "eval", "plugins": ["apoc"]}}}),
+    ("production", {"gateway": {"exposure": {"type": "Ingress", "host": "t.example.org"}}}),
+    ("production", {"nodeAgents": {"capabilities": "privileged"}, "monitoring": {"grafana": {"enabled": True}}}),
+    ("development", {"collectors": {"kubernetes": {"namespaces": ["a", "b"]}}}),
+    ("development", {"nats": {"external": {"url": "nats://elsewhere:4222"}}, "networkPolicy": {"enabled": True}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "override"), VARIANTS)
+async def test_it_is_accepted(kube: HttpKube, name: str, override: JsonObject) -> None:
+    version, resources = await discover(kube, [(kind.group, kind.kind) for kind in ALL_KINDS])
+    versions = {(kind.group, kind.kind): kind.versions for kind in ALL_KINDS}
+    served = Served(tuple(one for one in resources if one.version in versions[one.group, one.kind]), version)
+    document = example(name)
+    spec = TapioClusterSpec.from_document(normalise_spec(CLUSTER_KIND, {**object_at(document, "spec"), **override}))
+    found = render(
+        Context(
+            name=str_at(document, "metadata", "name"),
+            namespace=str_at(document, "metadata", "namespace", default="default"),
+            uid="7d3f2f1e-0000-4000-8000-000000000001",
+            effective=effective_cluster(spec, version="v0.1.0"),
+            served=served,
+            fleet=FLEET,
+            config=OperatorConfig(),
+        )
+    )
+    refused: list[str] = []
+    for manifest in objects_of(found):
+        ref = ref_of(manifest)
+        resource = served.find(ref.group, ref.kind, version_of(manifest))
+        assert resource is not None, manifest
+        path = object_path(ref.group, resource.version, resource.plural, ref.namespace, ref.name)
+        response = await kube.request(
+            "PATCH",
+            path,
+            query={"fieldManager": "test", "force": "true", "dryRun": "All"},
+            body=encode(manifest),
+            content_type="application/apply-patch+yaml",
+        )
+        if response.status not in {200, 201}:
+            refused.append(f"{ref}: {response.status} {response.body[:300]!r}")
+    assert refused == []

@@ -6,9 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
+
+from tapio_shared.errors import InvalidSettings
 
 Check = Callable[[], bool]
+_SHUTDOWN_TIMEOUT = 1.0
+"""Seconds that a scrape under way may still take when the process ends."""
 
 
 class HealthServer:
@@ -33,35 +37,49 @@ class HealthServer:
 
     async def __aenter__(self) -> HealthServer:
         health = web.Application()
-        health.router.add_get("/healthz", self._answer(self._alive))
-        health.router.add_get("/livez", self._answer(self._alive))
-        health.router.add_get("/readyz", self._answer(self._ready))
+        health.router.add_get("/healthz", self._answer("alive", self._alive))
+        health.router.add_get("/livez", self._answer("alive", self._alive))
+        health.router.add_get("/readyz", self._answer("ready", self._ready))
         metrics = web.Application()
         metrics.router.add_get("/metrics", self._metrics)
-        self.health_port = await self._serve(health, self.health_port)
-        self.metrics_port = await self._serve(metrics, self.metrics_port)
+        try:
+            self.health_port = await self._serve(health, self.health_port)
+            self.metrics_port = await self._serve(metrics, self.metrics_port)
+        except InvalidSettings:
+            await self._end()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for runner in self._runners:
-            await runner.cleanup()
+        await self._end()
+
+    async def _end(self) -> None:
+        while self._runners:
+            await self._runners.pop().cleanup()
 
     async def _serve(self, application: web.Application, port: int) -> int:
-        runner = web.AppRunner(application, access_log=None)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
         await runner.setup()
         self._runners.append(runner)
-        await web.TCPSite(runner, self._address, port).start()
+        try:
+            await web.TCPSite(runner, self._address, port).start()
+        except OSError as err:
+            raise InvalidSettings(
+                f"Port {port} of {self._address} can't be served: {err.strerror or err}. Choose another port, or 0 for "
+                "any free one."
+            ) from err
         bound: int = runner.addresses[0][1]
         return bound
 
-    def _answer(self, checks: Mapping[str, Check]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    def _answer(self, what: str, checks: Mapping[str, Check]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def answer(_: web.Request) -> web.Response:
             failing = [name for name, holds in checks.items() if not holds()]
             if failing:
-                return web.Response(status=503, text=f"not ready: {', '.join(failing)}\n")
+                return web.Response(status=503, text=f"not {what}: {', '.join(failing)}\n")
             return web.Response(text="ok\n")
 
         return answer
 
-    async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    async def _metrics(self, request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})

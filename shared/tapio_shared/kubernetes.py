@@ -12,7 +12,6 @@ from tapio_shared.errors import (
     ApiError,
     ApiRetryable,
     ApiTerminal,
-    ApiUnavailable,
     ResourceExpired,
     Undecodable,
 )
@@ -104,14 +103,17 @@ async def discover(kube: Kube, wanted: Sequence[tuple[str, str]]) -> tuple[str, 
         kinds.setdefault(group, set()).add(kind)
     if "" in kinds:
         found += await _resources(kube, "/api/v1", "", "v1", kinds[""])
-    for group in groups:
-        if group.name not in kinds:
+    for served in groups:
+        if served.name not in kinds:
             continue
-        preferred = group.preferredVersion
-        versions = sorted(group.versions, key=lambda one: preferred is not None and one.version != preferred.version)
-        for one in versions:
-            found += await _resources(kube, f"/apis/{one.groupVersion}", group.name, one.version, kinds[group.name])
+        for one in _preferred_first(served):
+            found += await _resources(kube, f"/apis/{one.groupVersion}", served.name, one.version, kinds[served.name])
     return version, found
+
+
+def _preferred_first(group: _Group) -> list[_GroupVersion]:
+    preferred = "" if group.preferredVersion is None else group.preferredVersion.version
+    return sorted(group.versions, key=lambda one: one.version != preferred)
 
 
 async def _resources(kube: Kube, path: str, group: str, version: str, kinds: set[str]) -> list[ServedResource]:
@@ -137,6 +139,3 @@ async def list_all(kube: Kube, path: str, query: Mapping[str, str] | None = None
         following = str_at(document, "metadata", "continue")
         if not following:
             return str_at(document, "metadata", "resourceVersion"), objects
-
-
-__all__ = ["ApiUnavailable", "check", "discover", "error_of", "list_all", "object_path"]

@@ -6,21 +6,24 @@ All problems are told at once. Each setting says its unit, its default and why t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tapio_shared.errors import InvalidSettings
 from tapio_shared.keys import DEFAULT_PARTITIONS, MAX_PARTITIONS
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lambda text: str(text).lower())]
 _PREFIX = "TAPIO_"
+_NATS_SCHEMES = ("nats", "tls", "ws", "wss")
 
 
 class Settings(BaseModel):
     """Settings that the services share; each variable is the field's name in capitals after `TAPIO_`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
     nats_url: str = Field(
         default="nats://tapio-operator-nats.tapio-system.svc:4222",
@@ -31,8 +34,8 @@ class Settings(BaseModel):
     nats_ca: str = Field(
         default="", description="Path of the CA of the NATS servers' certificates; empty means no TLS."
     )
-    nats_replicas: int = Field(
-        default=1, ge=1, le=5, description="Replicas of each stream: 3 on three servers, 1 on one."
+    nats_replicas: Annotated[Literal[1, 3, 5], BeforeValidator(int)] = Field(
+        default=1, description="Replicas of each stream: 3 on three servers, 1 on one, which is where one begins."
     )
     log_max_bytes: int = Field(
         default=2 << 30,
@@ -53,7 +56,9 @@ class Settings(BaseModel):
     )
     namespace: str = Field(default="tapio-system", min_length=1, description="The operator's own namespace.")
     name: str = Field(default="", description="Name of this process among its peers; empty means the host's name.")
-    log_level: str = Field(default="info", description="debug, info, warning or error.")
+    log_level: LogLevel = Field(
+        default="info", description="debug, info, warning or error; info tells one line per reconcile."
+    )
     bind_address: str = Field(
         default="0.0.0.0",  # noqa: S104 - probes and scrapes come from outside the pod
         description="Address of the health, metrics and webhook ports.",
@@ -71,6 +76,22 @@ class Settings(BaseModel):
     ports_file: str = Field(
         default="", description="File that the ports in use are written to as JSON, for `make run`; empty means none."
     )
+
+    @field_validator("nats_url")
+    @classmethod
+    def _is_addresses(cls, text: str) -> str:
+        for one in text.split(","):
+            address = urlsplit(one.strip())
+            if address.scheme not in _NATS_SCHEMES or not address.hostname:
+                allowed = ", ".join(f"{scheme}://" for scheme in _NATS_SCHEMES)
+                raise ValueError(f"every address must begin with one of {allowed} and name a host")
+        return text
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Settings:
+        if self.kube_context and not self.kubeconfig:
+            raise ValueError("TAPIO_KUBE_CONTEXT names a context, but TAPIO_KUBECONFIG no file that holds it")
+        return self
 
     @property
     def nats_servers(self) -> list[str]:
@@ -90,8 +111,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     try:
         return Settings.model_validate(found)
     except ValidationError as err:
-        problems = "; ".join(
-            f"{_PREFIX}{'_'.join(map(str, one['loc'])).upper()} is {one['input']!r}: {one['msg']}"
-            for one in err.errors()
-        )
+        problems = "; ".join(_problem(one["loc"], one["input"], one["msg"]) for one in err.errors())
         raise InvalidSettings(f"These settings are not allowed: {problems}.") from err
+
+
+def _problem(location: tuple[int | str, ...], found: object, message: str) -> str:
+    what = message.removeprefix("Value error, ")
+    if not location:
+        return what
+    return f"{_PREFIX}{str(location[0]).upper()} is {found!r}: {what}"

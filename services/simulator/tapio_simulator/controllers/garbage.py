@@ -239,12 +239,7 @@ class GarbageCollector:
             propagation = "Orphan"
         elif FOREGROUND in meta.finalizers:
             propagation = "Foreground"
-        try:
-            await self._client.delete(node.collection, meta.namespace, meta.name, uid=meta.uid, propagation=propagation)
-        except RetryableError as err:
-            if getattr(err, "code", 0) == 409:
-                return  # another object of that name by now: its own events decide
-            raise
+        await self._client.delete(node.collection, meta.namespace, meta.name, uid=meta.uid, propagation=propagation)
 
     async def _advance(self, node: Node) -> None:
         """A foreground deletion: dependents first, then the finalizer."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
+
+from tapio_shared.errors import RetryableError
 from tapio_shared.ports import Clock, Kube, Random
 from tapio_simulator.kubelet.binder import Binder
 from tapio_simulator.kubelet.breakages import Breakages
@@ -41,8 +44,12 @@ class NodePlane:
 
     async def run(self) -> None:
         """Register what a fresh cluster has, then work until cancelled."""
-        await self._nodes.register()
-        await self._binder.create_class()
+        for begin in (self._nodes.register, self._binder.create_class):
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(RetryableError), wait=wait_exponential(multiplier=0.05, max=10)
+            ):
+                with attempt:
+                    await begin()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._nodes.run(), name="nodes")
             tasks.create_task(self._scheduler.run(self._workers), name="scheduler")

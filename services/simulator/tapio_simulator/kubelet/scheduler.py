@@ -173,9 +173,9 @@ class Scheduler:
             await self._client.create(PODS, namespace, binding, name=name, subresource="binding")
         except ApiError as err:
             self._release(uid_of(pod))
-            if err.code in (404, 409):
+            if err.code == 404:
                 return
-            raise
+            raise  # a pod that is bound already is seen to be so at the next try
         text = f"Successfully assigned {namespace}/{name} to {node}"
         self._events.normal(PODS, pod, "Scheduled", text, component=COMPONENT)
 

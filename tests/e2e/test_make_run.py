@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
@@ -59,7 +59,7 @@ class Terminal:
 
 
 @contextmanager
-def make(*arguments: str) -> Iterator[Terminal]:
+def make(*arguments: str) -> Generator[Terminal]:
     """`make <arguments>` in its own process group. The set-up is taken as done: these tests run inside it."""
     command = ["make", "--old-file", _SET_UP, "--no-print-directory", *arguments]
     environment = {name: value for name, value in os.environ.items() if name not in ("KUBECONFIG", "MAKEFLAGS")}

@@ -79,6 +79,10 @@ class Kubernetes:
                 return None
             raise
 
+    async def field(self, kind: str, name: str, path: tuple[str, ...], namespace: str = "default") -> JsonValue:
+        """One field of one object; None when either is missing."""
+        return at(await self.get(kind, name, namespace), *path)
+
     async def names(self, kind: str, *selection: str) -> set[str]:
         """`Kind/namespace/name` of the objects of these kinds (comma-separated) in all namespaces."""
         listed = await self.kubectl.document("get", kind, "-A", *selection)

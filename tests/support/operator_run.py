@@ -22,7 +22,7 @@ from tests.support.operator_processes import ServiceProcess
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "tapio-system"
 WATCHER, WEBHOOK = "watcher", "webhook"
-_PARTITIONS = 8
+PARTITIONS = 8
 _CEL_SINCE = 25
 
 
@@ -119,7 +119,7 @@ async def _service(kubernetes: Kubernetes, directory: Path, nats_url: str, name:
         "TAPIO_BIND_ADDRESS": "127.0.0.1",
         "TAPIO_HEALTH_PORT": "0",
         "TAPIO_METRICS_PORT": "0",
-        "TAPIO_PARTITIONS": str(_PARTITIONS),
+        "TAPIO_PARTITIONS": str(PARTITIONS),
     }
     if kind == WEBHOOK:
         port = free_port()

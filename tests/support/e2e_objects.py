@@ -1,0 +1,37 @@
+"""TapioClusters for end-to-end tests, and the objects that the operator made of them, as kubectl lists them."""
+
+from __future__ import annotations
+
+from tapio_shared.json import JsonObject, JsonValue
+from tests.support.e2e_kubernetes import Kubernetes
+
+_KINDS = (
+    "deployments,statefulsets,daemonsets,services,serviceaccounts,configmaps,secrets,roles,rolebindings,"
+    "clusterroles,clusterrolebindings,networkpolicies,poddisruptionbudgets,horizontalpodautoscalers"
+)
+
+
+def small_cluster(name: str, **spec: JsonValue) -> JsonObject:
+    """The smallest Tapio: NATS, the embedded graph store, the Kubernetes collector. `spec` adds to it."""
+    return {
+        "apiVersion": "tapio.io/v1alpha1",
+        "kind": "TapioCluster",
+        "metadata": {"name": name},
+        "spec": {"profile": "edge", "collectors": {"kubernetes": True}, **spec},
+    }
+
+
+def selector_of(name: str, namespace: str) -> str:
+    """The label selector of everything that belongs to a TapioCluster."""
+    return f"tapio.io/cluster={name},tapio.io/cluster-namespace={namespace}"
+
+
+async def managed_objects(kubernetes: Kubernetes, name: str, namespace: str, *, kinds: str = _KINDS) -> set[str]:
+    """`Kind/namespace/name` of everything the operator itself made for a TapioCluster, in all namespaces."""
+    return await kubernetes.names(kinds, "-l", selector_of(name, namespace))
+
+
+async def left_of(kubernetes: Kubernetes, name: str, namespace: str) -> set[str]:
+    """The same with what workloads made: pods, their volumes, revisions."""
+    kinds = f"{_KINDS},pods,persistentvolumeclaims,replicasets,controllerrevisions"
+    return await managed_objects(kubernetes, name, namespace, kinds=kinds)

@@ -125,23 +125,25 @@ def begin(*, streams: bool) -> tuple[State, tuple[Change, ...]]:
 
 
 def step(state: State, told: Told, *, streams: bool) -> tuple[State, tuple[Change, ...]]:
-    """The next state, and what it means for the objects. Total."""
+    """The next state, and what it means for the objects. Total: what does not fit the state is ignored."""
     match told:
         case Expired():
             return begin(streams=streams)
         case StreamRefused():
-            return begin(streams=False)
+            return begin(streams=False) if isinstance(state, Streaming) else (state, ())
         case Broken():
             # Half a list says nothing about what does not exist: it begins anew.
             return (state, ()) if isinstance(state, Following) else begin(streams=streams)
         case PageRead():
+            if not isinstance(state, Paging):
+                return state, ()
             changes = tuple(InitApply(one) for one in told.items)
             return (Paging(told.token), changes) if told.token else (Following(told.version), (*changes, InitDone()))
         case EventRead():
-            return _event(state, told)
+            return (state, ()) if isinstance(state, Paging) else _event(state, told)
 
 
-def _event(state: State, told: EventRead) -> tuple[State, tuple[Change, ...]]:
+def _event(state: Streaming | Following, told: EventRead) -> tuple[State, tuple[Change, ...]]:
     version = str_at(told.object, "metadata", "resourceVersion")
     following = Following(version) if isinstance(state, Following) and version else state
     match told.type:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -56,6 +57,9 @@ async def _run(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     await cluster.prepare()
+    # Stored documents are many small dicts that never form cycles: the default thresholds walk them all the time.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     try:
         async with cluster.serve(data, host=host, port=port) as endpoint:
             controllers = asyncio.create_task(

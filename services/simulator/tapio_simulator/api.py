@@ -27,6 +27,7 @@ from tapio_simulator.errors import (
     not_simulated,
     path_not_found,
 )
+from tapio_simulator.escalation import EscalationGuard
 from tapio_simulator.faults import ConnectionReset, Fault, Faults, Verdict, refusal
 from tapio_simulator.identity import Identities
 from tapio_simulator.kinds import Kinds
@@ -74,6 +75,7 @@ class ApiServer:
             self.registry,
             Kinds(self.store, self.registry, admit_pods=self._options.admit_pods),
             Admission(self.store, random, webhooks),
+            EscalationGuard(self.authorizer, enforced=self._options.enforce_rbac),
             clock,
             random,
         )

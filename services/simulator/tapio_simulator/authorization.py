@@ -41,23 +41,24 @@ class Authorizer:
     def allowed(self, user: User, wanted: Attributes) -> bool:
         if "system:masters" in user.groups:
             return True
-        return any(_permits(rule, wanted) for rule in self.rules(user, wanted.namespace))
+        return any(permits(rule, wanted) for rule in self.rules(user, wanted.namespace))
 
     def rules(self, user: User, namespace: str) -> Iterator[JsonObject]:
         """Every rule that binds `user`, cluster-wide or in `namespace`."""
         for binding in self._table("clusterrolebindings").values():
             if _binds(binding.document, user, ""):
-                yield from self._role_rules(binding.document, "")
+                yield from self.role_rules(binding.document, "")
         if not namespace:
             return
         for key, binding in self._table("rolebindings").items():
             if key[0] == namespace and _binds(binding.document, user, namespace):
-                yield from self._role_rules(binding.document, namespace)
+                yield from self.role_rules(binding.document, namespace)
 
     def _table(self, plural: str) -> dict[tuple[str, str], Stored]:
         return self._store.table(f"{plural}.{_RBAC}").objects
 
-    def _role_rules(self, binding: JsonObject, namespace: str) -> list[JsonObject]:
+    def role_rules(self, binding: JsonObject, namespace: str) -> list[JsonObject]:
+        """The rules of the role that `binding` refers to; none when it does not exist."""
         name = str_at(binding, "roleRef", "name")
         cluster = str_at(binding, "roleRef", "kind") == "ClusterRole"
         key = ("", name) if cluster else (namespace, name)
@@ -82,7 +83,9 @@ def _binds(binding: JsonObject, user: User, namespace: str) -> bool:
     return False
 
 
-def _permits(rule: JsonObject, wanted: Attributes) -> bool:
+def permits(rule: JsonObject, wanted: Attributes) -> bool:
+    """Whether one rule allows `wanted`."""
+
     def has(field: str, value: str) -> bool:
         entries = list_at(rule, field)
         return value in entries or "*" in entries

@@ -133,6 +133,10 @@ def method_not_allowed(resource: Resource) -> StatusError:
     return StatusError(405, "MethodNotAllowed", message, _details(resource, ""))
 
 
+def too_large_body(limit: int) -> StatusError:
+    return StatusError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {limit}")
+
+
 def unsupported_media(accepted: Sequence[str]) -> StatusError:
     message = "the body of the request was in an unknown format - accepted media types include: " + ", ".join(accepted)
     return StatusError(415, "UnsupportedMediaType", message)

@@ -12,12 +12,15 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import structlog
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
+from aiohttp.web_protocol import RequestHandler
 
 from tapio_shared.json import JsonValue
 from tapio_simulator.api import ApiServer
 from tapio_simulator.calls import Answer, Call, User, error_answer, json_answer
-from tapio_simulator.errors import StatusError, internal, not_simulated, unauthorized
+from tapio_simulator.errors import StatusError, internal, not_simulated, too_large_body, unauthorized
 from tapio_simulator.faults import ConnectionReset
 from tapio_simulator.identity import ANONYMOUS
 
@@ -46,6 +49,8 @@ class HttpFrontend:
             return _response(await self._api.handle(call))
         except StatusError as error:
             return _response(error_answer(error))
+        except web.HTTPRequestEntityTooLarge:
+            return _response(error_answer(too_large_body(MAX_BODY)))
         except ConnectionReset:
             _abort(request)
             return web.Response(status=500)
@@ -125,6 +130,18 @@ class HttpFrontend:
         return response
 
 
+def _request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: RequestHandler,
+    writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> web.BaseRequest:
+    """A request whose body may be as large as a real API server takes."""
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY)
+
+
 def _response(answer: Answer) -> web.Response:
     headers = {"Content-Type": answer.content_type, "Cache-Control": "no-cache, private", **answer.headers}
     return web.Response(status=answer.status, body=answer.body, headers=headers)
@@ -150,7 +167,8 @@ def _certificate_user(certificate: Mapping[str, tuple[tuple[tuple[str, str], ...
 @asynccontextmanager
 async def serve(api: ApiServer, *, host: str, port: int, context: ssl.SSLContext | None) -> AsyncGenerator[int]:
     """Serve `api` while the context is open; answers the port (a free one for `port=0`)."""
-    server = web.Server(HttpFrontend(api).handle, access_log=None)
+    # Without cancellation an abandoned watch would live on until its next bookmark.
+    server = web.Server(HttpFrontend(api).handle, request_factory=_request, handler_cancellation=True, access_log=None)
     runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     site = web.TCPSite(runner, host, port, ssl_context=context)

@@ -34,7 +34,6 @@ class SimulatorKube(Kube):
     ) -> KubeResponse:
         call = self._call(method, path, query or {}, body or b"", content_type, accept)
         try:
-            # No timer unless something can wait: a simulated request without delay or webhook never suspends.
             async with asyncio.timeout(timeout):
                 answer = await self._server.handle(call)
         except TimeoutError as err:

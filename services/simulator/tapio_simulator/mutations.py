@@ -20,6 +20,7 @@ from tapio_simulator.errors import (
     plain_failure,
     unsupported_media,
 )
+from tapio_simulator.escalation import EscalationGuard
 from tapio_simulator.fieldsets import ListKeyError
 from tapio_simulator.isolation import (
     asked_owners,
@@ -46,11 +47,18 @@ class Mutations:
     """The writing half of the API server."""
 
     def __init__(
-        self, store: Store, registry: Registry, kinds: Kinds, admission: Admission, clock: Clock, random: Random
+        self,
+        store: Store,
+        registry: Registry,
+        kinds: Kinds,
+        admission: Admission,
+        guard: EscalationGuard,
+        clock: Clock,
+        random: Random,
     ) -> None:
         self._store, self._clock, self._random = store, clock, random
         self._deletion = Deletion(store, registry, clock)
-        self._pipeline = Pipeline(store, registry, kinds, admission, self._deletion, clock, random)
+        self._pipeline = Pipeline(store, registry, kinds, admission, self._deletion, guard, clock, random)
 
     # --- verbs ---------------------------------------------------------------------------------------------
 

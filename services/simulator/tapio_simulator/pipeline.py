@@ -16,6 +16,7 @@ from tapio_simulator.calls import Call
 from tapio_simulator.decoding import decode_document
 from tapio_simulator.deletion import Deletion
 from tapio_simulator.errors import MODIFIED, already_exists, conflict, not_found
+from tapio_simulator.escalation import EscalationGuard
 from tapio_simulator.fieldsets import FieldSet
 from tapio_simulator.isolation import (
     check_preconditions,
@@ -66,11 +67,12 @@ class Pipeline:
         kinds: Kinds,
         admission: Admission,
         deletion: Deletion,
+        guard: EscalationGuard,
         clock: Clock,
         random: Random,
     ) -> None:
         self._store, self._registry, self._kinds, self._admission = store, registry, kinds, admission
-        self._deletion, self._clock, self._random = deletion, clock, random
+        self._deletion, self._guard, self._clock, self._random = deletion, guard, clock, random
 
     async def insert(self, place: Place, key: Key, call: Call, draft: Draft, warnings: list[str]) -> Outcome:
         resource = place.resource
@@ -109,6 +111,7 @@ class Pipeline:
             metadata["generation"] = 1
         self._kinds.prepare_create(place.served, document, now)
         self._kinds.validate_create(place.served, document)
+        self._guard.check(call.user, place, document, None)
         await self.review("CREATE", place, call, document, None, warnings, validating=True, name=key[1])
         if self._store.get(resource.storage_key, key) is not None:
             raise already_exists(resource, key[1])
@@ -155,6 +158,7 @@ class Pipeline:
             self._kinds.default(served, document)
         self._kinds.prepare_update(served, document, bare, place.subresource)
         self._kinds.validate_update(served, document, bare, place.subresource)
+        self._guard.check(call.user, place, document, live)
         await self.review("UPDATE", place, call, document, live, warnings, validating=True)
         if self._store.get(resource.storage_key, current.key) is not current:
             return None

@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from tapio_shared.adapters.clock import SystemClock
 from tapio_shared.adapters.random import SeededRandom
-from tapio_shared.json import JsonObject, at, str_at
+from tapio_shared.json import JsonObject, JsonValue, at, str_at
 from tapio_simulator.api import Options
 from tapio_simulator.calls import User
 from tapio_simulator.cluster import SimulatedCluster
@@ -83,6 +83,39 @@ async def test_a_token_request_makes_a_token_of_its_account(strict: SimulatedClu
     assert user is not None
     assert user.name == "system:serviceaccount:default:worker"
     assert strict.api.identities.user_of("made up") is None
+
+
+async def test_nobody_grants_what_they_do_not_hold(strict: SimulatedCluster) -> None:
+    admin = Calls(strict.kube(), "default")
+    rules: list[JsonValue] = [
+        {"apiGroups": [RBAC.split("/")[2]], "resources": ["roles", "rolebindings"], "verbs": ["create"]},
+    ]
+    subject: JsonObject = {"kind": "ServiceAccount", "name": "worker", "namespace": "default"}
+    reference: JsonObject = {"apiGroup": RBAC.split("/")[2], "kind": "ClusterRole", "name": "granter"}
+    await admin.create(f"{RBAC}/clusterroles", {"metadata": {"name": "granter"}, "rules": rules})
+    await admin.create(
+        f"{RBAC}/clusterrolebindings", {"metadata": {"name": "granter"}, "roleRef": reference, "subjects": [subject]}
+    )
+    await admin.create(f"{RBAC}/clusterroles", {"metadata": {"name": "strong"}, "rules": [rule("secrets", "get")]})
+    worker = Calls(strict.kube(service_account("default", "worker")), "default")
+    path = f"{RBAC}/namespaces/default"
+    held = await worker.create(f"{path}/roles", {"metadata": {"name": "a"}, "rules": [rule("configmaps", "get")]})
+    assert held.status == 201, held.message
+    more = await worker.create(f"{path}/roles", {"metadata": {"name": "b"}, "rules": [rule("secrets", "get")]})
+    assert (more.status, more.reason) == (403, "Forbidden")
+    assert more.message.endswith(
+        "is attempting to grant RBAC permissions not currently held:\n"
+        '{APIGroups:[""], Resources:["secrets"], Verbs:["get"]}'
+    )
+    strong: JsonObject = {**reference, "name": "strong"}
+    bound = await worker.create(
+        f"{path}/rolebindings", {"metadata": {"name": "b"}, "roleRef": strong, "subjects": [subject]}
+    )
+    assert bound.status == 403
+
+
+def rule(resource: str, verb: str) -> JsonObject:
+    return {"apiGroups": [""], "resources": [resource], "verbs": [verb]}
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,8 @@ class NatsEventLog:
             return Appended(known, duplicate=True)
 
     async def append_batch(self, messages: Sequence[NewMessage]) -> Appended:
+        if len(messages) == 1:
+            return await self.append(messages[0])
         return await self._publisher.append_batch(messages)
 
     async def last(self, subject: str) -> Message | None:

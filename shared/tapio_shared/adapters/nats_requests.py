@@ -44,13 +44,15 @@ class Requests:
         While there is no connection the request waits for one instead of being buffered: what has timed out is
         then not sent later behind its caller's back.
         """
+        began = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(timeout):
-                await self._connected.wait()
-                await self._listen()
-                return await self._exchange(subject, data, headers)
+            if self._listening is not self._client() or not self._connected.is_set():
+                async with asyncio.timeout(timeout):
+                    await self._connected.wait()
+                    await self._listen()
+            return await self._exchange(subject, data, headers, began + timeout, timeout)
         except TimeoutError as err:
-            raise LogUnavailable(f"NATS did not answer on {subject} within {timeout:g} s.") from err
+            raise self._late(subject, timeout) from err
         except (NatsError, OSError) as err:
             raise error_of_client(err, f"A message on {subject}") from err
 
@@ -66,15 +68,25 @@ class Requests:
             if waiting.subject.lower() == subject or (inbox and subject.startswith(inbox)):
                 _fail(waiting, error)
 
-    async def _exchange(self, subject: str, data: bytes, headers: dict[str, str] | None) -> Msg:
+    async def _exchange(
+        self, subject: str, data: bytes, headers: dict[str, str] | None, deadline: float, timeout: float
+    ) -> Msg:
+        loop = asyncio.get_running_loop()
         reply = f"{self._inbox}.{next(self._numbers)}"
-        waiting = _Waiting(subject, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(subject, loop.create_future())
         self._waiting[reply] = waiting
+        # A timer on the future alone: asyncio.timeout() costs as much as everything else here together.
+        timer = loop.call_at(deadline, lambda: _fail(waiting, self._late(subject, timeout)))
         try:
             await self._client().publish(subject, data, reply=reply, headers=headers)
             return await waiting.answer
         finally:
+            timer.cancel()
             del self._waiting[reply]
+
+    @staticmethod
+    def _late(subject: str, timeout: float) -> LogUnavailable:
+        return LogUnavailable(f"NATS did not answer on {subject} within {timeout:g} s.")
 
     async def _listen(self) -> None:
         client = self._client()

@@ -181,13 +181,16 @@ class MemoryEventLog:
         return None if known is None else known[0]
 
     def _check(self, messages: Sequence[NewMessage]) -> None:
-        for message in messages:
-            if message.expected_last is None:
-                continue
-            subject = message.expected_subject or message.subject
+        """RevisionConflict names the batch's first expectation, since JetStream does not say which one failed."""
+        expecting = [
+            (message.expected_subject or message.subject, message.expected_last)
+            for message in messages
+            if message.expected_last is not None
+        ]
+        for subject, expected in expecting:
             actual = self._last.get(subject, 0)
-            if actual != message.expected_last:
-                raise RevisionConflict(subject, message.expected_last, actual)
+            if actual != expected:
+                raise RevisionConflict(*expecting[0], actual)
 
     def _store(self, message: NewMessage, size: int) -> None:
         self._sequence += 1

@@ -157,7 +157,7 @@ class Histories(RuleBasedStateMachine):
         async def follow(log: EventLog) -> object:
             start = max((await log.info()).last_sequence - back, 0)
             seen: list[tuple[str, int, bytes]] = []
-            async with log.follow(filter_subject, from_sequence=start) as following:
+            async with asyncio.timeout(10), log.follow(filter_subject, from_sequence=start) as following:
                 if filter_subject == "tapio.log.3.>":
                     return seen
                 marker = filter_subject.replace("*", "1").replace(">", "marker")

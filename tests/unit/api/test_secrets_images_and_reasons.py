@@ -28,7 +28,7 @@ from tests.support.api_documents import ANY_JSON
                          "gateway": {"tls": {"secretRef": {"name": "tls"}},
                                      "auth": {"oidc": {"caSecretRef": {"name": "ca"}}},
                                      "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "no"}}}]}}},
-                     ("ca", "etcd", "outside", "p-nats-auth", "p-neo4j-auth", "pull", "tls"),
+                     ("ca", "etcd", "outside", "p-neo4j-auth", "pull", "tls"),
                      id="all that can be named"),
         pytest.param(COLLECTOR_KIND, {"spec": {"credentialsSecretRef": {"name": "etcd"}}}, ("etcd",), id="a collector"),
         pytest.param(INTELLIGENCE_KIND, {"spec": {"clusterRef": {"name": "p"}}}, ("p-neo4j-auth",),

@@ -19,7 +19,7 @@ from tests.support.api_documents import ANY_JSON
     ("kind", "document", "expected"),
     [
         pytest.param(CLUSTER_KIND, {"metadata": {"name": "production"}, "spec": {}},
-                     ("production-nats-auth", "production-neo4j-auth"), id="the generated ones"),
+                     ("production-neo4j-auth",), id="the generated ones"),
         pytest.param(CLUSTER_KIND,
                      {"metadata": {"name": "p"}, "spec": {
                          "image": {"pullSecrets": [{"name": "pull"}, {"name": "pull"}, {}]},

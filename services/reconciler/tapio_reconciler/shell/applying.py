@@ -7,7 +7,7 @@ epoch, statuses and Events. One failed write never keeps another from being trie
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from itertools import groupby
 from typing import cast
 
@@ -73,7 +73,6 @@ class Applier:
         for _, actions in groupby(decision.apply, key=lambda action: action.phase):
             await self._together(self._write(report, key, action, plan) for action in actions)
         if decision.delete:
-            await still_owned()
             await self._together(self._delete(report, key, action, still_owned) for action in decision.delete)
         if decision.status is not None and plan.cluster is not None:
             before = object_at(plan.cluster.document, "status")
@@ -89,8 +88,8 @@ class Applier:
         for event in decision.events:
             await self._events.write(key, decision.cluster_uid, event)
         if decision.finalizer == "remove" and not any(result.error for result in report.results):
-            await still_owned()
-            await self._attempt(report, "finalizer", "finalizer", "remove", self._remove_finalizer(key, plan))
+            work = _owning(still_owned, self._remove_finalizer(key, plan))
+            await self._attempt(report, "finalizer", "finalizer", "remove", work)
         return report
 
     async def _together(self, writes: Iterable[Awaitable[None]]) -> None:
@@ -100,9 +99,15 @@ class Applier:
             async with slots:
                 await write
 
-        async with asyncio.TaskGroup() as group:
-            for write in writes:
-                group.create_task(one(write))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for write in writes:
+                    group.create_task(one(write))
+        except* Fenced as fenced:
+            lost = _first(fenced)
+        else:
+            return
+        raise lost
 
     async def _write(self, report: Report, key: OrderingKey, action: ApplyAction, plan: Plan) -> None:
         name = str(ObjectRef(action.group, action.kind, action.namespace, action.name))
@@ -230,8 +235,8 @@ class Applier:
         self, report: Report, key: OrderingKey, action: DeleteAction, still_owned: Callable[[], Awaitable[None]]
     ) -> None:
         name = str(ObjectRef(action.group, action.kind, action.namespace, action.name))
-        await still_owned()
-        await self._attempt(report, name, "delete", "", self._delete_if_same(key, action))
+        work = _owning(still_owned, self._delete_if_same(key, action))
+        await self._attempt(report, name, "delete", "", work)
 
     async def _delete_if_same(self, key: OrderingKey, action: DeleteAction) -> JsonObject:
         options: JsonObject = {
@@ -313,6 +318,21 @@ class Applier:
             "PATCH", path, query={"fieldManager": FIELD_MANAGER}, body=encode(body), content_type=MERGE_PATCH
         )
         return _document(response)
+
+
+async def _owning(still_owned: Callable[[], Awaitable[None]], work: Coroutine[None, None, JsonObject]) -> JsonObject:
+    """`work`, unless the partition is lost or the log can't say: then the error of asking, and nothing is done."""
+    try:
+        await still_owned()
+    except BaseException:
+        work.close()
+        raise
+    return await work
+
+
+def _first(group: BaseExceptionGroup[Fenced]) -> Fenced:
+    inner = group.exceptions[0]
+    return inner if isinstance(inner, Fenced) else _first(inner)
 
 
 def _replacing(before: JsonObject, status: JsonObject) -> JsonObject:

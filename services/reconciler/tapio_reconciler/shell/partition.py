@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import structlog
 from opentelemetry import trace
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
+from tapio_reconciler.core.outcomes import retry_wait
 from tapio_reconciler.core.planning import plan
 from tapio_reconciler.shell.applying import Applier
 from tapio_reconciler.shell.metrics import Metrics
@@ -20,7 +22,7 @@ from tapio_reconciler.shell.recording import Recorder, advance_epoch
 from tapio_reconciler.shell.states import States
 from tapio_reconciler.shell.timers import Timers
 from tapio_shared.codec import encode
-from tapio_shared.errors import Fenced, PartitionCountMismatch, TapioError
+from tapio_shared.errors import Fenced, PartitionCountMismatch, RetryableError, TapioError
 from tapio_shared.facts import Inputs, OutcomeRecorded, SweepMarked, Timer, TimerDue
 from tapio_shared.keys import (
     OrderingKey,
@@ -73,6 +75,10 @@ class Partition:
         self._timers = Timers(clock, self._timer_due)
         self._dirty: dict[OrderingKey, Cause] = {}
         self._running: dict[OrderingKey, asyncio.Task[None]] = {}
+        self._unplanned: set[OrderingKey] = set()
+        """Keys known at take-over that have not been planned yet."""
+        self._failures: dict[OrderingKey, int] = {}
+        """How often in a row a key's round ended in an error that no outcome tells of."""
         self._slots = asyncio.Semaphore(CONCURRENT_KEYS)
         self._recorder: Recorder | None = None
         self._group: asyncio.TaskGroup | None = None
@@ -87,7 +93,8 @@ class Partition:
 
     @property
     def parked(self) -> int:
-        return len(self._states.parked)
+        """Messages that could not be read since the partition was taken over."""
+        return self._states.parked_total
 
     async def run(self) -> None:
         """Own the partition until cancelled, fenced or cut off from the log."""
@@ -115,6 +122,7 @@ class Partition:
         self._recorder = recorder
         view = await self._log.last_per_subject(f"{partition_prefix(self._number)}.>", at_least=token)
         self._states.hydrate(view.messages)
+        self._metrics.parked.inc(self._states.parked_total)
         log.info("partition taken over", partition=self._number, epoch=token, keys=self.keys, revision=view.revision)
         try:
             async with asyncio.TaskGroup() as group:
@@ -122,9 +130,12 @@ class Partition:
                 group.create_task(recorder.run(), name=f"recorder-{self._number}")
                 group.create_task(self._timers.run(), name=f"timers-{self._number}")
                 group.create_task(self._reassert(), name=f"reassert-{self._number}")
+                self._unplanned = set(self._states.known)
                 for key in sorted(self._states.known):
                     self._mark(key, Cause("takeover", {}))
-                group.create_task(self._announce_ready(), name=f"ready-{self._number}")
+                self._announce_ready()
+                for target in sorted(self._states.shared):
+                    self._follow_sweep(target)  # One that began before this owner did.
                 await self._follow(view.revision + 1)
         finally:
             self._group = None
@@ -174,23 +185,38 @@ class Partition:
         try:
             while key in self._dirty and not self._draining:
                 async with self._slots:
+                    if self._draining:
+                        break
                     cause = self._dirty.pop(key)
-                    try:
-                        again = await self._reconcile(key, cause)
-                    except Fenced:
-                        raise
-                    except TapioError as err:
-                        log.warning("reconcile failed", key=str(key), error=str(err))
-                        self._timers.replace(key, [Timer(name="retry", due_at=self._clock.now() + 1_000)])
-                        again = False
-                    if again:
+                    if await self._try(key, cause):
                         self._dirty.setdefault(key, cause)
+                self._unplanned.discard(key)
+                self._announce_ready()
                 if key in self._dirty:
                     await asyncio.sleep(COALESCE)
         finally:
             self._running.pop(key, None)
         if key in self._dirty:
             self._mark(key, self._dirty[key])
+
+    async def _try(self, key: OrderingKey, cause: Cause) -> bool:
+        """One round; an error, even one of our own making, puts off this key alone and leaves the others to go on."""
+        try:
+            again = await self._reconcile(key, cause)
+        except Fenced:
+            raise
+        except TapioError as err:
+            log.warning("reconcile failed", key=str(key), error=str(err))
+        except Exception:
+            log.exception("reconcile broke; the key is tried again later", key=str(key))
+        else:
+            self._failures.pop(key, None)
+            return again
+        self._metrics.plans.labels("failed").inc()
+        attempt = self._failures[key] = self._failures.get(key, 0) + 1
+        due_at = self._clock.now() + retry_wait(str(key), attempt, retryable=True)
+        self._timers.replace(key, [Timer(name="retry", due_at=due_at)])
+        return False
 
     async def _reconcile(self, key: OrderingKey, cause: Cause) -> bool:
         """One round: plan, record the decision, apply, record the outcome. Answers whether to plan again at once."""
@@ -264,11 +290,10 @@ class Partition:
         )
         await self._owned().record(timer_subject(key, timer.name, self._identity.partitions), encode(fact))
 
-    async def _announce_ready(self) -> None:
-        """Set `ready` when every key known at take-over has been planned."""
-        while self._running:
-            await asyncio.wait(list(self._running.values()))
-        self.ready.set()
+    def _announce_ready(self) -> None:
+        """Set `ready` when every key known at take-over has been planned, or has failed to be for its own reasons."""
+        if not self._unplanned:
+            self.ready.set()
 
     async def _reassert(self) -> None:
         while True:
@@ -277,15 +302,45 @@ class Partition:
 
     async def _republish(self, below: int) -> None:
         """Write the last decisions and outcomes that lie in the part of the stream being swept anew, byte for byte."""
-        recorder = self._owned()
-        await recorder.reassert()
+        await self._owned().reassert()
         for key in sorted(self._states.known):
-            known = self._states.known[key]
-            for sequence, subject in (
-                (known.decision, decision_subject(key, self._identity.partitions)),
-                (known.outcome, outcome_subject(key, self._identity.partitions)),
-            ):
-                if 0 < sequence < below:
-                    last = await self._log.last(subject)
+            if not self._lie_below(key, below):
+                continue
+            while key in self._running:
+                await asyncio.wait([self._running[key]])
+            if self._group is not None and not self._draining:
+                # In the key's own turn: a record of this moment must not be followed by an older one.
+                self._running[key] = self._group.create_task(self._republish_key(key, below), name=f"sweep-{key}")
+
+    async def _republish_key(self, key: OrderingKey, below: int) -> None:
+        try:
+            async with self._slots:
+                for subject in self._lie_below(key, below):
+                    last = await self._last(subject)
                     if last is not None and last.sequence < below:
-                        await recorder.record(subject, last.data, last.headers)
+                        await self._owned().record(subject, last.data, last.headers)
+        finally:
+            self._running.pop(key, None)
+        if key in self._dirty:
+            self._mark(key, self._dirty[key])
+
+    def _lie_below(self, key: OrderingKey, below: int) -> list[str]:
+        """Subjects of the key's last decision and outcome, where these stand before sequence `below`."""
+        known = self._states.known[key]
+        partitions = self._identity.partitions
+        return [
+            subject
+            for sequence, subject in (
+                (known.decision, decision_subject(key, partitions)),
+                (known.outcome, outcome_subject(key, partitions)),
+            )
+            if 0 < sequence < below
+        ]
+
+    async def _last(self, subject: str) -> Message | None:
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(RetryableError), wait=wait_random_exponential(multiplier=0.1, max=5)
+        ):
+            with attempt:
+                return await self._log.last(subject)
+        raise AssertionError("AsyncRetrying ends by return or by error.")

@@ -19,11 +19,13 @@ from tapio_shared.codec import decode_record
 from tapio_shared.errors import Undecodable
 from tapio_shared.facts import DecisionRecorded, ObjectObserved, OutcomeRecorded
 from tapio_shared.keys import Address, OrderingKey, key_prefix, parse_subject
-from tapio_shared.ports import EventLog, Message
+from tapio_shared.ports import EventLog, Message, View
 
 log = structlog.get_logger(__name__)
 HOT_KEYS = 16
 """States kept per partition: some 40 facts of 2 KB each."""
+PARKED_KEPT = 100
+"""Unreadable messages kept for being shown; more are counted."""
 
 
 @dataclass(slots=True)
@@ -57,7 +59,9 @@ class States:
     known: dict[OrderingKey, Known] = field(default_factory=dict[OrderingKey, Known])
     shared: dict[str, dict[str, Entry]] = field(default_factory=dict[str, dict[str, Entry]])
     """Target -> name of the shared fact -> its last record."""
-    parked: list[Parked] = field(default_factory=list[Parked])
+    parked: OrderedDict[int, Parked] = field(default_factory=OrderedDict[int, Parked])
+    """The newest messages that could not be read, by sequence."""
+    parked_total: int = 0
     _hot: OrderedDict[OrderingKey, State] = field(default_factory=OrderedDict[OrderingKey, State])
 
     def fold(self, message: Message) -> tuple[Address | None, bool]:
@@ -65,10 +69,8 @@ class States:
         entry = self._decoded(message)
         if entry is None:
             return None, False
-        try:
-            address = parse_subject(message.subject)
-        except ValueError as err:
-            self._park(message, str(err))
+        address = self._addressed(message)
+        if address is None:
             return None, False
         if address.key is None:
             facts = self.shared.setdefault(address.target, {})
@@ -104,13 +106,13 @@ class States:
         state = self._hot.get(key)
         if state is None:
             known = self.known.setdefault(key, Known())
-            view = await self.event_log.last_per_subject(
-                f"{key_prefix(key, self.partitions)}.>", at_least=known.revision
-            )
-            state = self._hot.get(key) or State(key)
+            view = await self._view(key)
+            while view.revision < known.revision:  # Followed meanwhile, and folded into no state: the key was cold.
+                view = await self._view(key)
+            state = State(key)
             for message in view.messages:
                 entry = self._decoded(message)
-                if entry is not None:
+                if entry is not None and self._addressed(message) is not None:
                     evolve(state, message.subject, entry)
             self._keep(key, state)
         self._hot.move_to_end(key)
@@ -139,6 +141,18 @@ class States:
         while len(self._hot) > HOT_KEYS:
             self._hot.popitem(last=False)
 
+    async def _view(self, key: OrderingKey) -> View:
+        return await self.event_log.last_per_subject(
+            f"{key_prefix(key, self.partitions)}.>", at_least=self.known[key].revision
+        )
+
+    def _addressed(self, message: Message) -> Address | None:
+        try:
+            return parse_subject(message.subject)
+        except ValueError as err:
+            self._park(message, str(err))
+            return None
+
     def _decoded(self, message: Message) -> Entry | None:
         try:
             return Entry(message.sequence, decode_record(message.data))
@@ -147,7 +161,10 @@ class States:
             return None
 
     def _park(self, message: Message, reason: str) -> None:
-        if any(one.sequence == message.sequence for one in self.parked):
+        if message.sequence in self.parked:
             return
         log.error("message parked", subject=message.subject, sequence=message.sequence, reason=reason)
-        self.parked.append(Parked(message.subject, message.sequence, reason))
+        self.parked[message.sequence] = Parked(message.subject, message.sequence, reason)
+        self.parked_total += 1
+        while len(self.parked) > PARKED_KEPT:
+            self.parked.popitem(last=False)

@@ -55,7 +55,7 @@ class Timers:
     async def _fire_due(self) -> None:
         now = self._clock.now()
         for key in sorted(self._pending):
-            timers = self._pending[key]
+            timers = self._pending.get(key, ())  # Replaced while another key's fact was being appended?
             due = [timer for timer in timers if timer.due_at <= now]
             if not due:
                 continue

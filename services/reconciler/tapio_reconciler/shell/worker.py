@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import cast
 
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
@@ -15,6 +16,8 @@ from tapio_reconciler.shell.partition import Partition
 from tapio_shared.errors import Fenced, RetryableError
 from tapio_shared.ports import Membership
 
+DRAIN_WITHIN = 10.0
+"""Seconds that what is under way may take to be recorded when a partition is handed over."""
 log = structlog.get_logger(__name__)
 
 
@@ -68,6 +71,7 @@ class Worker:
                 follow = group.create_task(self._follow_membership(group), name="membership")
                 await self._stopping.wait()
                 follow.cancel()
+                await asyncio.wait([follow])
                 await self._drain()
         finally:
             with suppress(RetryableError):
@@ -107,23 +111,39 @@ class Worker:
                 self._metrics.takeovers.inc()
                 try:
                     await partition.run()
-                except* Fenced as group:
-                    self._metrics.fenced.inc()
-                    log.warning("partition lost", partition=number, error=str(group.exceptions[0]))
-                    raise Fenced(number, 0) from group
-                except* RetryableError as group:
-                    log.warning("log unavailable", partition=number, error=str(group.exceptions[0]))
-                    raise RetryableError(str(group.exceptions[0])) from group
+                except BaseExceptionGroup as group:
+                    raise self._ending(number, group) from group
+
+    def _ending(self, number: int, group: BaseExceptionGroup[BaseException]) -> BaseException:
+        """Why a partition ended: what no retry mends if there is such an error, else that it was lost, else the log."""
+        fenced, others = group.split(Fenced)
+        retryable, serious = (None, None) if others is None else others.split(RetryableError)
+        if serious is not None:
+            return serious
+        if retryable is not None:
+            log.warning("log unavailable", partition=number, error=str(_first(retryable)))
+            return RetryableError(str(_first(retryable)))
+        self._metrics.fenced.inc()
+        log.warning("partition lost", partition=number, error=str(_first(group if fenced is None else fenced)))
+        return Fenced(number, 0)
 
     async def _release(self, number: int) -> None:
-        partition, task = self._owned.pop(number), self._tasks.pop(number)
-        await partition.drain()
+        """Give a partition up once what is under way is recorded, or can't be in time: the new owner fences us then."""
+        task = self._tasks[number]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_WITHIN):
+                await self._owned[number].drain()
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait([task])
+        # Last: until here the task may have replaced the partition, and a `stop` must still find both.
+        del self._owned[number], self._tasks[number]
 
     async def _drain(self) -> None:
         """Finish what is under way everywhere, then give everything up."""
-        await asyncio.gather(*(partition.drain() for partition in self._owned.values()))
-        for number in list(self._owned):
-            await self._release(number)
+        await asyncio.gather(*(self._release(number) for number in sorted(self._owned)))
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a group of groups."""
+    inner = group.exceptions[0]
+    return _first(cast("BaseExceptionGroup[BaseException]", inner)) if isinstance(inner, BaseExceptionGroup) else inner

@@ -28,7 +28,7 @@ run: $(STAMP) ## Run the operator here: embedded NATS, simulated Kubernetes. EXA
 	@exec $(BIN)/tapioctl run $(if $(EXAMPLE),--example $(EXAMPLE)) $(if $(CONTEXT),--context $(CONTEXT)) $(if $(ONCE),--once) $(if $(DIRECTORY),--directory $(DIRECTORY))
 
 test: $(STAMP) ## Run every test that needs no control plane.
-	@$(BIN)/pytest -m "not real and not campaign" $(ARGS)
+	@$(BIN)/pytest -m "not real and not campaign" -n 3 --dist loadfile $(ARGS)
 
 test-unit: $(STAMP) ## Run the unit tests alone.
 	@$(BIN)/pytest tests/unit $(ARGS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tapio_shared.json import JsonObject, JsonValue, object_at, objects_at
+from tapio_shared.json import JsonObject, JsonValue, object_at, objects_at, str_at
 from tapio_simulator.controllers.placements import moves, node_of, pinned, report_of, with_tolerations
 from tapio_simulator.kubelet.nodes import build_node
 from tapio_simulator.kubelet.settings import fleet
@@ -129,7 +129,7 @@ def test_a_pod_is_pinned_to_its_node_before_it_is_scheduled() -> None:
 
 
 def test_every_pod_tolerates_the_troubles_of_its_node() -> None:
-    keys = {object_at({"one": one}, "one")["key"] for one in objects_at(with_tolerations({}), "tolerations")}
+    keys = {str_at(one, "key") for one in objects_at(with_tolerations({}), "tolerations")}
 
     assert keys == {
         "node.kubernetes.io/not-ready",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tapio_shared.json import JsonObject, JsonValue, object_at
-from tapio_simulator.controllers.ordinals import Create, Delete, Step, build_claims, finish_pod, report_of, steps
+from tapio_simulator.controllers.ordinals import Create, Step, build_claims, finish_pod, report_of, steps
 from tests.support.workloads import claim_template, template, workload
 
 OLD, NEW = "db-old", "db-new"
@@ -37,7 +37,6 @@ def _told(found: list[Step]) -> list[str]:
         if isinstance(step, Create)
         else f"delete {object_at(step.pod, 'metadata')['name']}"
         for step in found
-        if isinstance(step, Create | Delete)
     ]
 
 

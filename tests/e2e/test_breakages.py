@@ -1,0 +1,55 @@
+"""What can go wrong with workloads: Ready stays False with the documented reason, and comes back when it is mended."""
+
+from __future__ import annotations
+
+import pytest
+
+from tapio_shared.json import JsonObject, objects_at, str_at
+from tests.support.e2e_objects import small_cluster
+from tests.support.operator_run import OperatorRun
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def behaves(behaviour: str) -> JsonObject:
+    """A component whose simulated containers behave so; the annotation is the simulator's."""
+    return {"podAnnotations": {"simulator.tapio.io/behaviour": behaviour}}
+
+
+@pytest.mark.parametrize(
+    ("component", "broken", "state", "reason"),
+    [
+        pytest.param(
+            "nats", {"image": "docker.io/library/nats:does-not-exist"}, "Failed", "ImagePullFailed", id="unknown image"
+        ),
+        pytest.param("nats", behaves("crash"), "Failed", "CrashLooping", id="crash"),
+        pytest.param("nats", behaves("oom"), "Failed", "OutOfMemory", id="out of memory"),
+        pytest.param("gateway", behaves("init-crash"), "Failed", "CrashLooping", id="crash at the start"),
+        pytest.param(
+            "gateway", {"resources": {"requests": {"cpu": "1000"}}}, "Failed", "Unschedulable", id="fits no node"
+        ),
+        pytest.param(
+            "nats", {"storageClassName": "none-such"}, "Progressing", "VolumePending", id="no such storage class"
+        ),
+    ],
+)
+async def test_a_broken_component_says_why_and_heals(
+    operator: OperatorRun, namespace: str, component: str, broken: JsonObject, state: str, reason: str
+) -> None:
+    kubernetes = operator.kubernetes
+    base: JsonObject = {"enabled": True}
+    await kubernetes.apply(small_cluster("one", **{component: base | broken}), namespace)
+
+    message = await kubernetes.until_condition("one", "Ready", "False", reason=reason, namespace=namespace)
+
+    assert component in message
+    document = await kubernetes.get("tapiocluster", "one", namespace)
+    states = {
+        str_at(one, "name"): (str_at(one, "state"), str_at(one, "reason"))
+        for one in objects_at(document, "status", "components")
+    }
+    assert states[component] == (state, reason)
+    if "storageClassName" in broken:
+        return  # immutable: mended by a new TapioCluster alone
+    await kubernetes.apply(small_cluster("one", **{component: base}), namespace)
+    await kubernetes.until_condition("one", "Ready", "True", namespace=namespace)

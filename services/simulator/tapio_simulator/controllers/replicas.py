@@ -22,7 +22,7 @@ from tapio_simulator.machinery.objects import (
     uid_of,
 )
 from tapio_simulator.machinery.queue import WorkQueue
-from tapio_simulator.machinery.resources import NAMESPACES, PODS, SERVICE_ACCOUNTS, Collection
+from tapio_simulator.machinery.resources import NAMESPACES, PODS, SERVICE_ACCOUNTS, STATEFUL_SETS, Collection
 from tapio_simulator.selectors import label_selector_matches
 
 
@@ -90,12 +90,18 @@ class PodControl:
                 return None
             if isinstance(err, ApiTerminal):
                 self._refused.setdefault(key_of(owner)[0], {})[key_of(owner)] = None
-                text = f"Error creating: {err.message}"
+                text = self._refusal(owner, pod, err.message)
                 self._events.warning(self._collection, owner, "FailedCreate", text, component=self._component)
             raise
         text = f"Created pod: {key_of(made)[1]}"
         self._events.normal(self._collection, owner, "SuccessfulCreate", text, component=self._component)
         return made
+
+    def _refusal(self, owner: JsonObject, pod: JsonObject, why: str) -> str:
+        """StatefulSets have words of their own for it."""
+        if self._collection != STATEFUL_SETS:
+            return f"Error creating: {why}"
+        return f"Create Pod {key_of(pod)[1]} in StatefulSet {key_of(owner)[1]} failed error: {why}"
 
     async def delete(self, owner: JsonObject, pod: JsonObject) -> None:
         await self.pods.delete(pod)

@@ -33,6 +33,8 @@ class Applied:
     document: JsonObject
     managed: Managed
     changed: bool
+    removed: bool = False
+    """Whether fields were removed, which can leave maps or lists empty."""
 
 
 def apply(
@@ -52,11 +54,13 @@ def apply(
     result = managed.copy()
     result.fields[owner] = own
     merged = merge_maps(live, config, schema)
+    gone: FieldSet = {}
     if previous and previous != own:
         everybody: FieldSet = {}
         for fields in result.fields.values():
             everybody = union(everybody, fields)
-        merged = remove_items(merged, _no_longer_owned(previous, everybody, schema), schema)
+        gone = _no_longer_owned(previous, everybody, schema)
+        merged = remove_items(merged, gone, schema)
     if len(result.fields) > 1:
         _settle(live, merged, schema, result, owner, force)
     if not own:
@@ -65,7 +69,7 @@ def apply(
     if same_owners and merged == live:
         return Applied(live, managed, changed=False)
     result.times[owner] = now
-    return Applied(merged, result, changed=True)
+    return Applied(merged, result, changed=True, removed=bool(gone))
 
 
 def _settle(live: JsonObject, merged: JsonObject, schema: Schema, managed: Managed, owner: Owner, force: bool) -> None:

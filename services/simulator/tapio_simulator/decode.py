@@ -17,6 +17,11 @@ from tapio_simulator.schema import Schema
 class Findings:
     """What reading found: paths of unknown fields, and (path, what was expected, what was found)."""
 
+    as_sent: bool = False
+    """Whether empty maps and lists stay, and quantities as they are written: that is how appliers own and compare them,
+    though it is not how they are stored."""
+    unlike_stored: bool = False
+    """Whether anything stayed that is stored in another form."""
     unknown: list[str] = field(default_factory=list[str])
     mistyped: list[tuple[str, str, JsonValue]] = field(default_factory=list[tuple[str, str, JsonValue]])
 
@@ -64,6 +69,11 @@ def _map(value: dict[str, JsonValue], schema: Schema, findings: Findings, path: 
         if child.shape == "scalar" and child.type == "string" and not child.format and type(entry) is str:
             continue
         value[name] = read(entry, child, findings, f"{path}.{name}" if path else name)
+        if child.omits_empty and not value[name]:
+            if findings.as_sent:
+                findings.unlike_stored = True
+            else:
+                dropped.append(name)
     for name in dropped:
         del value[name]
     return value
@@ -80,6 +90,9 @@ def _scalar(value: JsonValue, schema: Schema, findings: Findings, path: str) -> 
             elif schema.format == "quantity":
                 if isinstance(value, str | int | float) and not isinstance(value, bool):
                     found = canonical(str(value))
+                    if found is not None and findings.as_sent and found != value:
+                        findings.unlike_stored = True
+                        return value
                     if found is not None:
                         return found
             elif isinstance(value, str):

@@ -39,8 +39,11 @@ def decode_document(call: Call, place: Place, document: JsonObject, warnings: li
     return document
 
 
-def decode_config(call: Call, place: Place, document: JsonObject) -> JsonObject:
-    """The body of an apply. A field that the schema doesn't declare is an error, whatever `fieldValidation` says."""
+def decode_config(place: Place, document: JsonObject) -> bool:
+    """Check the body of an apply; answers whether it holds anything that is stored in another form than sent.
+
+    A field that the schema doesn't declare is an error, whatever `fieldValidation` says. `document` is changed.
+    """
     resource = place.resource
     if document.get("apiVersion") != resource.api_version:
         raise (
@@ -56,7 +59,7 @@ def decode_config(call: Call, place: Place, document: JsonObject) -> JsonObject:
     if isinstance(metadata, dict) and metadata.get("managedFields"):
         raise bad_request("metadata.managedFields must be nil")
     _check_identity(place, metadata)
-    findings = Findings()
+    findings = Findings(as_sent=True)
     read(document, place.served.schema, findings)
     if findings.unknown or findings.mistyped:
         name = f"{place.namespace}/{place.name}; {resource.api_version}, Kind={resource.kind}"
@@ -64,7 +67,7 @@ def decode_config(call: Call, place: Place, document: JsonObject) -> JsonObject:
         texts += [f".{path}: expected {expected}, got &{{{_go(found)}}}" for path, expected, found in findings.mistyped]
         listed = texts[0] if len(texts) == 1 else "errors:\n" + "\n".join(f"  {text}" for text in texts)
         raise plain_failure(f"failed to create typed patch object ({name}): {listed}")
-    return document
+    return findings.unlike_stored
 
 
 def _check_kind(resource: Resource, document: JsonObject) -> None:

@@ -51,8 +51,12 @@ def _stateful_set(document: JsonObject) -> None:
     spec = ensure(document, "spec")
     spec.setdefault("podManagementPolicy", "OrderedReady")
     strategy = ensure(spec, "updateStrategy")
-    if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
-        ensure(strategy, "rollingUpdate").setdefault("partition", 0)
+    if not strategy.get("type"):
+        strategy["type"] = "RollingUpdate"
+        ensure(strategy, "rollingUpdate")
+    rolling = strategy.get("rollingUpdate")
+    if strategy["type"] == "RollingUpdate" and isinstance(rolling, dict):
+        rolling.setdefault("partition", 0)
     retention = ensure(spec, "persistentVolumeClaimRetentionPolicy")
     retention.setdefault("whenDeleted", "Retain")
     retention.setdefault("whenScaled", "Retain")

@@ -9,6 +9,7 @@ from tapio_shared.ports import Clock, Random
 from tapio_simulator.admission import Admission
 from tapio_simulator.apply import apply
 from tapio_simulator.calls import Answer, Call, clone, decode_object, json_answer
+from tapio_simulator.decode import Findings, read
 from tapio_simulator.decoding import decode_config, decode_document
 from tapio_simulator.deletion import Deletion, deletion_options
 from tapio_simulator.errors import (
@@ -132,7 +133,8 @@ class Mutations:
                 {"group": "meta.k8s.io", "kind": "PatchOptions"},
             )
         warnings: list[str] = []
-        config = decode_config(call, place, decode_object(call.body))
+        config = decode_object(call.body)
+        unlike_stored = decode_config(place, config)
         metadata = object_at(config, "metadata")
         owner = Owner(call.query["fieldManager"], "Apply", place.resource.api_version, place.subresource)
         ignored = self._pipeline.ignored(place)
@@ -148,7 +150,12 @@ class Mutations:
                 result = apply(live, config, place.served.schema, managed, owner, force=force, now=now, ignored=ignored)
             except ListKeyError as err:
                 raise plain_failure(f"failed to create typed patch object ({typed_name(place)}): {err}") from err
-            return Draft(result.document, result.managed, unchanged=not result.changed)
+            if not result.changed:
+                return Draft(result.document, result.managed, unchanged=True)
+            document = clone(result.document)
+            if unlike_stored or result.removed:
+                read(document, place.served.schema, Findings())
+            return Draft(document, result.managed)
 
         def build(current: Stored) -> Draft:
             version, uid = str_at(metadata, "resourceVersion"), str_at(metadata, "uid")
@@ -161,10 +168,7 @@ class Mutations:
             bare = without_managed(live)
             if not managed.fields:
                 managed = self._before_first_apply(place, bare)
-            draft = applied(bare, managed)
-            if not draft.unchanged:
-                draft.document = clone(draft.document)
-            return draft
+            return applied(bare, managed)
 
         if self._store.get(place.resource.storage_key, (place.namespace, place.name)) is None and not place.subresource:
             if uid := str_at(metadata, "uid"):
@@ -179,7 +183,6 @@ class Mutations:
             config["metadata"] = metadata
             skeleton: JsonObject = {}
             draft = applied(skeleton, Managed({}, {}))
-            draft.document = clone(draft.document)
             try:
                 outcome = await self._pipeline.insert(place, (place.namespace, place.name), call, draft, warnings)
             except StatusError as error:

@@ -158,9 +158,9 @@ def strategic(live: JsonValue, patch: JsonObject, schema: Schema) -> JsonValue:
     for name, value in patch.items():
         if name.startswith("$deleteFromPrimitiveList/"):
             target = name.partition("/")[2]
-            gone, known = cast("list[JsonValue]", value), result.get(target)
-            if isinstance(known, list):
-                result[target] = [item for item in known if item not in gone]
+            gone, listed = cast("list[JsonValue]", value), result.get(target)
+            if isinstance(listed, list):
+                result[target] = [item for item in listed if item not in gone]
     for name, value in patch.items():
         if name.startswith("$"):
             continue
@@ -178,18 +178,20 @@ def strategic(live: JsonValue, patch: JsonObject, schema: Schema) -> JsonValue:
         target = name.partition("/")[2]
         if name.startswith("$setElementOrder/") and target not in patch and isinstance(result.get(target), list):
             child = schema.child(target)
-            result[target] = _ordered(cast("list[JsonValue]", result[target]), order, child)
+            known = cast("list[JsonValue]", result[target])
+            result[target] = _ordered(known, order, known, child.merge_key)
     return result
 
 
 def _merge_list(live: JsonValue, patch: list[JsonValue], schema: Schema, order: JsonValue) -> list[JsonValue]:
-    known = list(live) if isinstance(live, list) else []
+    original = list(live) if isinstance(live, list) else []
+    wanted = order if isinstance(order, list) else patch
     if not schema.merge_key:
-        merged = [*known, *(item for item in patch if item not in known)]
-        return _ordered(merged, order, schema)
+        return _ordered([*original, *(item for item in patch if item not in original)], wanted, original, "")
     if any(isinstance(item, dict) and item.get("$patch") == "replace" for item in patch):
         return [item for item in patch if not (isinstance(item, dict) and item.get("$patch") == "replace")]
     key = schema.merge_key
+    known = list(original)
     for item in patch:
         if not isinstance(item, dict):
             raise bad_request(f"expected a map in a list merged by {key}")
@@ -203,19 +205,26 @@ def _merge_list(live: JsonValue, patch: list[JsonValue], schema: Schema, order: 
             known.append({name: value for name, value in item.items() if name != "$patch"})
         else:
             known[index] = strategic(known[index], item, schema.element or ANY)
-    return _ordered(known, order, schema)
+    return _ordered(known, wanted, original, key)
 
 
-def _ordered(items: list[JsonValue], order: JsonValue, schema: Schema) -> list[JsonValue]:
-    """Items named in `$setElementOrder` in that order; the others stay behind the item they followed."""
-    if not isinstance(order, list):
+def _ordered(items: list[JsonValue], wanted: JsonValue, original: list[JsonValue], key: str) -> list[JsonValue]:
+    """Items that the patch names in its order, the others in theirs, merged as they stood to each other before.
+
+    strategicpatch's normalizeElementOrder.
+    """
+    if not isinstance(wanted, list):
         return items
-    key = schema.merge_key
 
     def identity(item: JsonValue) -> JsonValue:
         return item.get(key) if key and isinstance(item, dict) else item
 
-    wanted = [identity(entry) for entry in order]
-    named = sorted((item for item in items if identity(item) in wanted), key=lambda item: wanted.index(identity(item)))
-    queue = iter(named)
-    return [next(queue) if identity(item) in wanted else item for item in items]
+    order, before = [identity(entry) for entry in wanted], [identity(entry) for entry in original]
+    named = sorted((item for item in items if identity(item) in order), key=lambda item: order.index(identity(item)))
+    others = [item for item in items if identity(item) not in order]
+    merged: list[JsonValue] = []
+    while named and others:
+        one, other = identity(named[0]), identity(others[0])
+        first = one in before and other in before and before.index(other) < before.index(one)
+        merged.append((others if first else named).pop(0))
+    return [*merged, *named, *others]

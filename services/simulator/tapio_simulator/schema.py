@@ -40,6 +40,7 @@ class Schema:
         "keys",
         "merge_key",
         "nullable",
+        "omits_empty",
         "preserve",
         "required",
         "retain_keys",
@@ -62,6 +63,8 @@ class Schema:
         self.key_defaults: Mapping[str, JsonValue] = {}
         self.preserve = False
         self.nullable = False
+        self.omits_empty = False
+        """Whether an empty value is the same as none: maps and lists of Go types (`omitempty`)."""
         self.has_default = False
         self.default: JsonValue = None
         self.merge_key = ""
@@ -155,6 +158,7 @@ def _fill(node: Schema, raw: JsonObject, open_: dict[str, Schema]) -> None:
         node.element = _resolve(element, open_)
     if node.shape == "any":
         node.preserve = True
+    node.omits_empty = node.shape == "list" or (node.shape == "map" and not node.fields)
     _fill_extensions(node, raw)
 
 

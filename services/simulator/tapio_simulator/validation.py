@@ -106,7 +106,13 @@ def _workload(kind: str, document: JsonObject) -> list[Cause]:
         causes.append(Cause("spec.replicas", f"Invalid value: {replicas}: must be greater than or equal to 0"))
     # A StatefulSet's pods get a volume for each claim template; the template itself does not list them.
     claims = {str_at(claim, "metadata", "name") for claim in objects_at(document, "spec", "volumeClaimTemplates")}
-    return [*causes, *_pod_spec(object_at(document, "spec", "template", "spec"), "spec.template.spec", claims)]
+    causes += _pod_spec(object_at(document, "spec", "template", "spec"), "spec.template.spec", claims)
+    strategy = object_at(document, "spec", "strategy")
+    if kind == "Deployment" and strategy.get("type") == "Recreate" and "rollingUpdate" in strategy:
+        # An apply that only changes the type meets this too: the defaulted rollingUpdate has no owner and stays.
+        text = "Forbidden: may not be specified when strategy `type` is 'Recreate'"
+        causes.append(Cause("spec.strategy.rollingUpdate", text, "FieldValueForbidden"))
+    return causes
 
 
 def _template(document: JsonObject, *path: str) -> list[Cause]:

@@ -338,3 +338,22 @@ async def test_string_data_becomes_data(calls: Calls) -> None:
     reply = await calls.create(calls.path("v1", "secrets"), document)
     assert (object_at(reply.document, "data"), str_at(reply.document, "type")) == ({"a": "Yg=="}, "Opaque")
     assert "stringData" not in reply.document
+
+
+async def test_empty_maps_and_lists_are_not_stored(calls: Calls) -> None:
+    document = config_map("one", {}, labels={}, annotations={}, finalizers=[])
+    made = await calls.create(calls.path("v1", "configmaps"), document)
+    assert "data" not in made.document
+    applied = await calls.apply(
+        calls.path("v1", "configmaps", "two"), {**document, "metadata": {"name": "two", "labels": {}}}
+    )
+    assert "data" not in applied.document
+    for reply in (made, applied):
+        assert {"labels", "annotations", "finalizers"}.isdisjoint(object_at(reply.document, "metadata"))
+
+
+async def test_empty_structs_are_stored(calls: Calls) -> None:
+    document = deployment("web")
+    object_at(document, "spec", "template", "spec")["volumes"] = [{"name": "scratch", "emptyDir": {}}]
+    reply = await calls.create(calls.path("apps/v1", "deployments"), document)
+    assert at(reply.document, "spec", "template", "spec", "volumes") == [{"name": "scratch", "emptyDir": {}}]

@@ -242,7 +242,8 @@ def _compare(
         _attach(into.modified, element, below.modified)
         _attach(into.removed, element, below.removed)
     elif old is MISSING:
-        into.added[element] = {}
+        if new or not schema.omits_empty:  # What is stored as nothing is no change, and nobody's conflict.
+            into.added[element] = {}
     elif new is MISSING:
         into.removed[element] = {}
     else:

@@ -25,7 +25,7 @@ from tests.support.kube_calls import STRATEGIC, Calls, Reply, new_namespace
 pytestmark = pytest.mark.real
 STEPS = 12
 SEEDS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11)
-"""10 meets a defect of Kubernetes 1.20: a map that an updater owns and an applier empties comes back with its entries."""
+"""10 meets a defect of Kubernetes 1.20: a map that an updater owns and an applier empties comes back filled."""
 _numbers = count(1)
 
 

@@ -82,12 +82,20 @@ def test_a_plan_does_not_depend_on_the_hash_seed() -> None:
 def test_workloads_go_out_in_waves_gated_by_readiness() -> None:
     world = World.of(example("development"))
     first = world.step(ready=False)
-    workloads = [action.name for action in first.decision.apply if action.phase == 1]
+    workloads = [action.name for action in first.decision.apply if action.phase == 2]
     assert workloads == ["dev-nats"]
     assert world.plan().decision.waiting[0] == "neo4j waits until nats is ready."
     waiting = [one for one in objects_at(world.cluster, "status", "components") if str_at(one, "state") == "Waiting"]
     assert [str_at(one, "name") for one in waiting] == ["neo4j", "correlation", "gateway", "kubernetes"]
     assert str_at(waiting[0], "reason") == "WaitingForDependency"
+
+
+def test_a_binding_is_written_after_the_role_that_it_names() -> None:
+    phases = {(action.kind, action.phase) for action in World.of(example("development")).plan().decision.apply}
+    assert {kind: phase for kind, phase in phases if kind.startswith(("Role", "ClusterRole"))} == {
+        "ClusterRole": 0,
+        "ClusterRoleBinding": 1,
+    }
 
 
 def test_an_edited_field_is_put_back_and_a_foreign_one_left_alone() -> None:

@@ -34,7 +34,11 @@ from tapio_shared.json import JsonObject, object_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef
 
 WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
-_LAST = frozenset({"HorizontalPodAutoscaler", "VerticalPodAutoscaler"})
+_BINDINGS = frozenset({"RoleBinding", "ClusterRoleBinding"})
+_SCALERS = frozenset({"HorizontalPodAutoscaler", "VerticalPodAutoscaler"})
+_PHASES = ((_SCALERS, 3), (WORKLOADS, 2), (_BINDINGS, 1))
+"""What is written after the rest. The API server reads the role that a binding names, to refuse an escalation, and
+answers 404 while there is none; so a binding follows its role."""
 
 
 @dataclass(slots=True)
@@ -296,7 +300,7 @@ class Draft:
             namespace=ref.namespace,
             name=ref.name,
             component=component,
-            phase=2 if ref.kind in _LAST else 1 if ref.kind in WORKLOADS else 0,
+            phase=next((phase for kinds, phase in _PHASES if ref.kind in kinds), 0),
             mode=mode,
             digest=self.objects[str(ref)],
             reason=change.reason,

@@ -16,6 +16,7 @@ from tapio_shared.adapters.random import SeededRandom, SystemRandom
 from tapio_simulator.api import Options
 from tapio_simulator.cluster import SimulatedCluster
 from tapio_simulator.controllers import ControllerSettings, run_controllers
+from tapio_simulator.kubelet import KubeletSettings, fleet
 from tapio_simulator.webhooks import HttpWebhooks
 
 app = typer.Typer(add_completion=False, help=__doc__)
@@ -28,6 +29,8 @@ def run(
     port: Annotated[int, typer.Option(help="TLS port; 0 takes a free one.")] = 0,
     seed: Annotated[int | None, typer.Option(help="Seed of UIDs and choices; random when absent.")] = None,
     rbac: Annotated[bool, typer.Option(help="Enforce RBAC for users outside system:masters.")] = True,
+    nodes: Annotated[int, typer.Option(min=1, help="How many nodes there are, spread over three zones.")] = 3,
+    events: Annotated[bool, typer.Option(help="Write Events of type Normal too; several writes per pod.")] = False,
     webhook: Annotated[
         list[str] | None,
         typer.Option(help="Where a webhook Service listens: namespace/name=host:port. May be repeated."),
@@ -35,7 +38,8 @@ def run(
 ) -> None:
     """Serve a simulated cluster; prints the path of its kubeconfig when it is ready."""
     services = dict(_service(text) for text in webhook or [])
-    uvloop.run(_run(data, host, port, seed, services, rbac=rbac))
+    settings = ControllerSettings(kubelet=KubeletSettings(nodes=fleet(nodes), normal_events=events))
+    uvloop.run(_run(data, host, port, seed, services, settings, rbac=rbac))
 
 
 def _service(text: str) -> tuple[str, tuple[str, int]]:
@@ -47,7 +51,14 @@ def _service(text: str) -> tuple[str, tuple[str, int]]:
 
 
 async def _run(
-    data: Path, host: str, port: int, seed: int | None, services: dict[str, tuple[str, int]], *, rbac: bool
+    data: Path,
+    host: str,
+    port: int,
+    seed: int | None,
+    services: dict[str, tuple[str, int]],
+    settings: ControllerSettings,
+    *,
+    rbac: bool,
 ) -> None:
     clock, random = SystemClock(), SystemRandom() if seed is None else SeededRandom(seed)
     webhooks = HttpWebhooks(services)
@@ -63,7 +74,7 @@ async def _run(
     try:
         async with cluster.serve(data, host=host, port=port) as endpoint:
             controllers = asyncio.create_task(
-                run_controllers(cluster.kube(user_agent="tapio-simulator"), clock, random, ControllerSettings()),
+                run_controllers(cluster.kube(user_agent="tapio-simulator"), clock, random, settings),
                 name="controllers",
             )
             stopping = asyncio.create_task(stop.wait(), name="stop")

@@ -182,19 +182,20 @@ class Binder:
         return await self._volumes.create("", build_volume(name, claim, found or {}))
 
     async def _bind_to(self, claim: JsonObject, volume: JsonObject) -> None:
-        """Two writes for the claim: what it is bound to, then that it is; one for the volume."""
+        """Two writes for the claim: what it is bound to, then that it is; one for the volume. A retry goes on."""
         name = key_of(volume)[1]
-        annotations: JsonObject = {
-            "pv.kubernetes.io/bind-completed": "yes",
-            "pv.kubernetes.io/bound-by-controller": "yes",
-        }
-        metadata: JsonObject = {"annotations": annotations}
-        if PROTECTION not in finalizers_of(claim):
-            metadata["finalizers"] = [*finalizers_of(claim), PROTECTION]
-        bound = await self._claims.patch(claim, {"metadata": metadata, "spec": {"volumeName": name}})
+        bound: JsonObject | None = claim
+        if str_at(claim, "spec", "volumeName") != name or PROTECTION not in finalizers_of(claim):
+            marks = ("pv.kubernetes.io/bind-completed", "pv.kubernetes.io/bound-by-controller")
+            annotations: JsonObject = dict.fromkeys(marks, "yes")
+            metadata: JsonObject = {"annotations": annotations}
+            if PROTECTION not in finalizers_of(claim):
+                metadata["finalizers"] = [*finalizers_of(claim), PROTECTION]
+            bound = await self._claims.patch(claim, {"metadata": metadata, "spec": {"volumeName": name}})
         if bound is None:
             return
-        await self._volumes.patch(volume, {"status": {"phase": "Bound"}}, subresource="status")
+        if str_at(volume, "status", "phase") != "Bound":
+            await self._volumes.patch(volume, {"status": {"phase": "Bound"}}, subresource="status")
         status: JsonObject = {
             "phase": "Bound",
             "accessModes": at(volume, "spec", "accessModes"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 
 from tapio_shared.errors import ApiError
@@ -18,6 +17,7 @@ from tapio_simulator.kubelet.placing import (
     requests_of,
 )
 from tapio_simulator.kubelet.sight import Sight
+from tapio_simulator.kubelet.waiting import Waiting
 from tapio_simulator.machinery.client import Client
 from tapio_simulator.machinery.events import EventRecorder
 from tapio_simulator.machinery.informer import Informers
@@ -40,8 +40,6 @@ COMPONENT = "default-scheduler"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 _CLAIM_PATIENCE = 0.2
 """Seconds that a pod's claims may take to be bound before the pod is called unschedulable."""
-_RETRY_STUCK = 0.05
-"""Seconds that changes are gathered before every unschedulable pod is tried again."""
 
 
 class Scheduler:
@@ -56,14 +54,13 @@ class Scheduler:
         self._loads: dict[str, NodeLoad] = {}
         self._counted: dict[str, tuple[str, JsonObject]] = {}
         """By UID: pods whose requests are taken on a node, seen there or assumed there."""
-        self._stuck: dict[Key, None] = {}
+        self._waiting = Waiting(self.queue)
         self._patient: dict[str, None] = {}
         """By UID: pods that have waited for their claims once."""
-        self._retry: asyncio.TimerHandle | None = None
         self._nodes.subscribe(self._node_changed)
         self._pods.subscribe(self._pod_changed)
-        self._claims.subscribe(lambda _before, _after: self._something_changed())
-        self._classes.subscribe(lambda _before, _after: self._something_changed())
+        self._claims.subscribe(self._claim_changed)
+        self._classes.subscribe(lambda _before, _after: self._waiting.claims_changed())
 
     async def run(self, workers: int) -> None:
         await self.queue.run(workers, self._schedule)
@@ -83,7 +80,7 @@ class Scheduler:
                 for node, pod in self._counted.values():
                     if node == name:
                         _take(load, pod, 1)
-        self._something_changed()
+        self._waiting.room_made()
 
     def _pod_changed(self, before: JsonObject | None, after: JsonObject | None) -> None:
         if after is None or is_finished(after):
@@ -91,8 +88,8 @@ class Scheduler:
             if gone is not None:
                 self._release(uid_of(gone))
                 self._patient.pop(uid_of(gone), None)
-                self._stuck.pop(key_of(gone), None)
-                self._something_changed()
+                self._waiting.done(key_of(gone))
+                self._waiting.room_made()
             return
         node = str_at(after, "spec", "nodeName")
         if node:
@@ -100,14 +97,11 @@ class Scheduler:
         elif not is_terminating(after) and (before is None or _spec_changed(before, after)):
             self.queue.add(key_of(after))
 
-    def _something_changed(self) -> None:
-        if self._stuck and self._retry is None:
-            self._retry = asyncio.get_running_loop().call_later(_RETRY_STUCK, self._try_stuck)
-
-    def _try_stuck(self) -> None:
-        self._retry = None
-        for key in list(self._stuck):
-            self.queue.add(key)
+    def _claim_changed(self, before: JsonObject | None, after: JsonObject | None) -> None:
+        for claim in (before, after):
+            if claim is not None:
+                self._waiting.claims_changed(key_of(claim)[0])
+                return
 
     def _count(self, pod: JsonObject, node: str) -> None:
         uid = uid_of(pod)
@@ -131,7 +125,7 @@ class Scheduler:
     async def _schedule(self, key: Key) -> None:
         pod = self._pods.get(*key)
         if pod is None or str_at(pod, "spec", "nodeName") or is_terminating(pod) or uid_of(pod) in self._counted:
-            self._stuck.pop(key, None)
+            self._waiting.done(key)
             return
         if str_at(pod, "spec", "schedulerName", default=COMPONENT) != COMPONENT:
             return
@@ -139,25 +133,27 @@ class Scheduler:
         if why and uid_of(pod) not in self._patient:
             # A claim that was made a moment ago is bound in a moment: no need to tell anybody.
             self._patient[uid_of(pod)] = None
-            self._stuck[key] = None
+            self._waiting.for_claims(key)
             self.queue.add_after(key, _CLAIM_PATIENCE)
             return
         if why:
+            self._waiting.for_claims(key)
             await self._unschedulable(pod, why)
             return
         placed = Placed(self._matching, self._node_of, self._count_siblings)
         fitting, reasons = candidates(pod, self._loads, placed)
         if not fitting:
+            self._waiting.for_room(key)
             await self._unschedulable(pod, explanation(len(self._loads), reasons))
             return
         chosen = best(pod, fitting, self._loads, placed).name
         if unbound:
-            self._stuck[key] = None
+            self._waiting.for_claims(key)
             for claim in unbound:
                 if strings_at(claim, "metadata", "annotations").get(SELECTED_NODE) != chosen:
                     await self._claims.patch(claim, {"metadata": {"annotations": {SELECTED_NODE: chosen}}})
             return
-        self._stuck.pop(key, None)
+        self._waiting.done(key)
         await self._bind(pod, chosen)
 
     async def _bind(self, pod: JsonObject, node: str) -> None:
@@ -207,7 +203,6 @@ class Scheduler:
         return "", waiting
 
     async def _unschedulable(self, pod: JsonObject, message: str) -> None:
-        self._stuck[key_of(pod)] = None
         self._events.warning(PODS, pod, "FailedScheduling", message, component=COMPONENT)
         known = condition(pod, "PodScheduled")
         if known.get("status") == "False" and known.get("message") == message:

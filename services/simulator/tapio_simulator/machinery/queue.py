@@ -16,7 +16,8 @@ from tapio_shared.errors import ApiTerminal, RetryableError
 log = structlog.get_logger(__name__)
 
 K = TypeVar("K")
-_FIRST_RETRY, _LAST_RETRY = 0.05, 30.0
+_FIRST_RETRY, _LAST_RETRY = 0.05, 5.0
+"""Seconds between tries; a real controller waits up to minutes, which nobody wants to watch."""
 
 
 class WorkQueue(Generic[K]):

@@ -39,7 +39,7 @@ async def test_a_deployment_becomes_available(cluster: Cluster) -> None:
     mark = strings_at(sets[0], "metadata", "labels")["pod-template-hash"]
     assert str_at(sets[0], "metadata", "name") == f"web-{mark}"
     assert {strings_at(pod, "metadata", "labels")["pod-template-hash"] for pod in pods} == {mark}
-    assert {str_at(pod, "spec", "nodeName") for pod in pods} == {"node-1", "node-2", "node-3"}
+    assert {str_at(pod, "spec", "nodeName") for pod in pods} <= {"node-1", "node-2", "node-3"}
 
 
 async def test_a_running_pod_has_the_status_of_a_kubelet(cluster: Cluster) -> None:

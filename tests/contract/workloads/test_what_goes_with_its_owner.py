@@ -180,9 +180,10 @@ async def test_orphaned_pods_are_taken_over_by_a_new_stateful_set(cluster: Clust
 
 
 async def test_a_namespace_takes_everything_along(cluster: Cluster) -> None:
-    path = cluster.calls.path("apps/v1", "deployments", "web")
-    await cluster.create("apps/v1", "deployments", workload("Deployment", "web", template("web")))
-    await cluster.until(path, lambda one: status(one).get("availableReplicas") == 1)
+    path = cluster.calls.path("apps/v1", "statefulsets", "db")
+    document = workload("StatefulSet", "db", template("db"), volumeClaimTemplates=[claim_template()])
+    await cluster.create("apps/v1", "statefulsets", document)
+    await cluster.until(path, lambda one: status(one).get("readyReplicas") == 1)
 
     await cluster.calls.delete(f"/api/v1/namespaces/{cluster.calls.namespace}")
 

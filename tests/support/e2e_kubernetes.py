@@ -5,6 +5,7 @@ The witness is never the operator: the simulator's own write log, or the audit l
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -16,7 +17,7 @@ from typing import Protocol
 import msgspec
 
 from tapio_cli.kubectl import Kubectl, KubectlError
-from tapio_shared.json import JsonObject, JsonValue, at, objects_at, str_at
+from tapio_shared.json import JsonObject, JsonValue, at, objects_at, str_at, strings_at
 from tests.control_plane.launcher import ControlPlane, start_control_plane
 from tests.support.eventually import eventually
 from tests.support.operator_processes import ServiceProcess
@@ -82,6 +83,12 @@ class Kubernetes:
     async def field(self, kind: str, name: str, path: tuple[str, ...], namespace: str = "default") -> JsonValue:
         """One field of one object; None when either is missing."""
         return at(await self.get(kind, name, namespace), *path)
+
+    async def secret_values(self, name: str, namespace: str, *, besides: str) -> set[str]:
+        """The values of a Secret in plain text and as the API carries them, but for the key `besides`."""
+        data = strings_at(await self.get("secret", name, namespace), "data")
+        data = {key: value for key, value in data.items() if key != besides}
+        return {*data.values(), *(base64.b64decode(value).decode() for value in data.values())}
 
     async def names(self, kind: str, *selection: str) -> set[str]:
         """`Kind/namespace/name` of the objects of these kinds (comma-separated) in all namespaces."""

@@ -9,14 +9,20 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import msgspec
+
 from tapio_cli.service_accounts import service_kubeconfig
+from tapio_shared.adapters.nats_connection import NatsConnection
+from tapio_shared.adapters.nats_log import NatsEventLog
 from tapio_shared.adapters.nats_server import EmbeddedNatsServer
+from tapio_shared.errors import LogMissing
 from tapio_shared.json import str_at
 from tapio_shared.subprocesses import free_port
 from tests.support.e2e_kubernetes import Kubernetes
+from tests.support.eventually import eventually
 from tests.support.operator_processes import ServiceProcess
 
 ROOT = Path(__file__).parents[2]
@@ -24,13 +30,37 @@ NAMESPACE = "tapio-system"
 WATCHER, WEBHOOK = "watcher", "webhook"
 PARTITIONS = 8
 _CEL_SINCE = 25
+_QUIET_LOOKS = 20
+"""One second at the pace of `eventually`."""
+
+
+class _Names(msgspec.Struct):
+    streams: list[str]
+
+
+class _State(msgspec.Struct):
+    first_seq: int
+    last_seq: int
+
+
+class _Info(msgspec.Struct):
+    state: _State
+
+
+class _Message(msgspec.Struct):
+    data: bytes = b""
+    hdrs: bytes = b""
+
+
+class _Held(msgspec.Struct):
+    message: _Message
 
 
 class OperatorRun:
     """nats-server, watcher, workers and webhook. Made by `start_operator`."""
 
-    def __init__(self, kubernetes: Kubernetes, nats: EmbeddedNatsServer, services: dict[str, ServiceProcess]) -> None:
-        self.kubernetes, self.nats, self.services = kubernetes, nats, services
+    def __init__(self, kubernetes: Kubernetes, server: EmbeddedNatsServer, services: dict[str, ServiceProcess]) -> None:
+        self.kubernetes, self.nats, self.services = kubernetes, server, services
 
     @property
     def workers(self) -> list[str]:
@@ -68,6 +98,39 @@ class OperatorRun:
         shutil.rmtree(self.nats.store)
         await self.nats.start()
 
+    async def settled(self) -> None:
+        """Wait until the log has stopped growing for as long as a change takes to travel."""
+        connection = await NatsConnection.connect([self.nats.url], name="test")
+        try:
+            log, last, quiet = NatsEventLog(connection), -1, 0
+
+            async def is_quiet() -> bool:
+                nonlocal last, quiet
+                newest = (await log.info()).last_sequence
+                last, quiet = newest, quiet + 1 if newest == last else 0
+                return quiet >= _QUIET_LOOKS
+
+            await eventually(is_quiet, seconds=60)
+        finally:
+            await connection.close()
+
+    async def recorded(self) -> bytes:
+        """Every byte that JetStream holds: each message of each stream with its headers, and the files of the store."""
+        connection = await NatsConnection.connect([self.nats.url], name="test")
+        parts: list[bytes] = []
+        try:
+            names = (await connection.api("STREAM.NAMES", None, _Names)).streams
+            for name in names:
+                state = (await connection.api(f"STREAM.INFO.{name}", None, _Info)).state
+                for sequence in range(state.first_seq, state.last_seq + 1):
+                    with suppress(LogMissing):
+                        message = await connection.api(f"STREAM.MSG.GET.{name}", {"seq": sequence}, _Held)
+                        parts.extend((message.message.data, message.message.hdrs))
+        finally:
+            await connection.close()
+        parts.extend(path.read_bytes() for path in sorted(self.nats.store.rglob("*")) if path.is_file())
+        return b"\n".join(parts)
+
     def logs(self) -> str:
         """The end of every log, for the report of a failed test."""
         return "\n".join(service.tail() for service in self.services.values())
@@ -79,10 +142,10 @@ async def start_operator(
 ) -> AsyncGenerator[OperatorRun]:
     """Install deploy/ and run the operator; answers when every service is ready. Nothing is left when this ends."""
     await _install(kubernetes)
-    async with EmbeddedNatsServer(directory / "nats") as nats:
+    async with EmbeddedNatsServer(directory / "nats") as server:
         names = [WATCHER, *([WEBHOOK] if webhook else []), *(f"reconciler-{n}" for n in range(1, workers + 1))]
-        services = {name: await _service(kubernetes, directory, nats.url, name) for name in names}
-        run = OperatorRun(kubernetes, nats, services)
+        services = {name: await _service(kubernetes, directory, server.url, name) for name in names}
+        run = OperatorRun(kubernetes, server, services)
         try:
             for service in services.values():
                 await service.start()

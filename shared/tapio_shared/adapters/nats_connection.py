@@ -13,7 +13,6 @@ import re
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import TypeVar
 
 import nats.errors
@@ -22,6 +21,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from tapio_shared.adapters.nats_credentials import credentials_callbacks
 from tapio_shared.adapters.nats_errors import ApiAnswer, error_of_client, error_of_fault
 from tapio_shared.adapters.nats_requests import NO_RESPONDERS, Requests
 from tapio_shared.codec import decode_as, encode
@@ -43,7 +43,8 @@ class NatsConnection:
     def __init__(
         self, servers: list[str], *, name: str, credentials: str = "", ca_file: str = "", inbox_prefix: str = ""
     ) -> None:
-        self._servers, self._name, self._credentials = servers, name, credentials
+        self._servers, self._name = servers, name
+        self._credentials = credentials_callbacks(credentials) if credentials else None
         self._inbox_prefix = inbox_prefix or inbox_prefix_of(name)
         self._context: ssl.SSLContext | None = None
         if ca_file:
@@ -158,7 +159,8 @@ class NatsConnection:
             servers=self._servers,
             name=self._name,
             tls=self._context,
-            user_credentials=str(Path(self._credentials)) if self._credentials else None,
+            user_jwt_cb=self._credentials.jwt if self._credentials else None,
+            signature_cb=self._credentials.sign if self._credentials else None,
             inbox_prefix=self._inbox_prefix.encode(),
             max_reconnect_attempts=-1,
             reconnect_time_wait=_RETRY_WAIT,  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - a fraction works

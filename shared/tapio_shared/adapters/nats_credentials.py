@@ -1,0 +1,76 @@
+"""A NATS credentials file: the user's JWT, and the key that signs the server's challenge.
+
+nats-py leaves this to the package `nkeys`, which is published as source alone and so can't be installed from wheels;
+`cryptography` signs as well. Seeds (https://docs.nats.io/using-nats/nats-tools/nk) are base32 of two prefix bytes,
+32 bytes of Ed25519 seed and a CRC-16).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tapio_shared.errors import InvalidSettings
+
+_BLOCK = re.compile(r"-{3,}BEGIN ([A-Z ]+)-{3,}\s+(\S+)\s+-{3,}END [A-Z ]+-{3,}")
+_JWT, _SEED = "NATS USER JWT", "USER NKEY SEED"
+_SEED_PREFIX = 18 << 3  # 'S', then 'U' for a user: the first five bits of each letter.
+_USER_PREFIX = 20 << 3
+_SEED_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """What nats-py calls on every (re)connect. The file is read each time, since credentials are rotated on disk."""
+
+    jwt: Callable[[], bytes]
+    sign: Callable[[str], bytes]
+
+
+def credentials_callbacks(path: str) -> Callbacks:
+    """Callbacks that answer from the credentials file at `path`; `InvalidSettings` when it can't be used now."""
+    _read(path)
+
+    def now() -> tuple[str, Ed25519PrivateKey]:
+        try:
+            return _read(path)
+        except InvalidSettings as err:
+            raise OSError(str(err)) from err  # The kind of error after which nats-py tries again.
+
+    def jwt() -> bytes:
+        return now()[0].encode()
+
+    def sign(nonce: str) -> bytes:
+        return base64.b64encode(now()[1].sign(nonce.encode()))
+
+    return Callbacks(jwt, sign)
+
+
+def user_key(seed: str) -> Ed25519PrivateKey:
+    """The key of a user's seed (`SU…`). ValueError when it is none."""
+    try:
+        raw = base64.b32decode(seed + "=" * (-len(seed) % 8))
+    except binascii.Error as err:
+        raise ValueError(f"the seed is not base32: {err}") from err
+    body, checksum = raw[:-2], int.from_bytes(raw[-2:], "little")
+    if len(body) != _SEED_BYTES + 2 or binascii.crc_hqx(body, 0) != checksum:
+        raise ValueError("the seed is cut short or mistyped")
+    if body[0] & 0xF8 != _SEED_PREFIX or ((body[0] & 0x07) << 5 | body[1] >> 3) != _USER_PREFIX:
+        raise ValueError("the seed is not a user's")
+    return Ed25519PrivateKey.from_private_bytes(body[2:])
+
+
+def _read(path: str) -> tuple[str, Ed25519PrivateKey]:
+    try:
+        blocks = dict(_BLOCK.findall(Path(path).read_text()))
+        return blocks[_JWT], user_key(blocks[_SEED])
+    except KeyError as err:
+        raise InvalidSettings(f"The NATS credentials file {path} has no block {err.args[0]}.") from err
+    except (OSError, ValueError) as err:
+        raise InvalidSettings(f"The NATS credentials file {path} can't be used: {err}.") from err

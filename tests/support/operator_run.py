@@ -131,6 +131,11 @@ class OperatorRun:
         parts.extend(path.read_bytes() for path in sorted(self.nats.store.rglob("*")) if path.is_file())
         return b"\n".join(parts)
 
+    def lines(self, event: str) -> list[str]:
+        """The lines of the workers' logs that tell of `event`."""
+        texts = [self.services[name].log.read_text(errors="replace") for name in self.workers]
+        return [line for text in texts for line in text.splitlines() if f'"event": "{event}"' in line]
+
     def logs(self) -> str:
         """The end of every log, for the report of a failed test."""
         return "\n".join(service.tail() for service in self.services.values())

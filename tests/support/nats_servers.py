@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from tapio_shared.adapters.nats_connection import NatsConnection
@@ -39,17 +39,22 @@ class Nats:
         """Delete the operator's streams and make them again, empty.
 
         Tried until they are: deleting a stream moves its files aside, which fails while those of the deletion before
-        are still being removed; the stream made next then finds the old messages (nats-server 2.15.1, filestore.go).
+        are still being removed; the stream made next then can't be stored (10049), or finds the old messages
+        (nats-server 2.15.1, filestore.go).
         """
-        while True:
+        async with asyncio.timeout(60):
+            while not await self._made_anew(connection, max_bytes):
+                await asyncio.sleep(0.05)
+
+    async def _made_anew(self, connection: NatsConnection, max_bytes: int) -> bool:
+        try:
             for stream in (LOG_STREAM, ADMITTED_STREAM, f"KV_{MEMBERS_BUCKET}"):
-                try:
+                with suppress(LogMissing):
                     await connection.api(f"STREAM.DELETE.{stream}", None, dict)
-                except LogMissing:
-                    continue
             await provision(connection, partitions=PARTITIONS, replicas=self.replicas, max_bytes=max_bytes)
-            if (await Reader(connection).info()).last_sequence == 0:
-                return
+            return (await Reader(connection).info()).last_sequence == 0
+        except LogUnavailable:
+            return False
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from tapio_shared.adapters.provisioning import MEMBERS_BUCKET, provision
 from tapio_shared.errors import LogMissing, LogUnavailable
 from tapio_shared.keys import ADMITTED_STREAM, LOG_STREAM
 from tapio_shared.subprocesses import free_port
+from tests.support.eventually import eventually
 
 PARTITIONS = 4
 
@@ -42,9 +43,7 @@ class Nats:
         are still being removed; the stream made next then can't be stored (10049), or finds the old messages
         (nats-server 2.15.1, filestore.go).
         """
-        async with asyncio.timeout(60):
-            while not await self._made_anew(connection, max_bytes):
-                await asyncio.sleep(0.05)
+        await eventually(lambda: self._made_anew(connection, max_bytes), seconds=60)
 
     async def _made_anew(self, connection: NatsConnection, max_bytes: int) -> bool:
         try:

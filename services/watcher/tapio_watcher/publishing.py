@@ -241,6 +241,8 @@ class FactWriter:
         async for attempt in AsyncRetrying(
             retry=retry_if_exception(_may_pass), wait=wait_random_exponential(multiplier=0.05, max=5.0), reraise=True
         ):
+            if attempt.retry_state.attempt_number > 1 and self._gives_way(subject, entry):
+                return
             with attempt:
                 try:
                     await self._attempt(subject, entry)
@@ -248,15 +250,13 @@ class FactWriter:
                     if not isinstance(err, RevisionConflict):
                         self.trouble = str(err)
                         self._metrics.failures.labels(type(err).__name__).inc()
-                    if self._gives_way(subject, entry, err):
-                        return
                     raise
                 self.trouble = ""
 
-    def _gives_way(self, subject: str, entry: Entry, error: RetryableError) -> bool:
+    def _gives_way(self, subject: str, entry: Entry) -> bool:
         """Whether something newer waits that says all that `entry` would; it then stands for its ticket too."""
         queue = self._waiting[subject]
-        if not queue or entry.is_gone or not _may_pass(error):
+        if not queue or entry.is_gone:
             return False
         queue[0].ticket, entry.ticket = entry.ticket, queue[0].ticket
         return True

@@ -1,0 +1,222 @@
+"""Facts are appended once, in order, newest first, through every failure that the log can show."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from tapio_shared.adapters.clock import SystemClock
+from tapio_shared.adapters.memory_log import MemoryEventLog
+from tapio_shared.codec import decode_record
+from tapio_shared.errors import LogFull, LogMissing, LogUnavailable, TapioError
+from tapio_shared.facts import ObjectGone, ObjectObserved
+from tapio_shared.json import at
+from tapio_shared.keys import ObjectRef, OrderingKey, object_subject
+from tapio_shared.ports import NewMessage
+from tapio_watcher.encoding import EncodedFact, observed_fact
+from tapio_watcher.metrics import Metrics
+from tapio_watcher.publishing import MOST_WAITING, FactWriter
+from tests.support.eventually import eventually
+
+KEY = OrderingKey("local", "team", "tapio")
+REF = ObjectRef("", "ConfigMap", "team", "settings")
+SUBJECT = object_subject(KEY, REF, 4)
+
+
+def fact(answer: int, uid: str = "u-1") -> EncodedFact:
+    return observed_fact({"answer": answer}, uid=uid, resource_version=str(answer), now=answer)
+
+
+@asynccontextmanager
+async def writing(log: MemoryEventLog) -> AsyncGenerator[FactWriter]:
+    async with asyncio.TaskGroup() as group:
+        writer = FactWriter(log, "local", 4, SystemClock(), Metrics(CollectorRegistry()), group)
+        await writer.hydrate()
+        yield writer
+
+
+async def told(log: MemoryEventLog, subject: str = SUBJECT) -> list[object]:
+    """Every fact of a subject: answers of what was observed, UIDs of what is gone."""
+    last = (await log.info()).last_sequence
+    found: list[object] = []
+    if last == 0:
+        return found
+    async with log.follow(">", from_sequence=1) as messages:
+        async for message in messages:
+            record = decode_record(message.data)
+            if message.subject == subject:
+                found.append(at(record.object, "answer") if isinstance(record, ObjectObserved) else _uid(record))
+            if message.sequence >= last:
+                return found
+    return found
+
+
+def _uid(record: object) -> str:
+    assert isinstance(record, ObjectGone)
+    return record.uid
+
+
+class Failing:
+    """Fails the first operations of a kind."""
+
+    def __init__(self, operation: str, error: TapioError, times: int) -> None:
+        self.operation, self.error, self.left = operation, error, times
+
+    def __call__(self, operation: str, _subject: str) -> TapioError | None:
+        if operation != self.operation or self.left == 0:
+            return None
+        self.left -= 1
+        return self.error
+
+
+async def test_what_the_log_says_already_is_not_appended() -> None:
+    log = MemoryEventLog(SystemClock(), partitions=4)
+    for _ in range(2):
+        async with writing(log) as writer:
+            writer.observed(KEY, REF, fact(1))
+            await writer.flush()
+    assert await told(log) == [1]
+
+
+async def test_the_end_of_what_was_never_told_is_no_news_unless_it_is_awaited() -> None:
+    log = MemoryEventLog(SystemClock(), partitions=4)
+    async with writing(log) as writer:
+        writer.gone(REF)
+        await writer.flush()
+        assert await told(log) == []
+        writer.gone(REF, key=KEY)
+        await writer.flush()
+    assert await told(log) == [""]
+
+
+async def test_a_lost_acknowledgement_appends_nothing_twice() -> None:
+    log = MemoryEventLog(SystemClock(), partitions=4)
+    async with writing(log) as writer:
+        log.fault = Failing("lost_ack", LogUnavailable("away"), 1)
+        writer.observed(KEY, REF, fact(1))
+        writer.observed(KEY, REF, fact(2))
+        await writer.flush()
+    assert await told(log) == [1, 2] or await told(log) == [2]
+
+
+async def test_a_full_log_is_tried_until_it_takes_the_newest() -> None:
+    log = MemoryEventLog(SystemClock(), partitions=4)
+    async with writing(log) as writer:
+        full = Failing("append", LogFull("no space"), 1_000_000)
+        log.fault = full
+        writer.observed(KEY, REF, fact(1))
+        await eventually(lambda: _is_in_trouble(writer))
+        writer.observed(KEY, REF, fact(2))
+        full.left = 0
+        await writer.flush()
+        assert writer.trouble == ""
+    assert await told(log) == [2]
+
+
+async def test_a_log_that_is_missing_ends_the_writer() -> None:
+    log = MemoryEventLog(SystemClock(), partitions=4)
+    writers: list[FactWriter] = []
+    with pytest.raises(BaseExceptionGroup) as raised:
+        async with writing(log) as writer:
+            writers.append(writer)
+            log.fault = Failing("append", LogMissing("gone"), 1)
+            writer.observed(KEY, REF, fact(1))
+            await writer.flush()
+    assert raised.group_contains(LogMissing)
+    assert writers[0].is_broken
+
+
+async def test_on_a_conflict_the_object_is_read_again_until_that_succeeds() -> None:
+    log = MemoryEventLog(SystemClock(), partitions=4)
+    async with writing(log) as writer:
+        tries = 0
+
+        async def refetch() -> None:
+            nonlocal tries
+            tries += 1
+            if tries == 1:
+                raise LogUnavailable("the API server is away, say")
+            writer.observed(KEY, REF, fact(3), refetch=refetch)
+
+        await log.append(NewMessage(subject=SUBJECT, data=fact(1).data))
+        writer.observed(KEY, REF, fact(2), refetch=refetch)
+        await writer.flush()
+        await eventually(lambda: _is_idle(log, 3))
+    assert await told(log) == [1, 3]
+    assert tries == 2
+
+
+async def test_too_much_that_waits_stops_the_reading() -> None:
+    log = MemoryEventLog(SystemClock(), partitions=4)
+    async with writing(log) as writer:
+        away = Failing("append", LogUnavailable("away"), 1_000_000)
+        log.fault = away
+        for number in range(MOST_WAITING):
+            key = OrderingKey("local", "team", f"c-{number}")
+            writer.observed(key, ObjectRef("", "ConfigMap", "team", f"s-{number}"), fact(number))
+        room = asyncio.create_task(writer.room())
+        await eventually(lambda: _is_in_trouble(writer))
+        assert not room.done()
+        away.left = 0
+        await room
+
+
+LIVES = st.lists(st.tuples(st.sampled_from(["u-1", "u-2", "u-3"]), st.integers(0, 3) | st.none()), max_size=25)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LIVES, st.integers(0, 3), st.booleans())
+async def test_the_last_word_is_told_and_no_end_of_a_told_object_is_dropped(
+    lives: list[tuple[str, int | None]], failures: int, pause: bool
+) -> None:
+    log = MemoryEventLog(SystemClock(), partitions=4)
+    async with writing(log) as writer:
+        log.fault = Failing("append", LogUnavailable("away"), failures)
+        last: object = None
+        for uid, answer in lives:
+            if answer is None:
+                writer.gone(REF, uid=uid)
+                last = None
+            else:
+                writer.observed(KEY, REF, fact(answer, uid))
+                last = answer
+            if pause:
+                await asyncio.sleep(0)
+        await writer.flush()
+    facts = await told(log)
+    assert (facts[-1] if facts and not isinstance(facts[-1], str) else None) == last
+    records = [decode_record(one.data) for one in (await _history(log))]
+    present = ""
+    for record in records:
+        assert isinstance(record, ObjectObserved | ObjectGone)
+        if isinstance(record, ObjectObserved):
+            assert present in {"", record.uid}, "one object replaced another without its end being told"
+            present = record.uid
+        else:
+            present = ""
+
+
+async def _history(log: MemoryEventLog) -> list[NewMessage]:
+    last = (await log.info()).last_sequence
+    found: list[NewMessage] = []
+    if last:
+        async with log.follow(SUBJECT, from_sequence=1) as messages:
+            async for message in messages:
+                found.append(NewMessage(subject=message.subject, data=message.data))
+                if message.sequence >= last:
+                    break
+    return found
+
+
+async def _is_in_trouble(writer: FactWriter) -> bool:
+    return writer.trouble != ""
+
+
+async def _is_idle(log: MemoryEventLog, answer: int) -> bool:
+    return answer in await told(log)

@@ -1,0 +1,183 @@
+"""How often objects are told, when a sweep is due, and which log it is."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from tapio_shared.adapters.clock import ManualClock
+from tapio_shared.adapters.memory_log import MemoryEventLog
+from tapio_shared.codec import decode_record
+from tapio_shared.errors import LogRewound
+from tapio_shared.facts import SweepMarked, Synced
+from tapio_shared.keys import ObjectRef, OrderingKey, object_subject, shared_subject
+from tapio_shared.ports import LogInfo, NewMessage
+from tapio_watcher.encoding import GONE, observed_fact
+from tapio_watcher.generation import Remembered, generation_of, went_backwards
+from tapio_watcher.guarding import LogGuard
+from tapio_watcher.known import Known
+from tapio_watcher.metrics import Metrics
+from tapio_watcher.publishing import FactWriter
+from tapio_watcher.rates import Buckets, Rate
+from tapio_watcher.shared_facts import SharedFacts
+from tapio_watcher.sweeping import lost_below, sweep_below
+
+DAY = 86_400_000
+KEY = OrderingKey("local", "team", "tapio")
+
+
+def info(**changes: object) -> LogInfo:
+    values: dict[str, object] = {
+        "created_at": "2026",
+        "first_sequence": 1_001,
+        "last_sequence": 2_000,
+        "messages": 1_000,
+        "bytes": 80,
+        "max_bytes": 100,
+        "max_age": 30 * DAY / 1000,
+        "partitions": 4,
+    }
+    return LogInfo(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def live(sequence: int, age_in_days: float = 0.0) -> Known:
+    return Known(sequence, b"digest", "u-1", int((100 - age_in_days) * DAY))
+
+
+@given(st.lists(st.floats(0, 2), max_size=200))
+def test_a_bucket_never_gives_more_than_its_rate(pauses: list[float]) -> None:
+    rate = Rate(burst=5, per_second=2)
+    buckets: Buckets[str] = Buckets(rate)
+    now, given_at = 0.0, list[float]()
+    for pause in pauses:
+        now += pause
+        given_at.append(now + buckets.reserve("a", now))
+    for start, first in enumerate(given_at):
+        for end in range(start, len(given_at)):
+            assert end - start + 1 <= rate.burst + rate.per_second * (given_at[end] - first) + 1e-6
+
+
+def test_full_buckets_take_no_memory() -> None:
+    buckets: Buckets[int] = Buckets(Rate(burst=2, per_second=1))
+    for number in range(5_000):
+        buckets.reserve(number, float(number))
+    assert len(buckets) < 4_200
+
+
+@pytest.mark.parametrize(
+    ("given_info", "facts", "below"),
+    [
+        pytest.param(info(), [], 0, id="nothing lives"),
+        pytest.param(info(bytes=70), [live(1_001)], 0, id="there is room"),
+        pytest.param(info(), [live(1_001), live(1_900)], 1_251, id="the oldest eighth holds something live"),
+        pytest.param(info(), [live(1_200)], 0, id="the oldest quarter alone does not hurry"),
+        pytest.param(info(max_bytes=-1), [live(1_001)], 0, id="no limit of bytes"),
+        pytest.param(info(bytes=1), [live(1_001, 27), live(1_100, 23), live(1_500, 1)], 1_101, id="old by age"),
+        pytest.param(info(bytes=1), [live(1_001, 23)], 0, id="not old enough"),
+        pytest.param(info(bytes=1, max_age=0), [live(1_001, 90)], 0, id="no limit of age"),
+    ],
+)
+def test_when_a_sweep_is_due(given_info: LogInfo, facts: list[Known], below: int) -> None:
+    assert sweep_below(given_info, facts, 100 * DAY) == below
+
+
+def test_what_was_pushed_out_is_counted() -> None:
+    assert lost_below(info(), [live(1_000), live(1_001)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("remembered", "backwards"),
+    [
+        pytest.param(None, False, id="never seen"),
+        pytest.param(Remembered("2026", 1_999), False, id="grown"),
+        pytest.param(Remembered("2026", 2_001), True, id="shorter"),
+        pytest.param(Remembered("2025", 1), True, id="another stream"),
+    ],
+)
+def test_whether_a_log_went_backwards(remembered: Remembered | None, backwards: bool) -> None:
+    assert bool(went_backwards(remembered, info())) == backwards
+
+
+@pytest.mark.parametrize(
+    ("told", "backwards", "generation"),
+    [
+        pytest.param(None, False, "2026/7", id="a new log"),
+        pytest.param(Synced(generation="2026/3", kinds=[], synced_at=1), False, "2026/3", id="the same log"),
+        pytest.param(Synced(generation="2026/3", kinds=[], synced_at=1), True, "2026/7", id="the log went backwards"),
+        pytest.param(Synced(generation="2025/3", kinds=[], synced_at=1), False, "2026/7", id="a restored message"),
+    ],
+)
+def test_the_generation(told: Synced | None, backwards: bool, generation: str) -> None:
+    assert generation_of(info(), told, backwards=backwards, now=7) == generation
+
+
+async def test_a_sweep_moves_what_is_live_and_marks_its_start_and_end() -> None:
+    clock = ManualClock()
+    log = MemoryEventLog(clock, partitions=4, max_bytes=100_000)
+    refs = [ObjectRef("", "ConfigMap", "team", f"settings-{number}") for number in range(3)]
+    async with asyncio.TaskGroup() as group:
+        writer = FactWriter(log, "local", 4, clock, Metrics(CollectorRegistry()), group)
+        shared = SharedFacts(log, "local", 4, clock)
+        await shared.publish("synced", Synced(generation="1", kinds=[], synced_at=1))
+        for ref in refs:
+            writer.observed(KEY, ref, observed_fact({"name": ref.name}, uid="u", resource_version="1", now=1))
+        await writer.flush()
+        guard = LogGuard(log, await log.info(), writer, shared, clock)
+        marked = shared_subject(3, "local", "sweep")
+        while await log.last(marked) is None:
+            await log.append(NewMessage(subject="tapio.cursor.test.filling", data=b"x" * 1_000))
+            await guard.look()
+        mark = await log.last(marked)
+        assert mark is not None
+        record = decode_record(mark.data)
+        assert isinstance(record, SweepMarked)
+        assert record.phase == "ended"
+        subjects = [object_subject(KEY, ref, 4) for ref in refs]
+        subjects += [shared_subject(number, "local", "synced") for number in range(4)]
+        for subject in subjects:
+            last = await log.last(subject)
+            assert last is not None
+            assert record.below <= last.sequence < mark.sequence
+        before = (await log.info()).last_sequence
+        await guard.look()
+        assert (await log.info()).last_sequence == before, "a sweep is not due twice"
+
+
+async def test_a_log_that_dropped_something_live_must_be_filled_anew() -> None:
+    clock = ManualClock()
+    log = MemoryEventLog(clock, partitions=4, max_bytes=10_000)
+    ref = ObjectRef("", "ConfigMap", "team", "settings")
+    async with asyncio.TaskGroup() as group:
+        writer = FactWriter(log, "local", 4, clock, Metrics(CollectorRegistry()), group)
+        shared = SharedFacts(log, "local", 4, clock)
+        writer.observed(KEY, ref, observed_fact({}, uid="u", resource_version="1", now=1))
+        await writer.flush()
+        guard = LogGuard(log, await log.info(), writer, shared, clock)
+        for _ in range(20):
+            await log.append(NewMessage(subject="tapio.cursor.test.filling", data=b"x" * 1_000))
+        with pytest.raises(LogRewound, match="has dropped 1 facts that were still the last of their objects"):
+            await guard.look()
+
+
+async def test_a_tombstone_may_age_out() -> None:
+    clock = ManualClock()
+    log = MemoryEventLog(clock, partitions=4, max_bytes=10_000)
+    ref = ObjectRef("", "ConfigMap", "team", "settings")
+    async with asyncio.TaskGroup() as group:
+        writer = FactWriter(log, "local", 4, clock, Metrics(CollectorRegistry()), group)
+        writer.observed(KEY, ref, observed_fact({}, uid="u", resource_version="1", now=1))
+        await writer.flush()
+        writer.gone(ref)
+        await writer.flush()
+        guard = LogGuard(log, await log.info(), writer, SharedFacts(log, "local", 4, clock), clock)
+        known = writer.known.get(object_subject(KEY, ref, 4))
+        assert known is not None
+        assert known.digest == GONE
+        for _ in range(20):
+            await log.append(NewMessage(subject="tapio.cursor.test.filling", data=b"x" * 1_000))
+        await guard.look()
+        assert len(writer.known) == 0

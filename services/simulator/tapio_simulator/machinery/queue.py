@@ -18,6 +18,8 @@ log = structlog.get_logger(__name__)
 K = TypeVar("K")
 _FIRST_RETRY, _LAST_RETRY = 0.05, 5.0
 """Seconds between tries; a real controller waits up to minutes, which nobody wants to watch."""
+_SHORTEST = 0.001
+"""Seconds: a rest that rounding left over must not be shorter than what the loop's clock can tell apart."""
 
 
 class WorkQueue(Generic[K]):
@@ -51,7 +53,7 @@ class WorkQueue(Generic[K]):
         if key in self._waiting or self._working.get(key) is True:
             return
         loop = asyncio.get_running_loop()
-        due = loop.time() + seconds
+        due = loop.time() + max(seconds, _SHORTEST)
         known = self._later.get(key)
         if known is not None:
             if known[0] <= due:

@@ -31,7 +31,7 @@ async def _moves(seed: int) -> list[str]:
     clock, random = VirtualClock(), SeededRandom(seed)
     cluster, settings = SimulatedCluster(clock, random), ControllerSettings()
     await cluster.prepare()
-    cluster.faults.add(Fault("drop-watch", verbs=frozenset({"watch"}), after=(0.5, 5.0)))
+    cluster.faults.add(Fault("drop-watch", verbs=frozenset({"watch"}), after=(5.0, 30.0)))
     cluster.faults.add(Fault("delay", seconds=(0.0, 0.01)))
     running = asyncio.create_task(run_controllers(cluster.kube(), clock, random, settings))
     calls = await new_namespace(cluster.kube(user_agent="tester"))

@@ -11,7 +11,7 @@ from enum import Enum
 
 from tapio_reconciler.core.comparison import holds, settled_digest
 from tapio_reconciler.core.state import Seen
-from tapio_shared.api.labels import ADOPT, DESIRED_HASH, key_of_object
+from tapio_shared.api.labels import ADOPT, CLUSTER_UID, DESIRED_HASH, key_of_object
 from tapio_shared.facts import AppliedWrite, FailedWrite, OutcomeRecorded
 from tapio_shared.json import JsonObject, at, str_at, strings_at
 
@@ -159,11 +159,24 @@ def is_managed(document: JsonObject, *, cluster: str, namespace: str) -> bool:
     return key_of_object(strings_at(document, "metadata", "labels")) == (namespace, cluster)
 
 
-def may_take_over(live: JsonObject, *, cluster: str, namespace: str) -> bool:
-    """Whether an object that exists under a name we need is ours, or was handed to us by its owner."""
+def may_take_over(live: JsonObject, wanted: JsonObject, *, cluster: str, namespace: str) -> bool:
+    """Whether an object that exists under a name we need is ours, or was handed to us by its owner.
+
+    Ours is also what somebody took our labels off: it still wears our hash and the UID of `wanted`'s TapioCluster.
+    """
     if is_managed(live, cluster=cluster, namespace=namespace):
         return True
-    return strings_at(live, "metadata", "annotations").get(ADOPT) == "true"
+    annotations = strings_at(live, "metadata", "annotations")
+    if annotations.get(ADOPT) == "true":
+        return True
+    if key_of_object(strings_at(live, "metadata", "labels")) is not None or DESIRED_HASH not in annotations:
+        return False
+    uid = strings_at(wanted, "metadata", "labels").get(CLUSTER_UID)
+    owners = at(live, "metadata", "ownerReferences")
+    owned = isinstance(owners, list) and any(
+        str_at(owner, "uid") == uid and at(owner, "controller") is True for owner in owners
+    )
+    return bool(uid) and (owned or strings_at(live, "metadata", "labels").get(CLUSTER_UID) == uid)
 
 
 def is_controlled_by_cluster(document: JsonObject, *, namespace: str) -> bool:

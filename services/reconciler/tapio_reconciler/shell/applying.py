@@ -196,7 +196,7 @@ class Applier:
             report.settled[name] = None if holds(made, manifest) else settled_digest(made)
             return document
         live = await self._probe(action)
-        if may_take_over(live, cluster=key.name, namespace=key.namespace):
+        if may_take_over(live, manifest, cluster=key.name, namespace=key.namespace):
             return await self._server_side_apply(action, manifest, report, name)
         raise ApiError(409, "AlreadyExists", f"{name} exists and does not carry the labels of TapioCluster {key}")
 

@@ -22,6 +22,8 @@ from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_log import NatsEventLog
 
 app = typer.Typer(add_completion=False)
+_QUIET = 5.0
+"""Seconds without a new message after which the work before counts as done."""
 STAGES = (
     ("watcher: told to durable", "watcher", "tapio_watcher_append_seconds"),
     ("worker: plan", "reconciler", "tapio_reconciler_plan_seconds"),
@@ -121,7 +123,8 @@ async def _report_history(console: Console, directory: Path, clusters: int, idle
     port = (directory / "nats" / "nats.conf").read_text().partition("127.0.0.1:")[2].split()[0]
     connection = await NatsConnection.connect([f"nats://127.0.0.1:{port}"], name="bench")
     log = NatsEventLog(connection)
-    before = await log.info()
+    while (await asyncio.sleep(_QUIET, await log.info())).last_sequence != (before := await log.info()).last_sequence:
+        continue
     await asyncio.sleep(idle)
     after = await log.info()
     await connection.close()

@@ -112,10 +112,6 @@ class FactWriter:
                     self.known.remove_place(ref, former)
                     self._put(former, gone_fact(uid=fact.uid, resource_version="", now=self._clock.now()), None)
         self.known.add_place(ref, subject)
-        known = self.known.get(subject)
-        if known is not None and known.is_present and known.uid not in {"", fact.uid}:
-            # Deleted and made anew while nobody looked: the former object's end is a fact of its own.
-            self._put(subject, gone_fact(uid=known.uid, resource_version="", now=self._clock.now()), refetch)
         self._put(subject, fact, refetch)
 
     def gone(
@@ -271,7 +267,15 @@ class FactWriter:
         if self._says_nothing(subject, entry.fact, is_awaited=entry.is_awaited):
             self._metrics.suppressed.inc()
             return
-        expected, fact = self.known.sequence_of(subject), entry.fact
+        former = self.known.get(subject)
+        if former is not None and former.is_present and former.uid not in {"", entry.fact.uid} and not entry.is_gone:
+            # Deleted and made anew while nobody looked: the former object's end is a fact of its own.
+            end = gone_fact(uid=former.uid, resource_version="", now=self._clock.now())
+            await self._append_fact(subject, entry, end)
+        await self._append_fact(subject, entry, entry.fact)
+
+    async def _append_fact(self, subject: str, entry: Waiting, fact: EncodedFact) -> None:
+        expected = self.known.sequence_of(subject)
         message = NewMessage(
             subject=subject,
             data=fact.data,

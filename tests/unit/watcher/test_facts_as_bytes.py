@@ -9,14 +9,25 @@ from hypothesis import strategies as st
 from tapio_shared.codec import decode_record, encode
 from tapio_shared.errors import Undecodable
 from tapio_shared.facts import ObjectGone, ObjectObserved, Synced
-from tapio_shared.json import JsonObject
+from tapio_shared.json import JsonObject, JsonValue
 from tapio_watcher.encoding import GONE, digest_of_stored, gone_fact, observed_fact
 from tests.support.api_documents import ANY_JSON
 
-DOCUMENTS = st.dictionaries(st.text(max_size=5), ANY_JSON, max_size=4)
+
+def _is_text(value: JsonValue) -> bool:
+    """Half a surrogate pair is no text: no JSON document that was received holds one."""
+    try:
+        encode(value)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
-@given(DOCUMENTS, st.text(max_size=5), st.text(max_size=5))
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+DOCUMENTS = st.dictionaries(TEXTS, ANY_JSON.filter(_is_text), max_size=4)
+
+
+@given(DOCUMENTS, TEXTS, TEXTS)
 def test_bytes_are_those_of_the_codec(document: JsonObject, uid: str, version: str) -> None:
     fact = observed_fact(document, uid=uid, resource_version=version, now=7)
     assert fact.data == encode(ObjectObserved(uid=uid, resource_version=version, object=document, observed_at=7))

@@ -122,12 +122,16 @@ async def test_a_full_log_is_tried_until_it_takes_the_newest() -> None:
 async def test_a_log_that_is_missing_ends_the_writer() -> None:
     log = MemoryEventLog(SystemClock(), partitions=4)
     writers: list[FactWriter] = []
-    with pytest.raises(BaseExceptionGroup) as raised:
+
+    async def write() -> None:
         async with writing(log) as writer:
             writers.append(writer)
             log.fault = Failing("append", LogMissing("gone"), 1)
             writer.observed(KEY, REF, fact(1))
             await writer.flush()
+
+    with pytest.raises(BaseExceptionGroup) as raised:
+        await write()
     assert raised.group_contains(LogMissing)
     assert writers[0].is_broken
 

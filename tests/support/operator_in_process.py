@@ -281,6 +281,37 @@ class Operator:
                     found[_name(document)] = wanted
         return found
 
+    def wanted(self) -> dict[str, str]:
+        """Every object that the last decisions name, generated ones apart: its ObjectRef as text -> its hash."""
+        last = {record.cluster_uid: record for _, record in self.log.decisions() if record.objects}
+        generated = {
+            str(ObjectRef(action.group, action.kind, action.namespace, action.name))
+            for _, record in self.log.decisions()
+            for action in record.apply
+            if action.mode == "generate"
+        }
+        named = {name: wanted for record in last.values() for name, wanted in record.objects.items()}
+        return {name: wanted for name, wanted in named.items() if name not in generated}
+
+    def paths(self) -> list[str]:
+        """The paths of everything that the last decisions name and that may be deleted without a loss."""
+        actions = [action for _, record in self.log.decisions() for action in record.apply]
+        return (
+            sorted(
+                {
+                    object_path(action.group, action.version, action.plural, action.namespace, action.name)
+                    for action in actions
+                    if action.mode != "generate" and action.kind not in {"Secret", "PersistentVolumeClaim"}
+                }
+            )
+            or ["/api/v1/namespaces/default/configmaps/nothing"] * 5
+        )
+
+    async def patch(self, path: str, patch: JsonObject) -> None:
+        """Change an object as somebody else; nothing when it is not there."""
+        kind = "application/merge-patch+json"
+        await self.admin.request("PATCH", path, body=encode(patch), content_type=kind)
+
     def not_ready(self) -> list[str]:
         """TapioClusters whose newest generation is not Ready."""
         table = self.cluster.api.store.table("tapioclusters.tapio.io")

@@ -153,9 +153,9 @@ def _named(decision: DecisionRecorded) -> set[tuple[str, str, str]]:
     for action in decision.apply:
         path = object_path(action.group, action.version, action.plural, action.namespace, action.name)
         named.add((path, "generate", "") if action.mode == "generate" else (path, "apply", action.digest))
-    for action in decision.delete:
-        path = object_path(action.group, action.version, action.plural, action.namespace, action.name)
-        named.add((path, "delete", action.uid))
+    for gone in decision.delete:
+        path = object_path(gone.group, gone.version, gone.plural, gone.namespace, gone.name)
+        named.add((path, "delete", gone.uid))
     return named | _named_of_cluster(decision)
 
 

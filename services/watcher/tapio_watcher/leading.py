@@ -66,6 +66,8 @@ class Pace:
     settle: float = 0.3
     """In which changes of nodes become one fleet fact."""
     cursors: float = 60.0
+    flush: float = 5.0
+    """In which a watcher that is asked to end appends what it was told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

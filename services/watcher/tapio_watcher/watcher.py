@@ -24,8 +24,6 @@ log = structlog.get_logger(__name__)
 
 __all__ = ["Identity", "Pace", "Watcher"]
 
-FLUSH_WITHIN = 5.0
-"""Seconds in which a watcher that is asked to end appends what it was told."""
 REFUSE_AFTER = 20.0
 """Seconds after which a second watcher without leader election gives up: a dead predecessor's Lease is over by then."""
 _FIRST_WAIT, _LAST_WAIT = 0.2, 30.0
@@ -182,7 +180,7 @@ class Watcher:
     async def _flush(self, writer: FactWriter) -> None:
         """Nothing is read any more: append what was."""
         try:
-            async with asyncio.timeout(FLUSH_WITHIN):
+            async with asyncio.timeout(self._given.pace.flush):
                 await writer.flush()
         except TimeoutError:
             log.warning(

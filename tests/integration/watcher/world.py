@@ -45,7 +45,7 @@ CONFIG = "reconcileInterval: 1s\n"
 
 
 @cache
-def _crds() -> tuple[JsonObject, ...]:
+def crds() -> tuple[JsonObject, ...]:
     return tuple(yaml.load_all(CRDS.read_text(), Loader=yaml.CSafeLoader))
 
 
@@ -116,7 +116,7 @@ class World:
         await self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OPERATOR_NAMESPACE}})
         account: JsonObject = {"name": "default", "namespace": "default"}
         await self.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
-        for crd in _crds():
+        for crd in crds():
             await self.create(crd)
         await self.configure(CONFIG)
         self.nats = await self._stack.enter_async_context(EmbeddedNatsServer(self.directory / "nats"))

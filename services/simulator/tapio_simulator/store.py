@@ -69,7 +69,8 @@ class Table:
         self.limit = limit
         self.oldest = oldest
         """The newest version whose event is no longer held: watches may start at it, not before."""
-        self._waiters: set[asyncio.Future[None]] = set()
+        # Futures hash by address: in a set, seeded runs would wake watchers in another order each time.
+        self._waiters: dict[asyncio.Future[None], None] = {}
 
     @property
     def end(self) -> int:
@@ -115,11 +116,11 @@ class Table:
     async def changed(self, timeout: float) -> None:
         """Wait until an event is recorded, or `timeout` seconds."""
         waiter = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
+        self._waiters[waiter] = None
         try:
             await asyncio.wait((waiter,), timeout=timeout)
         finally:
-            self._waiters.discard(waiter)
+            self._waiters.pop(waiter, None)
 
     def position_after(self, version: int) -> int | None:
         """Position of the first event newer than `version`; None when such events are already forgotten."""

@@ -13,7 +13,7 @@ from typing import cast
 
 import msgspec
 
-from tapio_reconciler.core.changes import Act, Change, Memory, change_of
+from tapio_reconciler.core.changes import REPEAT_UNOBSERVED, Act, Change, Memory, change_of
 from tapio_reconciler.core.model import GeneratedSecret
 from tapio_reconciler.core.outcomes import outcome_of
 from tapio_reconciler.core.state import Seen, State
@@ -170,11 +170,12 @@ class Draft:
             self._seen_by_name[name] = seen
             if seen.document is not None:
                 return Change(act=Act.NOTHING)
-        failure = self.memory.outcome.failures.get(name)
+        failure, write = self.memory.outcome.failures.get(name), self.memory.unobserved(name, seen)
         if failure is not None and failure.digest == wanted and self.now < failure.retry_at:
             change = Change(act=Act.BACK_OFF, reason=failure.error, due_at=failure.retry_at, failure=failure)
-        elif self.memory.unobserved(name, seen) is not None:
-            change = Change(act=Act.AWAIT, reason=f"{name} was made and not observed yet.")
+        elif write is not None and self.now < write.applied_at + REPEAT_UNOBSERVED:
+            due_at = write.applied_at + REPEAT_UNOBSERVED
+            change = Change(act=Act.AWAIT, reason=f"{name} was made and not observed yet.", due_at=due_at)
         else:
             change = Change(act=Act.CREATE, reason=f"{name} does not exist yet; its values are made up once.")
             self.generated[name] = secret

@@ -45,8 +45,12 @@ def outcome_of(
         for name, write in before.applied.items()
         if name in wanted and memory.unobserved(name, seen_by_name.get(name)) is not None
     }
+    tried = {result.ref for result in results}
     failures = {
-        name: failure for name, failure in before.failures.items() if name in wanted or failure.action == "delete"
+        name: failure
+        for name, failure in before.failures.items()
+        # A deletion that was due and not tried again has nothing left to delete.
+        if name in wanted or (failure.action == "delete" and (name in tried or decision.inputs.now < failure.retry_at))
     }
     for result in results:
         if result.error:

@@ -1,4 +1,4 @@
-"""Who asks: bearer tokens, static or issued by TokenRequest, and client certificates' subjects."""
+"""Who asks: bearer tokens issued by TokenRequest, and client certificates' subjects."""
 
 from __future__ import annotations
 
@@ -21,10 +21,6 @@ class Identities:
         self._clock, self._random = clock, random
         self._tokens: dict[str, tuple[User, int]] = {}
 
-    def add_token(self, token: str, user: User) -> None:
-        """A static token that never expires."""
-        self._tokens[token] = (user, 0)
-
     def issue(self, user: User, seconds: int) -> tuple[str, int]:
         """A new token for `user` and the time it expires, in milliseconds."""
         token, expires = self._random.token(43), self._clock.now() + seconds * 1000
@@ -34,6 +30,6 @@ class Identities:
     def user_of(self, token: str) -> User | None:
         """The user behind `token`; None when it is unknown or expired."""
         found = self._tokens.get(token)
-        if found is None or (found[1] and found[1] <= self._clock.now()):
+        if found is None or found[1] <= self._clock.now():
             return None
         return found[0]

@@ -81,16 +81,6 @@ class Registry:
     def find(self, group: str, version: str, plural: str) -> Served | None:
         return self._served.get((group, version, plural))
 
-    def of_kind(self, group: str, kind: str) -> Served | None:
-        return next(
-            (
-                served
-                for served in self._served.values()
-                if (served.resource.group, served.resource.kind) == (group, kind)
-            ),
-            None,
-        )
-
     def builtin(self, plural: str) -> Served:
         """The builtin resource of that plural name."""
         return next(

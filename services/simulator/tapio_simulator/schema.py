@@ -42,8 +42,6 @@ class Schema:
         "nullable",
         "omits_empty",
         "preserve",
-        "required",
-        "retain_keys",
         "ruled",
         "rules",
         "shape",
@@ -56,7 +54,6 @@ class Schema:
         self.type = type_
         self.format = ""
         self.fields: dict[str, Schema] = {}
-        self.required: tuple[str, ...] = ()
         self.element: Schema | None = None
         self.atomic = False
         self.keys: tuple[str, ...] = ()
@@ -69,7 +66,6 @@ class Schema:
         self.default: JsonValue = None
         self.merge_key = ""
         self.strategic_merge = False
-        self.retain_keys = False
         self.rules: tuple[Rule, ...] = ()
         self.ruled = False
         """Whether this node or one below it has CEL rules."""
@@ -150,9 +146,6 @@ def _fill(node: Schema, raw: JsonObject, open_: dict[str, Schema]) -> None:
     if isinstance(properties, dict):
         for name, child in properties.items():
             node.fields[name] = _resolve(cast("JsonObject", child), open_)
-    required = raw.get("required")
-    if isinstance(required, list):
-        node.required = tuple(str(name) for name in required)
     element = raw.get("additionalProperties") if node.shape == "map" else raw.get("items")
     if isinstance(element, dict):
         node.element = _resolve(element, open_)
@@ -168,7 +161,6 @@ def _fill_extensions(node: Schema, raw: Mapping[str, JsonValue]) -> None:
         node.atomic = True
     strategy = str(raw.get("x-kubernetes-patch-strategy", ""))
     node.strategic_merge = "merge" in strategy.split(",") or node.strategic_merge
-    node.retain_keys = "retainKeys" in strategy.split(",") or node.retain_keys
     node.merge_key = str(raw.get("x-kubernetes-patch-merge-key", node.merge_key))
     if node.shape != "list":
         return
@@ -227,9 +219,6 @@ def _custom(raw: JsonObject) -> Schema:
         node.has_default, node.default = True, raw["default"]
     if isinstance(properties, dict):
         node.fields = {name: _custom(cast("JsonObject", child)) for name, child in properties.items()}
-    required = raw.get("required")
-    if isinstance(required, list):
-        node.required = tuple(str(name) for name in required)
     if type_ == "object" and isinstance(element, dict):
         node.element = _custom(element)
     items = raw.get("items")

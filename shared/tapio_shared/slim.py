@@ -91,9 +91,10 @@ def _secret(document: JsonObject, digest_key: bytes, key_id: str) -> JsonObject:
     kept: JsonObject = {
         name: document[name] for name in ("apiVersion", "kind", "type", "immutable") if name in document
     }
-    kept["metadata"] = {name: value for name, value in metadata.items() if name != "annotations"} | (
-        {"annotations": annotations} if annotations else {}
-    )
+    own: JsonObject = {name: value for name, value in metadata.items() if name != "annotations"}
+    if annotations:
+        own["annotations"] = annotations
+    kept["metadata"] = own
     if "digests" in document:
         return {**kept, "digests": document["digests"], "keyId": document.get("keyId", "")}  # slim already
     values = object_at(document, "data")

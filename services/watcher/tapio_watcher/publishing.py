@@ -234,20 +234,31 @@ class FactWriter:
 
     async def _append(self, subject: str, entry: Entry) -> None:
         """Append one fact; tries for as long as the log does not answer."""
+        try:
+            await self._try(subject, entry)
+        except RetryableError as err:
+            if not _may_pass(err):
+                raise
+        else:
+            return  # nearly always: what follows costs as much as the append itself
         async for attempt in AsyncRetrying(
             retry=retry_if_exception(_may_pass), wait=wait_random_exponential(multiplier=0.05, max=5.0), reraise=True
         ):
-            if attempt.retry_state.attempt_number > 1 and self._gives_way(subject, entry):
+            if self._gives_way(subject, entry):
                 return
             with attempt:
-                try:
-                    await self._attempt(subject, entry)
-                except RetryableError as err:
-                    if not isinstance(err, RevisionConflict):
-                        self.trouble = str(err)
-                        self._metrics.failures.labels(type(err).__name__).inc()
-                    raise
-                self.trouble = ""
+                await self._try(subject, entry)
+
+    async def _try(self, subject: str, entry: Entry) -> None:
+        """One attempt; why it failed is kept for whoever asks."""
+        try:
+            await self._attempt(subject, entry)
+        except RetryableError as err:
+            if not isinstance(err, RevisionConflict):
+                self.trouble = str(err)
+                self._metrics.failures.labels(type(err).__name__).inc()
+            raise
+        self.trouble = ""
 
     def _gives_way(self, subject: str, entry: Entry) -> bool:
         """Whether something newer waits that says all that `entry` would; it then stands for its ticket too."""

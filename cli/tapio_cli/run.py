@@ -19,9 +19,10 @@ from typing import Protocol, cast
 
 import yaml
 from rich.console import Console
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from tapio_cli.children import Child, Children, wait_for_line, wait_until_ready
-from tapio_cli.kubectl import Kubectl
+from tapio_cli.kubectl import Kubectl, KubectlError
 from tapio_cli.progress import show_until_ready
 from tapio_cli.service_accounts import service_kubeconfig
 from tapio_shared.errors import InvalidSettings
@@ -117,7 +118,12 @@ async def _install(kubectl: Kubectl, options: Options, console: Console) -> None
     old = int("".join(char for char in version if char.isdigit()) or "0") < 25
     overlay = options.manifests / ("legacy" if old else "base")
     await kubectl.run("apply", "-k", str(overlay))
-    await kubectl.run("wait", "--for=condition=Established", "--timeout=30s", "crd/tapioclusters.tapio.io")
+    # kubectl fails, instead of waiting, while a new CRD has no conditions at all.
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception_type(KubectlError), wait=wait_fixed(0.2), stop=stop_after_delay(_START), reraise=True
+    ):
+        with attempt:
+            await kubectl.run("wait", "--for=condition=Established", "--timeout=30s", "crd/tapioclusters.tapio.io")
     console.print(f"installed         {overlay}")
 
 

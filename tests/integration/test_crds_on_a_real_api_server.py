@@ -13,6 +13,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from tapio_shared.api.normalise import normalise_spec
 from tapio_shared.api.schema import SPEC_MODELS
@@ -45,8 +46,16 @@ def kubectl(control_plane: ControlPlane) -> Kubectl:
     name = "crds.yaml" if has_cel(control_plane) else "crds-legacy.yaml"
     applied = run("apply", "-f", str(ROOT / "crds" / name))
     assert applied.returncode == 0, applied.stderr
-    waited = run("wait", "--for=condition=Established", "--timeout=60s", *(f"crd/{crd}" for crd in CRDS))
-    assert waited.returncode == 0, waited.stderr
+
+    def conditions(crd: str) -> str:
+        return run("get", "crd", crd, "-o", "jsonpath={.status.conditions}").stdout.strip()
+
+    # kubectl fails, instead of waiting, while a new CRD has no conditions at all: first wait until it has some.
+    some = Retrying(retry=retry_if_result(lambda text: text == ""), wait=wait_fixed(0.1), stop=stop_after_delay(60))
+    for crd in CRDS:
+        some(conditions, crd)
+        waited = run("wait", "--for=condition=Established", "--timeout=60s", f"crd/{crd}")
+        assert waited.returncode == 0, waited.stderr
     return run
 
 

@@ -250,8 +250,9 @@ async def test_status_is_applied_apart_from_the_object(calls: Calls) -> None:
     reply = await calls.apply(f"{path}/status", status, "status-writer", force=True)
     assert int_at(reply.document, "spec", "replicas") == 2
     assert int_at(reply.document, "status", "replicas") == 2
+    # A real cluster's controller writes this status too, so only what must not be there can be told.
     reply = await calls.apply(path, {**deployment("web", replicas=2), "status": {"replicas": 7}}, force=True)
-    assert int_at(reply.document, "status", "replicas") == 2
+    assert int_at(reply.document, "status", "replicas") != 7
 
 
 async def test_quantities_are_stored_in_canonical_form(calls: Calls) -> None:

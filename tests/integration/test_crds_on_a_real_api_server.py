@@ -148,5 +148,6 @@ def test_what_validation_accepts_the_server_accepts(kubectl: Kubectl, data: st.D
     document = data.draw(resources(kind, garbage=False))
     document["metadata"] = {"name": "production", "namespace": "default"}
     if validate(kind, document, trust=Trust()) == ():
-        created = kubectl("create", "--dry-run=server", "-f", "-", stdin=document)
+        # As the webhook stores it: a null means absent to us, and is refused by a server that asks no webhook.
+        created = kubectl("create", "--dry-run=server", "-f", "-", stdin=normalise(document))
         assert created.returncode == 0, created.stderr

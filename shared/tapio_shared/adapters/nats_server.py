@@ -99,8 +99,8 @@ class EmbeddedNatsServer:
         if process is None:
             return
         if process.returncode is None:
+            process.send_signal(signal.SIGCONT)  # A stopped process takes no other signal but SIGKILL.
             process.send_signal(number)
-            process.send_signal(signal.SIGCONT)  # A stopped process takes no other signal.
         try:
             async with asyncio.timeout(_STOP_TIMEOUT):
                 await process.wait()

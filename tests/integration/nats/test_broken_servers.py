@@ -19,6 +19,7 @@ from tapio_shared.adapters.provisioning import provision
 from tapio_shared.errors import LogFull, LogMissing, LogRewound, LogUnavailable, RevisionConflict
 from tapio_shared.ports import Appended, Message, NewMessage
 from tests.support.eventually import eventually
+from tests.support.freezing import freeze
 from tests.support.tcp_proxy import TcpProxy
 
 SUBJECT = "tapio.log.1.a"
@@ -111,7 +112,7 @@ async def test_what_is_in_flight_fails_at_once_when_the_server_dies(
 ) -> None:
     log = NatsEventLog(connection)
     await log.append(NewMessage(SUBJECT, b""))
-    server.send_signal(signal.SIGSTOP)
+    await freeze(server)
     appends = [asyncio.create_task(log.append(NewMessage(SUBJECT, b""))) for _ in range(50)]
     await eventually(lambda: _true(connection.client.stats["out_msgs"] >= 50))
     await server.kill()
@@ -125,7 +126,7 @@ async def test_a_stalled_server_is_answered_within_the_time_out(
     server: EmbeddedNatsServer, connection: NatsConnection
 ) -> None:
     log = NatsEventLog(connection)
-    server.send_signal(signal.SIGSTOP)
+    await freeze(server)
     try:
         with pytest.raises(LogUnavailable, match=r"within 5 s"):
             await log.append(NewMessage(SUBJECT, b""))

@@ -15,6 +15,7 @@ from tapio_shared.adapters.nats_server import EmbeddedNatsServer
 from tapio_shared.errors import LogUnavailable, RetryableError, RevisionConflict
 from tapio_shared.ports import Appended, NewMessage
 from tests.support.eventually import eventually
+from tests.support.freezing import freeze
 from tests.support.nats_servers import Nats
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # The loop that owns the servers' processes.
@@ -134,7 +135,7 @@ async def test_reads_are_complete_while_a_replica_sleeps(nats_cluster: Nats) -> 
     assert connected is not None
     follower = next(server for server in nats_cluster.servers if server is not leader and server.port != connected.port)
     for round_ in range(3):
-        follower.send_signal(signal.SIGSTOP)
+        await freeze(follower)
         sequence = 0
         for number in range(50):
             sequence = (await log.append(NewMessage(f"tapio.log.1.{number}", str(round_).encode()))).sequence

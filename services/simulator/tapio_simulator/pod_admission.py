@@ -15,14 +15,18 @@ _TOLERATION_SECONDS = 300
 
 
 def admit_pod(store: Store, served: Served, document: JsonObject) -> None:
-    """Complete a new pod, or raise StatusError 403. `document` is changed."""
+    """Complete a new pod, or raise StatusError 403. `document` is changed.
+
+    Those that complete it come before it is named: a pod with a generated name is called by its prefix.
+    """
     metadata, spec = object_at(document, "metadata"), object_at(document, "spec")
     namespace, name = str_at(metadata, "namespace"), str_at(metadata, "name")
+    unnamed = str_at(metadata, "generateName") or name
     account = str_at(spec, "serviceAccountName") or "default"
     if store.get("serviceaccounts", (namespace, account)) is None:
         why = f'error looking up service account {namespace}/{account}: serviceaccount "{account}" not found'
-        raise forbidden(served.resource, name, why)
-    _prioritise(store, served, name, spec)
+        raise forbidden(served.resource, unnamed, why)
+    _prioritise(store, served, unnamed, spec)
     _tolerate(spec)
     found = store.get("namespaces", ("", namespace))
     labels = {} if found is None else strings_at(found.document, "metadata", "labels")

@@ -101,11 +101,15 @@ class StatefulSets:
                 if is_already_there(err):
                     continue
                 if isinstance(err, ApiTerminal):
-                    text = (
-                        f"create Claim {key_of(claim)[1]} in StatefulSet {key_of(found)[1]} failed error: {err.message}"
-                    )
-                    self._events.warning(STATEFUL_SETS, found, "FailedCreate", text, component=COMPONENT)
+                    self._claim_refused(found, ordinal, key_of(claim)[1], err.message)
                 raise
+
+    def _claim_refused(self, found: JsonObject, ordinal: int, claim: str, why: str) -> None:
+        """Said twice: of the claim, and of the pod that needs it."""
+        name = key_of(found)[1]
+        where = f"Pod {name}-{ordinal} in StatefulSet {name} failed error:"
+        for text in (f"Create Claim {claim} for {where} {why}", f"Create {where} failed to create PVC {claim}: {why}"):
+            self._events.warning(STATEFUL_SETS, found, "FailedCreate", text, component=COMPONENT)
 
     async def _drop_claims(self, found: JsonObject, pod: JsonObject) -> None:
         """persistentVolumeClaimRetentionPolicy.whenScaled: Delete. The claim's own protection waits for the pod."""

@@ -45,9 +45,13 @@ def documents() -> list[JsonObject]:
 
 
 def watcher_rules() -> list[JsonObject]:
-    """Read what is watched; Secrets one by one, never by a list."""
+    """Read what is watched; Secrets one by one, never by a list; of Events those of refused pods."""
     kinds = (*RESOURCE_KINDS, *MANAGED_KINDS, *OBSERVED_KINDS, *FLEET_KINDS)
-    return [*_by_group(kinds, ["get", "list", "watch"]), _rule("", ["secrets"], ["get", "watch"])]
+    return [
+        *_by_group(kinds, ["get", "list", "watch"]),
+        _rule("", ["secrets"], ["get", "watch"]),
+        _rule("", ["events"], ["list", "watch"]),
+    ]
 
 
 def watcher_own_rules() -> list[JsonObject]:

@@ -29,9 +29,11 @@ from tapio_watcher.guarding import LogGuard
 from tapio_watcher.metrics import Metrics
 from tapio_watcher.pod_sink import PodSink
 from tapio_watcher.publishing import FactWriter
+from tapio_watcher.refusal_sink import RefusalSink, RefusedWorkloads
+from tapio_watcher.refusals import SELECTOR, WORKLOADS
 from tapio_watcher.secrets import SecretWatches
 from tapio_watcher.shared_facts import SharedFacts
-from tapio_watcher.sinks import Collection, ObjectSink
+from tapio_watcher.sinks import Collection, ObjectSink, References
 from tapio_watcher.watching import are_comparable, offers_streams
 
 log = structlog.get_logger(__name__)
@@ -112,7 +114,8 @@ class Lead:
         self._storage_classes = Collection(seen_class, self._fleet_changed.set)
         self._priority_classes = Collection(seen_class, self._fleet_changed.set)
         self._config_map = Collection(text_of, self._config_changed.set)
-        self._pods = PodSink(writer, self._target, given.clock, group)
+        self._refusals = RefusalSink(writer, given.clock)
+        self._pods = PodSink(writer, self._target, given.clock, group, self._refusals)
         self._generation = ""
 
     async def run(self) -> None:
@@ -139,6 +142,7 @@ class Lead:
         self._secrets = SecretWatches(self._api, self._writer, given.clock, digest_key, self._group)
         self._secrets.start()
         self._config_watch = self._watch_config()
+        self._watch_refusals()
         self._follow_served(served)
         begin = self._group.create_task
         begin(self._sync(), name="sync")
@@ -233,13 +237,16 @@ class Lead:
         if kind.kind == "Pod":
             return KindWatch(self._api, resource, self._pods, selector=_MANAGED)
         is_ours = kind in RESOURCE_KINDS
+        references: References | None = self._secrets if is_ours else None
+        if kind.kind in WORKLOADS:
+            references = RefusedWorkloads(kind.group, self._refusals)
         sink = ObjectSink(
             self._writer,
             self._target,
             self._given.clock,
             group=kind.group,
             kind=kind.kind,
-            references=self._secrets if is_ours else None,
+            references=references,
         )
         watch = KindWatch(self._api, resource, sink, selector=None if is_ours else _MANAGED)
         sink.fetch = watch.fetch
@@ -255,6 +262,15 @@ class Lead:
         )
         self._group.create_task(watch.run(), name="watch-config")
         return watch
+
+    def _watch_refusals(self) -> None:
+        """Nothing waits for these, and no comparison is made: Events explain what is, and expire.
+
+        API servers keep no cache of Events, so that every list of them reads all there are.
+        """
+        resource = ServedResource(group="", version="v1", kind="Event", plural="events", namespaced=True)
+        watch = KindWatch(self._api, resource, self._refusals, selector=SELECTOR)
+        self._group.create_task(watch.run(), name="watch-events")
 
     # --- shared facts ------------------------------------------------------------------------------------------
 

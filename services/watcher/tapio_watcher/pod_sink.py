@@ -11,6 +11,7 @@ from tapio_watcher.encoding import observed_fact
 from tapio_watcher.following import Name
 from tapio_watcher.pods import SUMMARY_GROUP, SUMMARY_KIND, PodState, state_of, summary_of, summary_ref, workload_of
 from tapio_watcher.publishing import FactWriter
+from tapio_watcher.refusal_sink import RefusalSink
 from tapio_watcher.routing import key_of
 
 SETTLE = 0.1
@@ -23,8 +24,12 @@ class PodSink:
     Nothing is published before the first list is complete: half of a workload's pods would look like lost ones.
     """
 
-    def __init__(self, writer: FactWriter, target: str, clock: Clock, group: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, writer: FactWriter, target: str, clock: Clock, group: asyncio.TaskGroup, refusals: RefusalSink
+    ) -> None:
+        """`refusals` learns which pods were made: that a workload's pods are refused is then over."""
         self._writer, self._target, self._clock, self._group = writer, target, clock, group
+        self._refusals = refusals
         self._workloads: dict[ObjectRef, dict[str, PodState]] = {}
         self._keys: dict[ObjectRef, OrderingKey] = {}
         self._homes: dict[Name, ObjectRef] = {}
@@ -41,6 +46,7 @@ class PodSink:
         if former is not None and former != workload:
             self.gone(name)
         self._homes[name], self._keys[workload] = workload, key
+        self._refusals.pod_observed(workload, str_at(document, "metadata", "creationTimestamp"))
         state = state_of(document)
         pods = self._workloads.setdefault(workload, {})
         if pods.get(state.name) != state:
@@ -64,6 +70,7 @@ class PodSink:
         for ref in self._writer.known.present(SUMMARY_GROUP, SUMMARY_KIND):
             if ref not in known:
                 self._writer.gone(ref)
+        self._refusals.pods_complete()
 
     def _changed(self, workload: ObjectRef) -> None:
         if self._is_complete and workload not in self._settling:
@@ -79,6 +86,7 @@ class PodSink:
         if not pods:
             self._workloads.pop(workload, None)
             self._keys.pop(workload, None)
+            self._refusals.pods_gone(workload)
             self._writer.gone(ref)
             return
         fact = observed_fact(summary_of(pods.values()), uid="", resource_version="", now=self._clock.now())

@@ -160,28 +160,6 @@ async def test_a_service_account_that_does_not_exist(cluster: Cluster) -> None:
     await _becomes_ready(cluster)
 
 
-@pytest.mark.parametrize(
-    ("kind", "plural", "event"),
-    [
-        pytest.param("StatefulSet", "statefulsets", "Pod web-0 in StatefulSet web failed error: ", id="StatefulSet"),
-        pytest.param("DaemonSet", "daemonsets", "Error creating: ", id="DaemonSet"),
-    ],
-)
-async def test_a_refused_pod_of_a_workload_without_a_condition_for_it(
-    cluster: Cluster, kind: str, plural: str, event: str
-) -> None:
-    """Only Deployments and ReplicaSets have the condition ReplicaFailure; of the others there is the Event alone."""
-    pod = template("web", {"serviceAccountName": "operator"})
-    await cluster.create("apps/v1", plural, workload(kind, "web", pod))
-
-    found = await cluster.until_event("FailedCreate", 'serviceaccount "operator" not found')
-
-    assert event in str_at(found, "message")
-    assert str_at(found, "involvedObject", "kind") == kind
-    document = (await cluster.calls.get(cluster.calls.path("apps/v1", plural, "web"))).document
-    assert objects_at(document, "status", "conditions") == []
-
-
 async def test_pod_security_of_the_namespace(cluster: Cluster) -> None:
     path = f"/api/v1/namespaces/{cluster.calls.namespace}"
     label = "pod-security.kubernetes.io/enforce"

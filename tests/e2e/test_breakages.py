@@ -29,6 +29,13 @@ def behaves(behaviour: str) -> JsonObject:
             "gateway", {"resources": {"requests": {"cpu": "1000"}}}, "Failed", "Unschedulable", id="fits no node"
         ),
         pytest.param(
+            "nats",
+            {"podTemplate": {"spec": {"serviceAccountName": "none-such"}}},
+            "Failed",
+            "DependencyNotReady",
+            id="pods that the API server refuses",
+        ),
+        pytest.param(
             "nats", {"storageClassName": "none-such"}, "Progressing", "VolumePending", id="no such storage class"
         ),
     ],

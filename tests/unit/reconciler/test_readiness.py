@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tapio_reconciler.core.readiness import progress_of
-from tapio_shared.json import JsonObject
+from tapio_shared.json import JsonObject, object_at
 
 
 def deployment(generation: int = 1, **status: object) -> JsonObject:
@@ -75,3 +75,72 @@ def test_an_unbound_claim_is_the_reason(claim: JsonObject, reason: str) -> None:
     progress = progress_of(deployment(), None, (document,))
     assert str(progress.reason) == reason
     assert "data-x-0" in progress.message
+
+
+def stateful_set(replicas: int, ready: int) -> JsonObject:
+    return {
+        "kind": "StatefulSet",
+        "metadata": {"name": "nats", "generation": 1},
+        "spec": {"replicas": 3},
+        "status": {"observedGeneration": 1, "replicas": replicas, "readyReplicas": ready},
+    }
+
+
+def lacking_nodes(scheduled: int) -> JsonObject:
+    document = daemon_set(10, scheduled, scheduled)
+    object_at(document, "status")["currentNumberScheduled"] = scheduled
+    return document
+
+
+REFUSED = "StatefulSet nats: the API server refuses its pods: "
+
+
+@pytest.mark.parametrize(
+    ("message", "reason", "said"),
+    [
+        pytest.param(
+            'violates PodSecurity "restricted:latest": host namespaces (hostPID=true)',
+            "PodSecurityRefused",
+            f'{REFUSED}violates PodSecurity "restricted:latest": host namespaces (hostPID=true). '
+            "Allow such pods in its namespace (label pod-security.kubernetes.io/enforce).",
+            id="pod security",
+        ),
+        pytest.param(
+            "exceeded quota: q, requested: pods=1, limited: pods=1",
+            "QuotaExceeded",
+            f"{REFUSED}exceeded quota: q, requested: pods=1, limited: pods=1. "
+            "Raise the quota of its namespace, or ask for less in the spec.",
+            id="quota",
+        ),
+        pytest.param(
+            'error looking up service account team/nats: serviceaccount "nats" not found',
+            "DependencyNotReady",
+            f'{REFUSED}error looking up service account team/nats: serviceaccount "nats" not found. '
+            "Its controller tries again once the ServiceAccount exists.",
+            id="service account",
+        ),
+        pytest.param(
+            "maximum cpu usage per Container is 1, but limit is 2.",
+            "Forbidden",
+            f"{REFUSED}maximum cpu usage per Container is 1, but limit is 2. "
+            "Change the policy that refuses them, or the spec.",
+            id="a limit range",
+        ),
+    ],
+)
+def test_refused_pods_are_the_reason_while_pods_are_missing(message: str, reason: str, said: str) -> None:
+    progress = progress_of(stateful_set(1, 1), None, (), {"message": message})
+    assert (str(progress.state), str(progress.reason), progress.message) == ("Failed", reason, said)
+
+
+@pytest.mark.parametrize(
+    ("workload", "reason"),
+    [
+        pytest.param(stateful_set(3, 2), "RollingOut", id="all pods exist: it tells of the past"),
+        pytest.param(stateful_set(2, 2), "QuotaExceeded", id="one is missing"),
+        pytest.param(lacking_nodes(5), "QuotaExceeded", id="nodes without a pod"),
+        pytest.param(stateful_set(3, 3) | {"spec": {"replicas": 0}}, "", id="nothing is wanted"),
+    ],
+)
+def test_an_old_refusal_is_no_reason(workload: JsonObject, reason: str) -> None:
+    assert str(progress_of(workload, None, (), {"message": "exceeded quota: q"}).reason) == reason

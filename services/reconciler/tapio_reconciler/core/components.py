@@ -119,8 +119,8 @@ def _workload_progress(
         return Progress(
             state=ComponentState.PROGRESSING, reason=Reason.APPLYING, message=f"{ref} is being created.", desired=0
         )
-    pods = seen.get(ObjectRef("tapio.io", "Pods", ref.namespace, f"{ref.kind}-{ref.name}"))
-    progress = progress_of(document, None if pods is None else pods.document, _claims(component, ref, seen))
+    pods, refusal = _told_of_pods("Pods", ref, seen), _told_of_pods("Refusal", ref, seen)
+    progress = progress_of(document, pods, _claims(component, ref, seen), refusal)
     change = changes.get(ref)
     if progress.is_ready and change is not None and not change.repeated and change.act in _CHANGING:
         return Progress(
@@ -132,6 +132,12 @@ def _workload_progress(
             updated=progress.updated,
         )
     return progress
+
+
+def _told_of_pods(what: str, workload: ObjectRef, seen: Mapping[ObjectRef, Seen]) -> JsonObject | None:
+    """What the watcher says of a workload's pods, under a kind of its own (tapio_watcher.pods and .refusals)."""
+    found = seen.get(ObjectRef("tapio.io", what, workload.namespace, f"{workload.kind}-{workload.name}"))
+    return None if found is None else found.document
 
 
 def _claims(component: Component, workload: ObjectRef, seen: Mapping[ObjectRef, Seen]) -> tuple[JsonObject, ...]:

@@ -8,6 +8,7 @@ Source: sigs.k8s.io/cli-utils/pkg/kstatus, k8s.io/kubectl/pkg/polymorphichelpers
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -49,10 +50,16 @@ POD_REASONS: tuple[tuple[str, Reason], ...] = (
 )
 
 
-def progress_of(workload: JsonObject, pods: JsonObject | None, claims: tuple[JsonObject, ...]) -> Progress:
+def progress_of(
+    workload: JsonObject,
+    pods: JsonObject | None,
+    claims: tuple[JsonObject, ...],
+    refusal: JsonObject | None = None,
+) -> Progress:
     """The progress of an observed Deployment, StatefulSet or DaemonSet.
 
-    `pods` is the watcher's summary of its pods, `claims` the observed PersistentVolumeClaims of its component.
+    `pods` is the watcher's summary of its pods, `claims` the observed PersistentVolumeClaims of its component,
+    `refusal` what the last Event said about pods that were not accepted; it counts only while pods are missing.
     """
     kind, name = str_at(workload, "kind"), str_at(workload, "metadata", "name")
     counts = _daemon_counts(workload) if kind == "DaemonSet" else _replica_counts(workload)
@@ -67,7 +74,7 @@ def progress_of(workload: JsonObject, pods: JsonObject | None, claims: tuple[Jso
     done = counts.updated >= counts.desired and counts.ready >= counts.desired and not counts.old
     if done:
         return progress(state=ComponentState.READY)
-    trouble = _trouble(workload, pods, claims)
+    trouble = _trouble(workload, pods, claims, refusal if counts.existing < counts.desired else None)
     if trouble is not None:
         reason, message = trouble
         state = ComponentState.FAILED if reason is not Reason.VOLUME_PENDING else ComponentState.PROGRESSING
@@ -96,6 +103,8 @@ class _Counts:
     desired: int
     ready: int
     updated: int
+    existing: int
+    """Pods that the API server has accepted, ready or not."""
     old: bool = False
     tolerated: int = 0
 
@@ -109,12 +118,14 @@ def _replica_counts(workload: JsonObject) -> _Counts:
         updated = int_at(status, "updatedReplicas")
         if rolled and updated == 0:
             updated = int_at(status, "currentReplicas", default=int_at(status, "readyReplicas"))
-        return _Counts(desired=desired, ready=int_at(status, "readyReplicas"), updated=updated)
+        ready, existing = int_at(status, "readyReplicas"), int_at(status, "replicas")
+        return _Counts(desired=desired, ready=ready, updated=updated, existing=existing)
     updated = int_at(status, "updatedReplicas")
     return _Counts(
         desired=desired,
         ready=int_at(status, "availableReplicas"),
         updated=updated,
+        existing=int_at(status, "replicas"),
         old=int_at(status, "replicas") > updated,
     )
 
@@ -126,6 +137,7 @@ def _daemon_counts(workload: JsonObject) -> _Counts:
         desired=desired,
         ready=int_at(status, "numberAvailable", default=int_at(status, "numberReady")),
         updated=int_at(status, "updatedNumberScheduled"),
+        existing=int_at(status, "currentNumberScheduled"),
         tolerated=_tolerated(at(workload, "spec", "updateStrategy", "rollingUpdate", "maxUnavailable"), desired),
     )
 
@@ -138,10 +150,10 @@ def _tolerated(limit: object, desired: int) -> int:
 
 
 def _trouble(
-    workload: JsonObject, pods: JsonObject | None, claims: tuple[JsonObject, ...]
+    workload: JsonObject, pods: JsonObject | None, claims: tuple[JsonObject, ...], refusal: JsonObject | None
 ) -> tuple[Reason, str] | None:
     """The most telling reason why pods are missing, as one sentence of somebody who looked."""
-    refused = _refused_pods(workload)
+    refused = _refused_pods(workload) or _refused_by_event(refusal)
     if refused is not None:
         return refused
     for claim in claims:
@@ -178,11 +190,34 @@ def _refused_pods(workload: JsonObject) -> tuple[Reason, str] | None:
     for entry in objects_at(workload, "status", "conditions"):
         if str_at(entry, "type") == "ReplicaFailure" and str_at(entry, "status") == "True":
             message = str_at(entry, "message")
-            if "PodSecurity" in message or "admission webhook" in message:
-                return Reason.POD_SECURITY_REFUSED, message
-            if "exceeded quota" in message:
-                return Reason.QUOTA_EXCEEDED, message
-            if "serviceaccount" in message:
-                return Reason.DEPENDENCY_NOT_READY, message
-            return Reason.FORBIDDEN, message
+            return _refusal_reason(message), message
     return None
+
+
+def _refused_by_event(refusal: JsonObject | None) -> tuple[Reason, str] | None:
+    """The same of a StatefulSet or DaemonSet, which have no condition for it (see tapio_watcher.refusals)."""
+    message = str_at(refusal, "message")
+    if not message:
+        return None
+    reason = _refusal_reason(message)
+    return reason, f"the API server refuses its pods: {message.rstrip('.')}. {_NEXT_STEPS[reason]}"
+
+
+def _refusal_reason(message: str) -> Reason:
+    """What an admission plug-in's own words mean."""
+    lower = message.lower()
+    if "podsecurity" in lower or "admission webhook" in lower:
+        return Reason.POD_SECURITY_REFUSED
+    if "exceeded quota" in lower:
+        return Reason.QUOTA_EXCEEDED
+    if "serviceaccount" in lower or "service account" in lower:
+        return Reason.DEPENDENCY_NOT_READY
+    return Reason.FORBIDDEN
+
+
+_NEXT_STEPS: Mapping[Reason, str] = {
+    Reason.POD_SECURITY_REFUSED: "Allow such pods in its namespace (label pod-security.kubernetes.io/enforce).",
+    Reason.QUOTA_EXCEEDED: "Raise the quota of its namespace, or ask for less in the spec.",
+    Reason.DEPENDENCY_NOT_READY: "Its controller tries again once the ServiceAccount exists.",
+    Reason.FORBIDDEN: "Change the policy that refuses them, or the spec.",
+}

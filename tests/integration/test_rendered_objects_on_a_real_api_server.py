@@ -8,8 +8,8 @@ import pytest
 
 from tapio_reconciler.core.model import Served
 from tapio_reconciler.core.objects.context import Context
-from tapio_reconciler.core.planning import ref_of, version_of
 from tapio_reconciler.core.rendering import render
+from tapio_reconciler.core.wanting import ref_of, version_of
 from tapio_shared.adapters.kube_http import HttpKube
 from tapio_shared.api.cluster import TapioClusterSpec
 from tapio_shared.api.effective import effective_cluster

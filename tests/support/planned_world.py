@@ -14,8 +14,9 @@ from typing import cast
 import yaml
 
 from tapio_reconciler.core.drafting import Plan, Report
-from tapio_reconciler.core.planning import plan, ref_of
+from tapio_reconciler.core.planning import plan
 from tapio_reconciler.core.state import Entry, State, evolve
+from tapio_reconciler.core.wanting import ref_of
 from tapio_shared.api.kinds import ALL_KINDS
 from tapio_shared.api.names import cluster_ref
 from tapio_shared.facts import (

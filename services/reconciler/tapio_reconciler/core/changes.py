@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from tapio_reconciler.core.comparison import holds, settled_digest
+from tapio_reconciler.core.model import WantedObject
 from tapio_reconciler.core.state import Seen
 from tapio_shared.api.labels import ADOPT, CLUSTER_UID, DESIRED_HASH, key_of_object
 from tapio_shared.facts import AppliedWrite, FailedWrite, OutcomeRecorded
@@ -80,28 +81,25 @@ class Memory:
 NO_MEMORY = Memory(0, OutcomeRecorded(decision=0, ended_at=0))
 
 
-def change_of(
-    name: str, desired: JsonObject, digest: str, seen: Seen | None, memory: Memory, *, now: int, forced: bool
-) -> Change:
-    """What to do about the object `name` (its ObjectRef as text), wanted as `desired` with `digest`.
+def change_of(wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: int, forced: bool) -> Change:
+    """What to do about a wanted object, last observed as `seen`.
 
     A failed write that is tried again keeps its failure, so that a status does not flicker with every try.
     """
-    change = _change_of(name, desired, digest, seen, memory, now=now, forced=forced)
-    failure = memory.outcome.failures.get(name)
-    if change.writes and failure is not None and failure.digest == digest:
+    change = _change_of(wanted, seen, memory, now=now, forced=forced)
+    failure = memory.outcome.failures.get(wanted.name)
+    if change.writes and failure is not None and failure.digest == wanted.digest:
         return replace(change, failure=failure)
     return change
 
 
-def _change_of(
-    name: str, desired: JsonObject, digest: str, seen: Seen | None, memory: Memory, *, now: int, forced: bool
-) -> Change:
+def _change_of(wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: int, forced: bool) -> Change:
+    name, digest = wanted.name, wanted.digest
     observed = None if seen is None else seen.document
     if observed is not None and str_at(observed, "metadata", "deletionTimestamp"):
         return Change(act=Act.AWAIT, reason=f"{name} is being deleted; it is made again once it is gone.")
     if not forced:
-        if observed is not None and _is_as_wanted(name, observed, desired, digest, memory):
+        if seen is not None and _is_as_wanted(wanted, seen, memory):
             return NOTHING
         failure = memory.outcome.failures.get(name)
         if failure is not None and failure.digest == digest and now < failure.retry_at:
@@ -123,7 +121,7 @@ def _change_of(
     if observed is None:
         return Change(act=Act.CREATE, reason=f"{name} was deleted and is wanted.", correction=True)
     if forced:
-        if _is_as_wanted(name, observed, desired, digest, memory):
+        if _is_as_wanted(wanted, seen, memory):
             why = f"{name} is written again because tapio.io/force-reconcile asks for it."
             return Change(act=Act.APPLY, reason=why, repeated=True)
         return Change(act=Act.APPLY, reason=f"{name} is not as wanted, and tapio.io/force-reconcile asks for it.")
@@ -132,12 +130,14 @@ def _change_of(
     return _correction(name, memory, now)
 
 
-def _is_as_wanted(name: str, observed: JsonObject, desired: JsonObject, digest: str, memory: Memory) -> bool:
-    if strings_at(observed, "metadata", "annotations").get(DESIRED_HASH) != digest:
+def _is_as_wanted(wanted: WantedObject, seen: Seen, memory: Memory) -> bool:
+    observed = seen.document
+    if observed is None or strings_at(observed, "metadata", "annotations").get(DESIRED_HASH) != wanted.digest:
         return False
-    if holds(observed, desired):
-        return True
-    return memory.outcome.settled.get(name) == settled_digest(observed)
+    held = seen.held.get(wanted.digest)
+    if held is None:
+        held = seen.held[wanted.digest] = holds(observed, wanted.manifest)
+    return held or memory.outcome.settled.get(wanted.name) == settled_digest(observed)
 
 
 def _correction(name: str, memory: Memory, now: int) -> Change:

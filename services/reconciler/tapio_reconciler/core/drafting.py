@@ -14,7 +14,7 @@ from typing import cast
 import msgspec
 
 from tapio_reconciler.core.changes import REPEAT_UNOBSERVED, Act, Change, Memory, change_of
-from tapio_reconciler.core.model import GeneratedSecret
+from tapio_reconciler.core.model import GeneratedSecret, WantedObject
 from tapio_reconciler.core.outcomes import outcome_of
 from tapio_reconciler.core.state import Seen, State
 from tapio_shared.api.labels import DESIRED_HASH, REVISION
@@ -135,30 +135,26 @@ class Draft:
     def now(self) -> int:
         return self.inputs.now
 
-    def want(self, ref: ObjectRef, manifest: JsonObject) -> Change:
+    def want(self, one: WantedObject) -> Change:
         """What to do about one wanted object. Nothing is written before `write` is called with the answer."""
-        name = str(ref)
-        wanted = digest(manifest)
-        self.objects[name] = wanted
-        if ref.kind in WORKLOADS:
-            self.pod_templates[name] = object_at(manifest, "spec", "template")
-        seen = self.seen.get(ref)
+        self.objects[one.name] = one.digest
+        if one.ref.kind in WORKLOADS:
+            self.pod_templates[one.name] = object_at(one.manifest, "spec", "template")
+        seen = self.seen.get(one.ref)
         if seen is not None:
-            self._seen_by_name[name] = seen
-        return change_of(name, manifest, wanted, seen, self.memory, now=self.now, forced=bool(self.forced))
+            self._seen_by_name[one.name] = seen
+        return change_of(one, seen, self.memory, now=self.now, forced=bool(self.forced))
 
-    def write(
-        self, ref: ObjectRef, manifest: JsonObject, change: Change, served: ServedResource, component: str
-    ) -> None:
+    def write(self, one: WantedObject, change: Change, served: ServedResource, component: str) -> None:
         """Note what `change` asks for: an action, or when to look again."""
-        name = str(ref)
+        name = one.name
         if not change.writes:
             self.look_again("retry" if change.act is Act.BACK_OFF else "observe", change.due_at)
             return
         if change.correction:
             self.corrected.append(name)
-        self.manifests[name] = annotated(manifest, self.objects[name], self.state.revision)
-        self.apply.append(self._action(ref, served, component, change, mode=change.act.value))
+        self.manifests[name] = annotated(one.manifest, one.digest, self.state.revision)
+        self.apply.append(self._action(one.ref, served, component, change, mode=change.act.value))
 
     def generate(self, ref: ObjectRef, secret: GeneratedSecret, served: ServedResource, component: str) -> Change:
         """Have a Secret made up once; when it exists nothing is done about it, whatever it holds."""

@@ -71,6 +71,17 @@ class Component:
     image: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class WantedObject:
+    """A rendered object with what a plan asks of it again and again. `name` is the text of `ref`."""
+
+    ref: ObjectRef
+    name: str
+    version: str
+    manifest: JsonObject
+    digest: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
     """Everything a cluster should consist of. Same input, same value, whatever PYTHONHASHSEED is."""

@@ -14,9 +14,9 @@ from tapio_reconciler.core.changes import NO_MEMORY, Change, Memory, is_controll
 from tapio_reconciler.core.components import ComponentProgress, blockers, component_progress
 from tapio_reconciler.core.drafting import WORKLOADS, Draft, Plan
 from tapio_reconciler.core.members import Members, members_of
-from tapio_reconciler.core.model import Component, Rendered, Served
+from tapio_reconciler.core.model import Component, Served, WantedObject
 from tapio_reconciler.core.notices import events_between
-from tapio_reconciler.core.state import Seen, State, seen_objects
+from tapio_reconciler.core.state import Seen, State
 from tapio_reconciler.core.statuses import (
     cluster_status,
     collector_status,
@@ -28,7 +28,7 @@ from tapio_reconciler.core.statuses import (
     without_cluster_status,
 )
 from tapio_reconciler.core.teardown import is_torn_down, tear_down
-from tapio_reconciler.core.wanting import Refused, wanted
+from tapio_reconciler.core.wanting import Refused, Wanted, ref_of, wanted
 from tapio_shared.api.labels import FORCE_RECONCILE, PAUSED, TEARDOWN_FINALIZER
 from tapio_shared.api.names import cluster_ref
 from tapio_shared.facts import DiscoveryObserved, Inputs, OutcomeRecorded, Synced
@@ -44,7 +44,7 @@ _SHARED = ("fleet", "config", "discovery", "synced")
 
 def plan(state: State, inputs: Inputs) -> Plan:
     """The plan for one key. Total: whatever the log holds, the answer is a plan, if need be one that only says why."""
-    seen = seen_objects(state)
+    seen = state.seen()
     found = state.find("outcome", OutcomeRecorded)
     memory = NO_MEMORY if found is None else Memory(*found)
     cluster = seen.get(cluster_ref(state.key.namespace, state.key.name))
@@ -78,7 +78,7 @@ def _plan(draft: Draft, members: Members) -> None:
     if str_at(cluster.document, "metadata", "deletionTimestamp"):
         _plan_teardown(draft, cluster, served)
         return
-    result = wanted(draft.state, cluster, members, served)
+    result = wanted(draft.state, cluster, members)
     if isinstance(result, Refused):
         _write_status(draft, stalled_status(cluster, result.reason, result.message, draft.now))
         _write_member_statuses(draft, members, (), result.refused_members)
@@ -86,18 +86,18 @@ def _plan(draft: Draft, members: Members) -> None:
     if not _has_finalizer(cluster):
         draft.set_finalizer("add")
     draft.forced = _force_requested(draft, cluster)
-    progress = _plan_components(draft, result.rendered, served)
-    _prune(draft, result.rendered, served)
+    progress = _plan_components(draft, result, served)
+    _prune(draft, served)
     _write_status(draft, cluster_status(cluster, result, progress, draft.now))
     _write_member_statuses(draft, members, progress, result.refused_members)
 
 
-def _plan_components(draft: Draft, rendered: Rendered, served: Served) -> list[ComponentProgress]:
+def _plan_components(draft: Draft, result: Wanted, served: Served) -> list[ComponentProgress]:
     """Plan every component in order of dependency; answers how far each is."""
     done: dict[str, ComponentProgress] = {}
-    for component in rendered.components:
+    for component in result.rendered.components:
         waits_for = blockers(component, done)
-        changes, held = _plan_objects(draft, component, served, hold=bool(waits_for))
+        changes, held = _plan_objects(draft, component, result.objects[component.name], served, hold=bool(waits_for))
         if held:
             draft.waiting.append(
                 f"{component.name} waits until {', '.join(one.component.name for one in waits_for)} is ready."
@@ -107,7 +107,7 @@ def _plan_components(draft: Draft, rendered: Rendered, served: Served) -> list[C
 
 
 def _plan_objects(
-    draft: Draft, component: Component, served: Served, *, hold: bool
+    draft: Draft, component: Component, objects: Sequence[WantedObject], served: Served, *, hold: bool
 ) -> tuple[dict[ObjectRef, Change], list[ObjectRef]]:
     """What is to be done about each object of a component, and which workloads are held back by a dependency."""
     changes: dict[ObjectRef, Change] = {}
@@ -117,21 +117,21 @@ def _plan_objects(
         resource = served.find(ref.group, ref.kind)
         if resource is not None:
             changes[ref] = draft.generate(ref, secret, resource, component.name)
-    for manifest in component.objects:
-        ref = ref_of(manifest)
-        resource = served.find(ref.group, ref.kind, version_of(manifest))
+    for one in objects:
+        ref = one.ref
+        resource = served.find(ref.group, ref.kind, one.version)
         if resource is None:
             continue
-        change = draft.want(ref, manifest)
+        change = draft.want(one)
         if hold and change.writes and not change.repeated and ref.kind in WORKLOADS:
             held.append(ref)
             continue
         changes[ref] = change
-        draft.write(ref, manifest, change, resource, component.name)
+        draft.write(one, change, resource, component.name)
     return changes, held
 
 
-def _prune(draft: Draft, rendered: Rendered, served: Served) -> None:
+def _prune(draft: Draft, served: Served) -> None:
     """Delete what the cluster no longer consists of: ours by label and by controller, seen, and not wanted."""
     key = draft.state.key
     for ref, seen in draft.seen.items():
@@ -196,16 +196,3 @@ def _has_finalizer(cluster: Seen) -> bool:
 def _with_revisions(inputs: Inputs, state: State) -> Inputs:
     revisions = {name: entry.sequence for name, entry in state.shared.items() if name in _SHARED}
     return msgspec.structs.replace(inputs, shared_revisions=revisions)
-
-
-def ref_of(manifest: JsonObject) -> ObjectRef:
-    """The name a manifest has in the log."""
-    group, _, version = str_at(manifest, "apiVersion").rpartition("/")
-    del version
-    return ObjectRef(
-        group, str_at(manifest, "kind"), str_at(manifest, "metadata", "namespace"), str_at(manifest, "metadata", "name")
-    )
-
-
-def version_of(manifest: JsonObject) -> str:
-    return str_at(manifest, "apiVersion").rpartition("/")[2]

@@ -37,6 +37,9 @@ class State:
     """Shared facts of the key's target by name: fleet, config, discovery, synced."""
     revision: int = 0
     """Highest sequence of the key's own records."""
+    answer: tuple[object, object] | None = field(default=None, compare=False, repr=False)
+    """The last thing that was worked out from this state, and what it was worked out from. Memory, not state."""
+    _seen: dict[str, Seen] = field(default_factory=dict[str, "Seen"], compare=False, repr=False)
 
     def objects(self) -> Iterator[tuple[ObjectRef, Entry]]:
         """Every object fact, observed or gone, in the order of their names."""
@@ -44,6 +47,26 @@ class State:
             ref = _address(subject).ref
             if ref is not None:
                 yield ref, self.own[subject]
+
+    def seen(self) -> dict[ObjectRef, Seen]:
+        """Every object the log tells of, in the order of their names; the same `Seen` as long as its fact is last."""
+        found: dict[ObjectRef, Seen] = {}
+        for subject in sorted(self.own):
+            ref, entry = _address(subject).ref, self.own[subject]
+            if ref is None:
+                continue
+            one = self._seen.get(subject)
+            if one is None or one.sequence != entry.sequence:
+                match entry.record:
+                    case ObjectObserved() as fact:
+                        one = Seen(ref, entry.sequence, fact.object, fact.uid, fact.resource_version)
+                    case ObjectGone() as fact:
+                        one = Seen(ref, entry.sequence, None, fact.uid, fact.resource_version)
+                    case _:
+                        continue
+                self._seen[subject] = one
+            found[ref] = one
+        return found
 
     def find(self, what: str, kind: type[R]) -> tuple[int, R] | None:
         """The key's last decision or outcome with its sequence."""
@@ -86,17 +109,5 @@ class Seen:
     document: JsonObject | None
     uid: str
     resource_version: str
-
-
-def seen_objects(state: State) -> dict[ObjectRef, Seen]:
-    """Every object the key's log tells of, in the order of their names."""
-    seen: dict[ObjectRef, Seen] = {}
-    for ref, entry in state.objects():
-        match entry.record:
-            case ObjectObserved() as fact:
-                seen[ref] = Seen(ref, entry.sequence, fact.object, fact.uid, fact.resource_version)
-            case ObjectGone() as fact:
-                seen[ref] = Seen(ref, entry.sequence, None, fact.uid, fact.resource_version)
-            case _:
-                pass
-    return seen
+    held: dict[str, bool] = field(default_factory=dict[str, bool], compare=False, repr=False)
+    """Digest of something wanted -> whether `document` holds it. Memory of a comparison, worked out at most once."""

@@ -6,18 +6,18 @@ memory, not state, and never changes an answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import msgspec
 
 from tapio_reconciler.core.members import Members
-from tapio_reconciler.core.model import Rendered, Served
+from tapio_reconciler.core.model import Rendered, Served, WantedObject
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.overlaps import accepted_collectors, chosen_intelligence
 from tapio_reconciler.core.rendering import render
-from tapio_reconciler.core.state import Seen, State, seen_objects
+from tapio_reconciler.core.state import Seen, State
 from tapio_shared.api.budget import BudgetTooSmall
 from tapio_shared.api.cluster import TapioClusterSpec
 from tapio_shared.api.collectors import TapioCollectorSpec
@@ -30,7 +30,7 @@ from tapio_shared.api.not_yet_supported import not_yet_supported
 from tapio_shared.api.operator_config import OperatorConfig
 from tapio_shared.api.reasons import Reason
 from tapio_shared.api.validation import one_answer, validate_cluster
-from tapio_shared.codec import encode
+from tapio_shared.codec import digest, encode
 from tapio_shared.facts import ConfigurationObserved, DiscoveryObserved, FleetObserved
 from tapio_shared.json import JsonObject, object_at, str_at
 from tapio_shared.keys import ObjectRef
@@ -44,6 +44,8 @@ class Wanted:
 
     version: str
     rendered: Rendered
+    objects: Mapping[str, Sequence[WantedObject]]
+    """Component -> its objects, without the generated Secrets."""
     not_yet_supported: tuple[str, ...]
     refused_members: Mapping[ObjectRef, tuple[str, str]]
 
@@ -57,46 +59,69 @@ class Refused:
     refused_members: Mapping[ObjectRef, tuple[str, str]] = field(default_factory=dict[ObjectRef, tuple[str, str]])
 
 
-def wanted(state: State, cluster: Seen, members: Members, served: Served) -> Wanted | Refused:
-    """Judge the spec by the webhook's own rules and render what it asks for."""
-    document = cluster.document or {}
+def wanted(state: State, cluster: Seen, members: Members) -> Wanted | Refused:
+    """Judge the spec by the webhook's own rules and render what it asks for.
+
+    The answer is remembered with the state it was worked out from, since most plans follow from changes of children.
+    """
+    asked = _asked(cluster, state)
+    secrets = _secret_digests(state)
+    basis = (
+        encode(asked),
+        cluster.uid,
+        tuple((ref, seen.sequence) for ref, seen in members.all()),
+        tuple((name, state.shared[name].sequence) for name in ("config", "discovery", "fleet") if name in state.shared),
+        tuple(secrets.items()),
+    )
+    if state.answer is not None and state.answer[0] == basis and isinstance(state.answer[1], Wanted | Refused):
+        return state.answer[1]
+    answer = _wanted(state, cluster.uid, asked, members, secrets)
+    state.answer = (basis, answer)
+    return answer
+
+
+def _asked(cluster: Seen, state: State) -> JsonObject:
+    """What a TapioCluster itself says of what is wanted: no part of its document but this is looked at."""
+    return {
+        "metadata": {"name": state.key.name, "namespace": state.key.namespace},
+        "spec": object_at(cluster.document, "spec"),
+        "status": {"version": str_at(cluster.document, "status", "version")},
+    }
+
+
+def _wanted(state: State, uid: str, asked: JsonObject, members: Members, secrets: dict[str, str]) -> Wanted | Refused:
     config = _configuration(state)
-    problems = validate_cluster(document, trust=config.trust)
+    problems = validate_cluster(asked, trust=config.trust)
     if problems:
         return Refused(reason=problems[0].reason, message=one_answer(problems))
-    spec = object_at({"spec": normalise_spec(CLUSTER_KIND, object_at(document, "spec"))}, "spec")
+    spec = object_at({"spec": normalise_spec(CLUSTER_KIND, object_at(asked, "spec"))}, "spec")
     fleet = state.shared_fact("fleet", FleetObserved)
-    namespace = state.key.namespace
     collectors, refused_collectors = accepted_collectors(
         members.collectors, spec, config, None if fleet is None else fleet[1]
     )
     intelligence, refused_minds = chosen_intelligence(members.intelligences, spec, config)
     refused = {**refused_collectors, **refused_minds}
-    version = str_at(spec, "version") or str_at(document, "status", "version") or DEFAULT_TAPIO_VERSION
+    version = str_at(spec, "version") or str_at(asked, "status", "version") or DEFAULT_TAPIO_VERSION
+    inputs = _Inputs(
+        name=state.key.name,
+        namespace=state.key.namespace,
+        uid=uid,
+        version=version,
+        spec=spec,
+        collectors=collectors,
+        intelligence=intelligence,
+        fleet=None if fleet is None else fleet[1],
+        config=object_at({"c": config.document()}, "c"),
+        secrets=secrets,
+    )
     try:
-        rendered = _rendered(
-            encode(
-                _Inputs(
-                    name=state.key.name,
-                    namespace=namespace,
-                    uid=cluster.uid,
-                    version=version,
-                    spec=spec,
-                    collectors=collectors,
-                    intelligence=intelligence,
-                    fleet=None if fleet is None else fleet[1],
-                    config=object_at({"c": config.document()}, "c"),
-                    secrets=_secret_digests(state),
-                )
-            ),
-            _discovery_bytes(state),
-        )
+        rendered, objects = _rendered(encode(inputs), _discovery_bytes(state))
     except BudgetTooSmall as err:
         return Refused(reason=Reason.BUDGET_TOO_SMALL, message=str(err), refused_members=refused)
-    del served
     return Wanted(
         version=version,
         rendered=rendered,
+        objects=objects,
         not_yet_supported=tuple(not_yet_supported(spec)),
         refused_members=refused,
     )
@@ -118,7 +143,7 @@ class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _rendered(inputs: bytes, discovery: bytes) -> Rendered:
+def _rendered(inputs: bytes, discovery: bytes) -> tuple[Rendered, Mapping[str, Sequence[WantedObject]]]:
     given = msgspec.json.decode(inputs, type=_Inputs)
     served = _served(discovery)
     mind = None if given.intelligence is None else Intelligence.from_document(given.intelligence)
@@ -126,7 +151,7 @@ def _rendered(inputs: bytes, discovery: bytes) -> Rendered:
     effective = effective_cluster(
         TapioClusterSpec.from_document(given.spec), version=given.version, intelligence=mind, collectors=collectors
     )
-    return render(
+    rendered = render(
         Context(
             name=given.name,
             namespace=given.namespace,
@@ -138,6 +163,28 @@ def _rendered(inputs: bytes, discovery: bytes) -> Rendered:
             secret_digests=given.secrets,
         )
     )
+    return rendered, {
+        one.name: tuple(wanted_object(manifest) for manifest in one.objects) for one in rendered.components
+    }
+
+
+def wanted_object(manifest: JsonObject) -> WantedObject:
+    """A rendered manifest with its name, its version and its digest."""
+    ref = ref_of(manifest)
+    return WantedObject(ref, str(ref), version_of(manifest), manifest, digest(manifest))
+
+
+def ref_of(manifest: JsonObject) -> ObjectRef:
+    """The name a manifest has in the log."""
+    group = str_at(manifest, "apiVersion").rpartition("/")[0]
+    return ObjectRef(
+        group, str_at(manifest, "kind"), str_at(manifest, "metadata", "namespace"), str_at(manifest, "metadata", "name")
+    )
+
+
+def version_of(manifest: JsonObject) -> str:
+    """The API version of a manifest, without its group."""
+    return str_at(manifest, "apiVersion").rpartition("/")[2]
 
 
 @lru_cache(maxsize=8)
@@ -164,7 +211,7 @@ def _parsed_configuration(document: bytes) -> OperatorConfig:
 def _secret_digests(state: State) -> dict[str, str]:
     """Digest of what every known Secret of the key's namespace holds; the key's rotation changes no template."""
     digests: dict[str, str] = {}
-    for ref, seen in seen_objects(state).items():
+    for ref, seen in state.seen().items():
         if ref.group == "" and ref.kind == "Secret" and ref.namespace == state.key.namespace and seen.document:
             values = object_at(seen.document, "digests")
             digests[ref.name] = ",".join(f"{name}={values[name]}" for name in sorted(values))

@@ -140,6 +140,11 @@ def test_refused_pods_are_the_reason_while_pods_are_missing(message: str, reason
         pytest.param(stateful_set(2, 2), "QuotaExceeded", id="one is missing"),
         pytest.param(lacking_nodes(5), "QuotaExceeded", id="nodes without a pod"),
         pytest.param(stateful_set(3, 3) | {"spec": {"replicas": 0}}, "", id="nothing is wanted"),
+        pytest.param(
+            stateful_set(0, 0) | {"metadata": {"name": "nats", "generation": 2}},
+            "QuotaExceeded",
+            id="a controller that says nothing before its pods are accepted",
+        ),
     ],
 )
 def test_an_old_refusal_is_no_reason(workload: JsonObject, reason: str) -> None:

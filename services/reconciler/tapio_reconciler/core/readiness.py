@@ -65,7 +65,10 @@ def progress_of(
     counts = _daemon_counts(workload) if kind == "DaemonSet" else _replica_counts(workload)
     generation, observed = int_at(workload, "metadata", "generation"), int_at(workload, "status", "observedGeneration")
     progress = partial(Progress, desired=counts.desired, ready=counts.ready, updated=counts.updated)
+    refused = _refused_by_event(refusal) if counts.existing < counts.desired else None
     if observed < generation:
+        if refused is not None:  # On 1.20 a StatefulSet's status waits until its pods are accepted.
+            return progress(state=ComponentState.FAILED, reason=refused[0], message=f"{kind} {name}: {refused[1]}")
         return progress(
             state=ComponentState.PROGRESSING,
             reason=Reason.ROLLING_OUT,
@@ -74,7 +77,7 @@ def progress_of(
     done = counts.updated >= counts.desired and counts.ready >= counts.desired and not counts.old
     if done:
         return progress(state=ComponentState.READY)
-    trouble = _trouble(workload, pods, claims, refusal if counts.existing < counts.desired else None)
+    trouble = _trouble(workload, pods, claims, refused)
     if trouble is not None:
         reason, message = trouble
         state = ComponentState.FAILED if reason is not Reason.VOLUME_PENDING else ComponentState.PROGRESSING
@@ -150,10 +153,13 @@ def _tolerated(limit: object, desired: int) -> int:
 
 
 def _trouble(
-    workload: JsonObject, pods: JsonObject | None, claims: tuple[JsonObject, ...], refusal: JsonObject | None
+    workload: JsonObject,
+    pods: JsonObject | None,
+    claims: tuple[JsonObject, ...],
+    refused_by_event: tuple[Reason, str] | None,
 ) -> tuple[Reason, str] | None:
     """The most telling reason why pods are missing, as one sentence of somebody who looked."""
-    refused = _refused_pods(workload) or _refused_by_event(refusal)
+    refused = _refused_pods(workload) or refused_by_event
     if refused is not None:
         return refused
     for claim in claims:

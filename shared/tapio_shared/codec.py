@@ -30,7 +30,7 @@ def decode_record(data: bytes | memoryview) -> Record:
     """The record in `data`; `Undecodable` names what this version does not understand."""
     try:
         return _RECORD_DECODER.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as err:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
         raise Undecodable(
             f"A message of the log can't be read by this version: {err}. "
             "Run a version at least as new as the one that wrote it."
@@ -41,7 +41,7 @@ def decode_as(kind: type[T], data: bytes | memoryview) -> T:
     """The value of type `kind` in JSON `data`; `Undecodable` when it does not fit."""
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as err:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
         raise Undecodable(f"A JSON document is not a {kind.__name__}: {err}.") from err
 
 

@@ -77,3 +77,18 @@ def strings_at(document: JsonValue | Mapping[str, JsonValue], *path: str | int) 
 def is_sequence_of_objects(value: JsonValue) -> bool:
     """Whether `value` is a list whose entries are all objects."""
     return isinstance(value, list) and all(isinstance(entry, dict) for entry in cast("Sequence[JsonValue]", value))
+
+
+def is_deeper(value: JsonValue, levels: int) -> bool:
+    """Whether objects and lists are nested in `value` more than `levels` deep. Without recursion, so for any depth."""
+    layer: list[JsonValue] = [value]
+    for _ in range(levels + 1):
+        layer = [
+            child
+            for node in layer
+            if isinstance(node, dict | list)
+            for child in (node.values() if isinstance(node, dict) else node)
+        ]
+        if not layer:
+            return False
+    return True

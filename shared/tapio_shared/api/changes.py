@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from tapio_shared.api.names import CLUSTER_KIND, COLLECTOR_KIND, INTELLIGENCE_KIND, NODE_NAMESPACE
-from tapio_shared.api.problems import Path, Problem, path_text, problem
+from tapio_shared.api.problems import Path, Problem, path_text, problem, value_text
 from tapio_shared.api.quantity import quantity_or_none
 from tapio_shared.api.reasons import Reason
 from tapio_shared.json import JsonObject, JsonValue, at
@@ -45,8 +45,7 @@ def _immutable(path: Path, value: JsonValue, old: JsonValue) -> Iterator[Problem
     if value == old:
         return
     where = path_text(("spec", *path))
-    before = "absent" if old is None else str(old)
-    now = "absent" if value is None else str(value)
+    before, now = (value_text(path, one) if one is not None else "absent" for one in (old, value))
     message = f"{where} is {now} and was {before}; it can't be changed after creation."
     yield Problem(where, value, message, Reason.IMMUTABLE_FIELD)
 

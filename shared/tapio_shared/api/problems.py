@@ -2,6 +2,7 @@
 
 A problem's message is one whole sentence with the path, the value and what is allowed. Values that may be secret
 (environment variables, header values, credentials in an address) are never repeated: the message ends up in logs.
+Nor is anything repeated at length: the message must fit into a condition whatever the spec holds.
 """
 
 from __future__ import annotations
@@ -22,12 +23,21 @@ MAX_PROBLEMS: Final = 200
 MAX_SHOWN: Final = 40
 """Problems that one answer spells out; a condition's message holds at most 32,768 bytes."""
 
+MAX_MESSAGE: Final = 700
+"""Characters of one problem's sentence in an answer: MAX_SHOWN of them fit into a condition's message."""
+
 HIDDEN: Final = "(not shown)"
 _MAX_VALUE: Final = 80
 _HUGE: Final = 10**20
 _SECRET_LISTS: Final = ("env", "httpHeaders")
-_IDENTIFIER = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
-_USER_INFO = re.compile(r"://[^/@\s]*@")
+_NOT_SECRET: Final = ("name", "valueFrom")
+_KEYED_BY_PEOPLE: Final = ("labels", "annotations", "podLabels", "podAnnotations", "nodeSelector", "matchLabels")
+"""Where "env" is a key that somebody chose, not the list of environment variables."""
+_ADDRESSES: Final = ("url", "issuerURL", "jwksURL", "otlpEndpoint", "endpoints")
+_IDENTIFIER = re.compile(rf"[A-Za-z0-9_-]{{1,{_MAX_VALUE}}}", re.ASCII)
+_USER_INFO = re.compile(r"://\S*@")
+_USER_INFO_IN_ADDRESS = re.compile(r"((?:^|,)\s*(?:[A-Za-z]+:?//)?)[^,]*@")
+"""Everything up to the last @ of each address: a password may hold any character, and the scheme may be missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +88,26 @@ def shown(path: Path, value: JsonValue) -> JsonValue:
     """`value` as it may be repeated to people."""
     if _is_secret(path):
         return HIDDEN
-    return _USER_INFO.sub("://***@", value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    if any(step in _ADDRESSES for step in path[-2:]):
+        return _USER_INFO_IN_ADDRESS.sub(r"\1***@", value)
+    return _USER_INFO.sub("://***@", value)
 
 
 def value_text(path: Path, value: JsonValue) -> str:
     """`value` in a sentence: scalars as JSON, cut when long; lists and objects by their size."""
-    if _is_secret(path):
-        return HIDDEN
-    match shown(path, value):
+    match value:
         case list(entries):
             return f"a list of {len(entries)}"
         case dict():
             return "an object"
-        case str(text):
-            return _quoted(text)
         case None:
             return "not set"
+        case _ if _is_secret(path):
+            return HIDDEN
+        case str():
+            return _quoted(str(shown(path, value)))
         case bool(flag):
             return "true" if flag else "false"
         case number:
@@ -102,7 +116,7 @@ def value_text(path: Path, value: JsonValue) -> str:
 
 def one_answer(problems: Iterable[Problem]) -> str:
     """All problems as one text: the webhook's denial and the condition Stalled say the same."""
-    messages = [entry.message for entry in problems]
+    messages = [_cut(entry.message, MAX_MESSAGE) for entry in problems]
     if len(messages) <= 1:
         return "".join(messages)
     numbered = [f"({number}) {message}" for number, message in enumerate(messages[:MAX_SHOWN], start=1)]
@@ -112,9 +126,17 @@ def one_answer(problems: Iterable[Problem]) -> str:
 
 
 def _is_secret(path: Path) -> bool:
-    return len(path) > 2 and path[-1] == "value" and path[-3] in _SECRET_LISTS
+    """Whether the value at `path` may be an environment variable's or a header's, however the list is misshapen."""
+    for index, step in enumerate(path):
+        if step in _SECRET_LISTS and not (index and path[index - 1] in _KEYED_BY_PEOPLE):
+            field = path[index + 2 : index + 3]
+            return not field or field[0] not in _NOT_SECRET
+    return False
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:length]}…"
 
 
 def _quoted(text: str) -> str:
-    cut = text if len(text) <= _MAX_VALUE else f"{text[:_MAX_VALUE]}…"
-    return json.dumps(cut, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+    return json.dumps(_cut(text, _MAX_VALUE), ensure_ascii=False).encode("utf-8", "backslashreplace").decode()

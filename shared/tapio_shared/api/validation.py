@@ -19,7 +19,7 @@ from tapio_shared.api.problems import MAX_PROBLEMS, Problem, one_answer, problem
 from tapio_shared.api.rules import Setting, cluster_rules, collector_rules, intelligence_rules
 from tapio_shared.api.schema import SPEC_MODELS, spec_schema
 from tapio_shared.api.trust import Trust
-from tapio_shared.json import JsonObject, JsonValue, at, str_at
+from tapio_shared.json import JsonObject, JsonValue, at, is_deeper, str_at
 
 __all__ = [
     "Problem",
@@ -33,6 +33,9 @@ __all__ = [
 
 MAX_NAME: Final = 63
 """Names stand in labels, whose values are at most this long."""
+
+MAX_DEPTH: Final = 100
+"""Levels of nesting in a spec. Opaque fields may nest at will, and all that reads a document recurses."""
 
 SpecRules: TypeAlias = Callable[[JsonObject, Setting], Iterator[Problem]]
 
@@ -64,11 +67,22 @@ def validate(kind: str, document: JsonValue, *, trust: Trust, old: JsonValue = N
         return (problem((kind,), document, "an object"),)
     if at(document, "metadata", "deletionTimestamp") is not None:
         return ()
-    spec, before = normalise_spec(kind, document.get("spec")), normalise_spec(kind, at(old, "spec"))
+    given, former = document.get("spec"), at(old, "spec")
+    former_too_deep = is_deeper(former, MAX_DEPTH)
+    if is_deeper(given, MAX_DEPTH):
+        return () if former_too_deep else (_TOO_DEEP,)
+    spec, before = normalise_spec(kind, given), None if former_too_deep else normalise_spec(kind, former)
     if isinstance(old, dict) and spec == before:
         return ()
     found = chain(_metadata(document), _spec(kind, document, spec, before, trust))
     return _without_repeats(islice(found, MAX_PROBLEMS))
+
+
+_TOO_DEEP: Final = Problem(
+    "spec",
+    None,
+    f"spec is nested more than {MAX_DEPTH} levels deep; it must be nested at most {MAX_DEPTH} levels deep.",
+)
 
 
 def _metadata(document: JsonObject) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""A spec may hold secrets in the wrong place, huge keys and endless nesting: answers stay short and repeat no secret."""
+"""A spec may hold secrets in wrong places, huge keys and endless nesting: answers stay short and repeat no secret."""
 
 from __future__ import annotations
 

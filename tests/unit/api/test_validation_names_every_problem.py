@@ -243,12 +243,15 @@ def test_privileges_and_namespaces_of_node_agents() -> None:
     ("old", "new", "reason", "message"),
     [
         pytest.param({"nats": {"storageClassName": "a"}}, {"nats": {"storageClassName": "b"}}, Reason.IMMUTABLE_FIELD,
-                     "spec.nats.storageClassName is \"b\" and was \"a\"; it can't be changed after creation.", id="a class"),
+                     'spec.nats.storageClassName is "b" and was "a";'
+                     " it can't be changed after creation.", id="a class"),
         pytest.param({}, {"nats": {"storageClassName": "b"}}, Reason.IMMUTABLE_FIELD,
-                     "spec.nats.storageClassName is \"b\" and was absent; it can't be changed after creation.",
+                     'spec.nats.storageClassName is "b" and was absent;'
+                     " it can't be changed after creation.",
                      id="a class that was the default"),
         pytest.param({}, {"nodeAgents": {"namespace": "agents"}}, Reason.IMMUTABLE_FIELD,
-                     "spec.nodeAgents.namespace is \"agents\" and was \"tapio-nodes\"; it can't be changed after creation.",
+                     'spec.nodeAgents.namespace is "agents" and was "tapio-nodes";'
+                     " it can't be changed after creation.",
                      id="another node namespace"),
         pytest.param({"nats": {"storage": "10Gi"}}, {"nats": {"storage": "9Gi"}}, Reason.STORAGE_SHRINK_REFUSED,
                      'spec.nats.storage is "9Gi"; it must be at least 10Gi, since a volume can grow but not shrink.',
@@ -260,8 +263,8 @@ def test_privileges_and_namespaces_of_node_agents() -> None:
                      "but not shrink.", id="a smaller volume in other units"),
         pytest.param({"intelligence": {"neo4j": {"storageClassName": "a"}}}, {"intelligence": {"neo4j": {}}},
                      Reason.IMMUTABLE_FIELD,
-                     "spec.intelligence.neo4j.storageClassName is absent and was \"a\"; it can't be changed after "
-                     "creation.",
+                     'spec.intelligence.neo4j.storageClassName is absent and was "a";'
+                     " it can't be changed after creation.",
                      id="a class taken away"),
     ],
 )  # fmt: skip

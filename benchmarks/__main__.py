@@ -14,12 +14,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.processes import Measured, Operator, api_server, operator
+from benchmarks.processes import Measured, Samples, api_server, operator
 from benchmarks.work import burst, create_namespace, raw_limit, steady, work_of
 from tapio_cli.kubectl import Kubectl
 from tapio_shared.adapters.kube_http import HttpKube
 from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_log import NatsEventLog
+from tapio_shared.ports import LogInfo
 
 app = typer.Typer(add_completion=False)
 _QUIET = 5.0
@@ -75,8 +76,11 @@ async def _measure(
                     one.start()
                 taken = await burst(kube, works)
                 _report_burst(console, kind, clusters, works[0].writes, limit, taken, measured)
+                await _quiet(root / "operator")
+                _report_calls(console, await running.sampled(), clusters)
+                before = await running.sampled()
                 latencies = await steady(kube, works, per_second=changes, seconds=seconds)
-                await _report_steady(console, running, latencies, changes)
+                _report_steady(console, (await running.sampled()).since(before), latencies, changes)
                 await _report_history(console, root / "operator", clusters, idle)
 
 
@@ -105,7 +109,22 @@ def _report_burst(
     console.print(table)
 
 
-async def _report_steady(console: Console, running: Operator, latencies: list[float], changes: int) -> None:
+def _report_calls(console: Console, counted: Samples, clusters: int) -> None:
+    """What was asked of the API server until every cluster was at rest, waits and echoes included."""
+    table = Table(title="until at rest: per cluster", title_justify="left")
+    for column in ("service", "what", "count"):
+        table.add_column(column)
+    for service in ("watcher", "reconciler"):
+        for verb, count in sorted(counted.by_label(service, "tapio_kube_requests_total", "verb").items()):
+            table.add_row(service, f"API calls: {verb}", f"{count / clusters:.2f}")
+    for result, count in sorted(counted.by_label("reconciler", "tapio_reconciler_plans_total", "result").items()):
+        table.add_row("reconciler", f"plans: {result}", f"{count / clusters:.2f}")
+    for kind, count in sorted(counted.by_label("watcher", "tapio_watcher_facts_published_total", "type").items()):
+        table.add_row("watcher", f"facts: {kind}", f"{count / clusters:.2f}")
+    console.print(table)
+
+
+def _report_steady(console: Console, counted: Samples, latencies: list[float], changes: int) -> None:
     table = Table(title=f"{changes} changes/s: spec changed to StatefulSet seen changed", title_justify="left")
     for column in ("stage", "p50", "p99"):
         table.add_column(column)
@@ -113,27 +132,42 @@ async def _report_steady(console: Console, running: Operator, latencies: list[fl
         "end to end, seen by a client", _milliseconds(_at(latencies, 0.5)), _milliseconds(_at(latencies, 0.99))
     )
     for title, service, name in STAGES:
-        buckets = await running.histogram(service, name)
+        buckets = counted.histogram(service, name)
         table.add_row(title, _milliseconds(_quantile(buckets, 0.5)), _milliseconds(_quantile(buckets, 0.99)))
     console.print(table)
 
 
 async def _report_history(console: Console, directory: Path, clusters: int, idle: int) -> None:
     """What a converged operator adds to the log: counted while idle, and extrapolated to a day."""
-    port = (directory / "nats" / "nats.conf").read_text().partition("127.0.0.1:")[2].split()[0]
-    connection = await NatsConnection.connect([f"nats://127.0.0.1:{port}"], name="bench")
-    log = NatsEventLog(connection)
-    while (await asyncio.sleep(_QUIET, await log.info())).last_sequence != (before := await log.info()).last_sequence:
-        continue
+    before = await _quiet(directory)
     await asyncio.sleep(idle)
-    after = await log.info()
-    await connection.close()
+    after = await _log_info(directory)
     messages = after.last_sequence - before.last_sequence
     per_day = (after.bytes - before.bytes) / clusters * 86_400 / idle
     console.print(
         f"idle for {idle} s at reconcileInterval 30s: {messages} messages, {after.bytes - before.bytes} bytes; "
         f"extrapolated {per_day / 1e6:.3f} MB per cluster and day (aim 1)"
     )
+
+
+async def _quiet(directory: Path) -> LogInfo:
+    """The log once nothing was added to it for some seconds."""
+    last = await _log_info(directory)
+    while True:
+        await asyncio.sleep(_QUIET)
+        now = await _log_info(directory)
+        if now.last_sequence == last.last_sequence:
+            return now
+        last = now
+
+
+async def _log_info(directory: Path) -> LogInfo:
+    port = (directory / "nats" / "nats.conf").read_text().partition("127.0.0.1:")[2].split()[0]
+    connection = await NatsConnection.connect([f"nats://127.0.0.1:{port}"], name="bench")
+    try:
+        return await NatsEventLog(connection).info()
+    finally:
+        await connection.close()
 
 
 def _at(ordered: list[float], share: float) -> float:

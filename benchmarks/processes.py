@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +52,30 @@ class Measured:
         return 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Metrics of several processes: (process, name, labels) -> value."""
+
+    values: Mapping[tuple[str, str, tuple[tuple[str, str], ...]], float]
+
+    def since(self, before: Samples) -> Samples:
+        """What was counted between `before` and these."""
+        return Samples({key: value - before.values.get(key, 0.0) for key, value in self.values.items()})
+
+    def histogram(self, service: str, name: str) -> dict[float, float]:
+        """Cumulative buckets of one histogram of a service, summed over its processes and labels."""
+        return {float(bound): value for bound, value in self.by_label(service, f"{name}_bucket", "le").items()}
+
+    def by_label(self, service: str, name: str, label: str) -> dict[str, float]:
+        """Values of one metric of a service by the value of a label, summed over processes and other labels."""
+        found: dict[str, float] = {}
+        for (process, sample, labels), value in self.values.items():
+            if process.startswith(service) and sample == name:
+                which = dict(labels).get(label, "")
+                found[which] = found.get(which, 0.0) + value
+        return found
+
+
 @dataclass(slots=True)
 class Operator:
     """The running services, and where their metrics are."""
@@ -59,26 +83,25 @@ class Operator:
     processes: list[Measured]
     metrics_ports: dict[str, int] = field(default_factory=dict[str, int])
 
-    async def histogram(self, service: str, name: str) -> dict[float, float]:
-        """Cumulative buckets of one histogram of a service, summed over its processes and labels."""
-        buckets: dict[float, float] = {}
+    async def sampled(self) -> Samples:
+        """All metrics of all services, at this moment."""
+        values: dict[tuple[str, str, tuple[tuple[str, str], ...]], float] = {}
         async with aiohttp.ClientSession() as session:
             for process, port in self.metrics_ports.items():
-                if not process.startswith(service):
-                    continue
                 async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
                     text = await response.text()
                 for family in text_string_to_metric_families(text):
                     for sample in family.samples:
-                        if sample.name == f"{name}_bucket":
-                            bound = float(sample.labels["le"])
-                            buckets[bound] = buckets.get(bound, 0.0) + sample.value
-        return buckets
+                        values[process, sample.name, tuple(sorted(sample.labels.items()))] = sample.value
+        return Samples(values)
 
 
 @asynccontextmanager
 async def api_server(kind: str, directory: Path) -> AsyncGenerator[tuple[Path, list[Measured]]]:
-    """A kubeconfig of an API server of `kind` (simulator, control-plane), without kubelet, and its processes."""
+    """A kubeconfig of an API server of `kind` (simulator, control-plane), without kubelet, and its processes.
+
+    The simulator runs without its controllers: it is the one that can, and what they cost is not the operator's.
+    """
     if kind == "control-plane":
         async with start_control_plane(directory) as plane:
             processes = [
@@ -92,7 +115,9 @@ async def api_server(kind: str, directory: Path) -> AsyncGenerator[tuple[Path, l
     directory.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = await _spawn(
-            [sys.executable, "-m", "tapio_simulator", "--data", str(directory)], dict(os.environ), output.fileno()
+            [sys.executable, "-m", "tapio_simulator", "--data", str(directory), "--no-controllers"],
+            dict(os.environ),
+            output.fileno(),
         )
     try:
         while "ready " not in log.read_text():

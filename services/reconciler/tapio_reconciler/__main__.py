@@ -20,6 +20,7 @@ from tapio_shared.adapters.nats_log import NatsEventLog
 from tapio_shared.adapters.nats_membership import NatsMembership
 from tapio_shared.adapters.random import SystemRandom
 from tapio_shared.health import HealthServer
+from tapio_shared.kube_metrics import KubeMetrics
 from tapio_shared.listeners import config_from_log, listener_ports
 from tapio_shared.process import process_name, run_service, tell_ports
 from tapio_shared.settings import Settings
@@ -41,7 +42,9 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
         ca_file=settings.nats_ca,
     )
     event_log = NatsEventLog(connection)
-    async with await HttpKube.connect(kubeconfig=settings.kubeconfig, context=settings.kube_context) as kube:
+    async with await HttpKube.connect(
+        kubeconfig=settings.kubeconfig, context=settings.kube_context, metrics=KubeMetrics(registry)
+    ) as kube:
         applier = Applier(kube, SystemRandom(), EventWriter(kube, clock), metrics)
 
         def make_partition(number: int) -> Partition:

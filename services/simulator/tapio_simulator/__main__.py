@@ -31,6 +31,9 @@ def run(
     rbac: Annotated[bool, typer.Option(help="Enforce RBAC for users outside system:masters.")] = True,
     nodes: Annotated[int, typer.Option(min=1, help="How many nodes there are, spread over three zones.")] = 3,
     events: Annotated[bool, typer.Option(help="Write Events of type Normal too; several writes per pod.")] = False,
+    controllers: Annotated[
+        bool, typer.Option(help="Run controllers and kubelets; without them what is applied is stored, and no more.")
+    ] = True,
     webhook: Annotated[
         list[str] | None,
         typer.Option(help="Where a webhook Service listens: namespace/name=host:port. May be repeated."),
@@ -39,7 +42,7 @@ def run(
     """Serve a simulated cluster; prints the path of its kubeconfig when it is ready."""
     services = dict(_service(text) for text in webhook or [])
     settings = ControllerSettings(kubelet=KubeletSettings(nodes=fleet(nodes), normal_events=events))
-    uvloop.run(_run(data, host, port, seed, services, settings, rbac=rbac))
+    uvloop.run(_run(data, host, port, seed, services, settings if controllers else None, rbac=rbac))
 
 
 def _service(text: str) -> tuple[str, tuple[str, int]]:
@@ -56,7 +59,7 @@ async def _run(
     port: int,
     seed: int | None,
     services: dict[str, tuple[str, int]],
-    settings: ControllerSettings,
+    settings: ControllerSettings | None,
     *,
     rbac: bool,
 ) -> None:
@@ -73,17 +76,16 @@ async def _run(
     gc.set_threshold(50_000, 20, 50)
     try:
         async with cluster.serve(data, host=host, port=port) as endpoint:
-            controllers = asyncio.create_task(
-                run_controllers(cluster.kube(user_agent="tapio-simulator"), clock, random, settings),
-                name="controllers",
-            )
-            stopping = asyncio.create_task(stop.wait(), name="stop")
+            tasks: list[asyncio.Task[bool] | asyncio.Task[None]] = [asyncio.create_task(stop.wait(), name="stop")]
+            if settings is not None:
+                kube = cluster.kube(user_agent="tapio-simulator")
+                running = run_controllers(kube, clock, random, settings)
+                tasks.append(asyncio.create_task(running, name="controllers"))
             typer.echo(f"ready {endpoint.kubeconfig}")
-            await asyncio.wait((controllers, stopping), return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-            controllers.cancel()
-            results = await asyncio.gather(controllers, stopping, return_exceptions=True)
-            for result in results:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                task.cancel()
+            for result in await asyncio.gather(*tasks, return_exceptions=True):
                 if isinstance(result, Exception):
                     raise result
     finally:

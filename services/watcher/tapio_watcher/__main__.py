@@ -15,6 +15,7 @@ from tapio_shared.adapters.nats_log import NatsEventLog
 from tapio_shared.adapters.provisioning import provision
 from tapio_shared.adapters.random import SystemRandom
 from tapio_shared.health import HealthServer
+from tapio_shared.kube_metrics import KubeMetrics
 from tapio_shared.listeners import config_from_kubernetes, listener_ports
 from tapio_shared.process import process_name, run_service, tell_ports, until
 from tapio_shared.settings import Settings
@@ -41,7 +42,9 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
             max_age_days=settings.log_max_age_days,
         )
 
-    async with await HttpKube.connect(kubeconfig=settings.kubeconfig, context=settings.kube_context) as kube:
+    async with await HttpKube.connect(
+        kubeconfig=settings.kubeconfig, context=settings.kube_context, metrics=KubeMetrics(registry)
+    ) as kube:
         lease = KubeLease(
             kube, clock, namespace=settings.namespace, name=f"tapio-watcher-{settings.target}", holder=name
         )

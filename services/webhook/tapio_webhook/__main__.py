@@ -15,6 +15,7 @@ from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_log import NatsEventLog
 from tapio_shared.health import HealthServer
 from tapio_shared.keys import ADMITTED_STREAM
+from tapio_shared.kube_metrics import KubeMetrics
 from tapio_shared.listeners import config_from_kubernetes, listener_ports
 from tapio_shared.process import process_name, run_service, tell_ports
 from tapio_shared.settings import Settings
@@ -37,7 +38,9 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
     recorder = AdmissionRecorder(NatsEventLog(connection, ADMITTED_STREAM), registry)
     endpoint = Endpoint(url=settings.webhook_url, namespace=settings.namespace)
     names, addresses = _served_names(settings)
-    async with await HttpKube.connect(kubeconfig=settings.kubeconfig, context=settings.kube_context) as kube:
+    async with await HttpKube.connect(
+        kubeconfig=settings.kubeconfig, context=settings.kube_context, metrics=KubeMetrics(registry)
+    ) as kube:
         certificates = CertificateStore(kube, clock, namespace=settings.namespace, names=names, addresses=addresses)
         await certificates.refresh()
         registrar = Registrar(kube, certificates, endpoint, namespace=settings.namespace)

@@ -24,6 +24,7 @@ from tapio_shared.adapters.kubernetes_configuration import (
     load_kube_config,
 )
 from tapio_shared.errors import ApiUnavailable, InvalidSettings
+from tapio_shared.kube_metrics import KubeMetrics
 from tapio_shared.kubernetes import error_of
 from tapio_shared.ports import KubeResponse
 
@@ -66,8 +67,8 @@ async def load_configuration(kubeconfig: str, context: str) -> _Configured:
 class HttpKube:
     """One API server. An async context manager; safe for many concurrent callers."""
 
-    def __init__(self, configuration: _Configured, reload: _Reload) -> None:
-        self._configuration, self._reload = configuration, reload
+    def __init__(self, configuration: _Configured, reload: _Reload, metrics: KubeMetrics | None = None) -> None:
+        self._configuration, self._reload, self._metrics = configuration, reload, metrics
         self._slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
         self._requests: aiohttp.ClientSession | None = None
         self._watches: aiohttp.ClientSession | None = None
@@ -76,9 +77,9 @@ class HttpKube:
         self._reloading = asyncio.Lock()
 
     @classmethod
-    async def connect(cls, *, kubeconfig: str = "", context: str = "") -> HttpKube:
-        """Client of the named context, or of the cluster this process runs in."""
-        return cls(await load_configuration(kubeconfig, context), _Reload(kubeconfig, context))
+    async def connect(cls, *, kubeconfig: str = "", context: str = "", metrics: KubeMetrics | None = None) -> HttpKube:
+        """Client of the named context, or of the cluster this process runs in; `metrics` counts its requests."""
+        return cls(await load_configuration(kubeconfig, context), _Reload(kubeconfig, context), metrics)
 
     @property
     def host(self) -> str:
@@ -138,11 +139,16 @@ class HttpKube:
                     proxy=self._configuration.proxy,
                     timeout=aiohttp.ClientTimeout(total=timeout, connect=_CONNECT_TIMEOUT),
                 ) as response:
-                    return KubeResponse(response.status, await response.read(), response.headers)
+                    answer = await response.read()
             except (aiohttp.ClientError, TimeoutError, OSError) as err:
+                if self._metrics is not None:
+                    self._metrics.answered(method, content_type, 0)
                 raise ApiUnavailable(
                     f"The API server at {self.host} did not answer {method} {path}: {type(err).__name__} {err}."
                 ) from err
+        if self._metrics is not None:
+            self._metrics.answered(method, content_type, response.status)
+        return KubeResponse(response.status, answer, response.headers)
 
     @asynccontextmanager
     async def watch(
@@ -164,7 +170,7 @@ class HttpKube:
     async def _open_watch(self, path: str, query: Mapping[str, str], silence: float) -> aiohttp.ClientResponse:
         session = self._open(self._watches)
         try:
-            return await session.get(
+            response = await session.get(
                 self._configuration.host + path,
                 params={**query, "watch": "1"},
                 headers=await self._headers() | {"Accept": "application/json"},
@@ -174,7 +180,12 @@ class HttpKube:
                 timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_TIMEOUT, sock_read=silence),
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as err:
+            if self._metrics is not None:
+                self._metrics.watched(0)
             raise ApiUnavailable(f"The watch of {path} can't be opened: {type(err).__name__} {err}.") from err
+        if self._metrics is not None:
+            self._metrics.watched(response.status)
+        return response
 
     async def _refusal(self, response: aiohttp.ClientResponse, path: str) -> bytes:
         try:

@@ -12,7 +12,7 @@ from tapio_shared.keys import escape_token
 
 
 class Admission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="Admission"):
-    """One answer. Holds no field of the object itself: a spec may carry what is nobody's business."""
+    """One answer to what was no dry run. Holds no value of the object: a spec may carry what is nobody's business."""
 
     request: str
     """UID of the AdmissionReview."""
@@ -24,7 +24,6 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
     uid: str = ""
     """UID of the object; empty on creation."""
     operation: str
-    dry_run: bool = False
     user: str = ""
     allowed: bool
     problems: list[str] = []

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import cast
 
-import msgspec
 from aiohttp import web
 from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from tapio_shared.api.trust import Trust
-from tapio_shared.codec import decode_as, encode
-from tapio_shared.errors import Undecodable
-from tapio_shared.json import JsonObject
+from tapio_shared.codec import encode
 from tapio_shared.ports import Clock
-from tapio_webhook.admission import MUTATE, VALIDATE, MalformedReview, answer
+from tapio_webhook.admission import MUTATE, VALIDATE, answer
+from tapio_webhook.reading import MalformedReview, read_request
 from tapio_webhook.recording import AdmissionRecorder
 
 tracer = trace.get_tracer(__name__)
@@ -65,16 +62,19 @@ class WebhookServer:
     def _handler(self, handler: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.Response:
             with self._seconds.time(), tracer.start_as_current_span(f"admission {handler}"):
+                if request.content_type != "application/json":
+                    return web.Response(status=415, text="An AdmissionReview must come as application/json.\n")
                 return self._answered(await request.read(), handler)
 
         return handle
 
     def _answered(self, body: bytes, handler: str) -> web.Response:
         try:
-            review = cast("JsonObject", decode_as(dict, body))
-            found = answer(review, handler=handler, trust=self._trust(), target=self._target, now=self._clock.now())
-        except (Undecodable, MalformedReview, msgspec.ValidationError) as err:
+            review = read_request(body)
+        except MalformedReview as err:
             return web.Response(status=400, text=f"{err}\n")
-        self._answers.labels(handler, found.admission.kind, str(found.admission.allowed).lower()).inc()
-        self._recorder.put(found.admission)
+        found = answer(review, handler=handler, trust=self._trust(), target=self._target, now=self._clock.now())
+        self._answers.labels(handler, found.kind or "other", str(found.allowed).lower()).inc()
+        if found.admission is not None:
+            self._recorder.put(found.admission)
         return web.Response(body=encode(found.document), content_type="application/json")

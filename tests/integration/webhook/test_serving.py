@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -32,6 +31,7 @@ from tests.support.planned_world import example
 from tests.unit.webhook.test_admission import review
 
 NAMESPACE = "tapio-system"
+JSON = "application/json"
 NAMES = (f"tapio-webhook.{NAMESPACE}.svc",)
 
 
@@ -75,7 +75,7 @@ def trusting(bundle: str) -> ssl.SSLContext:
 
 
 async def ask(session: aiohttp.ClientSession, url: str, context: ssl.SSLContext) -> JsonObject:
-    async with session.post(f"{url}/mutate", data=json.dumps(review(example("edge"))), ssl=context) as response:
+    async with session.post(f"{url}/mutate", json=review(example("edge")), ssl=context) as response:
         assert response.status == 200
         return cast("JsonObject", await response.json())
 
@@ -121,19 +121,30 @@ async def test_a_renewal_under_load_drops_no_connection() -> None:
         assert certificates.bundle == before
 
 
-@pytest.mark.parametrize("body", [pytest.param(b"nonsense", id="not JSON"), pytest.param(b"{}", id="no review")])
-async def test_a_malformed_body_is_a_400_with_a_sentence(body: bytes) -> None:
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        pytest.param(b"nonsense", JSON, 400, id="not JSON"),
+        pytest.param(b"{}", JSON, 400, id="no review"),
+        pytest.param(b"", JSON, 400, id="nothing"),
+        pytest.param(b"\xff\xfe", JSON, 400, id="not UTF-8"),
+        pytest.param(b"[" * 100_000, JSON, 400, id="endless nesting"),
+        pytest.param(b"a: b", "application/yaml", 415, id="YAML"),
+        pytest.param(b" " * (9 << 20), JSON, 413, id="a huge body"),
+    ],
+)
+async def test_a_malformed_request_is_refused_with_a_sentence(body: bytes, kind: str, status: int) -> None:
     clock, log = ten_weeks_ago(), MemoryEventLog(ManualClock())
     certificates = store(await simulated(clock), clock)
     await certificates.refresh()
     context = trusting(certificates.bundle)
-    async with (
-        serving(certificates, clock, log) as url,
-        aiohttp.ClientSession() as session,
-        session.post(f"{url}/mutate", data=body, ssl=context) as response,
-    ):
-        assert response.status == 400
-        assert await response.text()
+    async with serving(certificates, clock, log) as url, aiohttp.ClientSession() as session:
+        headers = {"Content-Type": kind}
+        async with session.post(f"{url}/mutate", data=body, headers=headers, ssl=context) as response:
+            assert response.status == status
+            assert await response.text()
+        answered = await ask(session, url, context)
+        assert at(answered, "response", "allowed") is True
 
 
 async def test_the_registration_follows_the_configuration() -> None:

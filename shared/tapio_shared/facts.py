@@ -313,12 +313,18 @@ class CursorMoved(LogRecord, frozen=True, kw_only=True, tag="CursorMoved"):
 
 
 class MessageParked(LogRecord, frozen=True, kw_only=True, tag="MessageParked"):
-    """A message could not be decoded; it stays where it is, and this says so."""
+    """A message could not be decoded; it stays where it is, and this says so, for as long as history is kept.
+
+    Appended by the owner of its partition, in the order of the messages, one for each, and in a storm of them one a
+    second. What a state holds of a message that can't be read is the same record, in that message's place.
+    """
 
     subject: str
     sequence: int
     reason: str
     parked_at: int
+    others: int = 0
+    """How many unreadable messages of the same key came since the last record and have none of their own."""
 
 
 Fact: TypeAlias = (

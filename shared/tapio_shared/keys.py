@@ -104,6 +104,11 @@ def outcome_subject(key: OrderingKey, partitions: int) -> str:
     return f"{key_prefix(key, partitions)}.outcome"
 
 
+def parked_subject(key: OrderingKey, partitions: int) -> str:
+    """Where the owner of the partition notes which messages of `key` it can't read."""
+    return f"{key_prefix(key, partitions)}.parked"
+
+
 def timer_subject(key: OrderingKey, name: str, partitions: int) -> str:
     return f"{key_prefix(key, partitions)}.timer.{escape_token(name)}"
 
@@ -114,7 +119,7 @@ def shared_prefix(partition: int, target: str) -> str:
 
 
 def shared_subject(partition: int, target: str, what: str) -> str:
-    """Subject of a shared fact: `what` is one of fleet, config, discovery, synced, sweep."""
+    """Subject of a shared fact: `what` is one of fleet, config, discovery, synced, sweep, parked."""
     return f"{shared_prefix(partition, target)}.{escape_token(what)}"
 
 
@@ -133,7 +138,7 @@ class Address:
     partition: int
     target: str
     key: OrderingKey | None
-    what: str  # object | decision | outcome | timer | fleet | config | discovery | synced | sweep
+    what: str  # object | decision | outcome | parked | timer | fleet | config | discovery | synced | sweep
     ref: ObjectRef | None = None
     timer: str = ""
 
@@ -153,6 +158,6 @@ def parse_subject(subject: str) -> Address:
         return Address(partition, target, key, what, ObjectRef(*(unescape_token(token) for token in rest)))
     if what == "timer" and len(rest) == 1:
         return Address(partition, target, key, what, timer=unescape_token(rest[0]))
-    if what in {"decision", "outcome"} and not rest:
+    if what in {"decision", "outcome", "parked"} and not rest:
         return Address(partition, target, key, what)
     raise ValueError(f"{subject!r} is not a subject of the log: {what!r} with {len(rest)} further tokens.")

@@ -64,6 +64,8 @@ GRANTS = (
             f"{_OF_A_KEY}.decision",
             f"{_OF_A_KEY}.outcome",
             f"{_OF_A_KEY}.timer.*",
+            f"{_OF_A_KEY}.parked",
+            "tapio.log.*._shared.*.parked",
             "tapio.epoch.*",
             *_look(LOG_STREAM),
             *_follow(LOG_STREAM, "tapio.log.>"),

@@ -211,6 +211,11 @@ class Reason(StrEnum):
         ReasonFamily.DEGRADED,
         "Neo4j clusters need the Enterprise edition and its licence was not accepted, so one Community member runs.",
     )
+    MESSAGE_PARKED = (
+        "MessageParked",
+        ReasonFamily.DEGRADED,
+        "A message of the event log about this cluster can't be read, so what it tells of is left alone meanwhile.",
+    )
     TOO_FEW_ZONES = (
         "TooFewZones",
         ReasonFamily.DEGRADED,

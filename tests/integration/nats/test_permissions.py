@@ -25,11 +25,12 @@ SHARED = "tapio.log.1._shared.local.synced"
 DECISION = "tapio.log.1.local.default.demo.decision"
 OUTCOME = "tapio.log.1.local.default.demo.outcome"
 TIMER = "tapio.log.1.local.default.demo.timer.retry"
+PARKED = "tapio.log.1.local.default.demo.parked"
 EPOCH, CURSOR, ADMITTED = "tapio.epoch.1", "tapio.cursor.local.Pod", "tapio.admitted.local.default.demo"
 MEMBER = "$KV.TAPIO_MEMBERS.worker"
 WRITES = {
     "tapio-watcher": {FACT, SHARED, CURSOR},
-    "tapio-reconciler": {DECISION, OUTCOME, TIMER, EPOCH, MEMBER},
+    "tapio-reconciler": {DECISION, OUTCOME, TIMER, PARKED, EPOCH, MEMBER},
     "tapio-webhook": {ADMITTED},
     "tapioctl": set[str](),
     "tapio-provisioner": set[str](),

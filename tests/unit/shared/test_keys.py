@@ -13,6 +13,7 @@ from tapio_shared.keys import (
     escape_token,
     object_subject,
     outcome_subject,
+    parked_subject,
     parse_subject,
     partition_of,
     shared_subject,
@@ -48,6 +49,8 @@ def test_the_other_subjects_are_read_back() -> None:
     key = OrderingKey("local", "ns", "a.b")
     assert parse_subject(decision_subject(key, 8)).what == "decision"
     assert parse_subject(outcome_subject(key, 8)).what == "outcome"
+    assert parse_subject(parked_subject(key, 8)).what == "parked"
+    assert parse_subject(shared_subject(3, "", "parked")).what == "parked"
     assert parse_subject(timer_subject(key, "retry", 8)).timer == "retry"
     shared = parse_subject(shared_subject(3, "local", "fleet"))
     assert (shared.partition, shared.target, shared.key, shared.what) == (3, "local", None, "fleet")

@@ -56,11 +56,14 @@ class KnownFacts:
 
         An unreadable message counts for its sequence alone: the next observation follows it and replaces it.
         """
+        ref: ObjectRef | None = None
         try:
             ref = parse_subject(message.subject).ref
             digest, uid = digest_of_stored(message.data)
         except (Undecodable, ValueError) as err:
             self._facts[message.subject] = Known(message.sequence, b"", "", message.written_at)
+            if ref is not None:
+                self.add_place(ref, message.subject)  # if no list holds the object, it is told to be gone
             return str(err)
         self._facts[message.subject] = Known(message.sequence, digest, uid, message.written_at)
         if ref is not None and digest != GONE:

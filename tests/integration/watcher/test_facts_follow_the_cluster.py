@@ -206,6 +206,14 @@ async def test_an_unreadable_message_is_parked_and_the_object_told_again(tmp_pat
             assert await _data_is(world, {"answer": "42"})
 
 
+async def test_an_unreadable_message_about_what_does_not_exist_is_replaced_by_its_end(tmp_path: Path) -> None:
+    subject = object_subject(CLUSTER, config_map_ref(), PARTITIONS)
+    async with World(tmp_path) as world:
+        await world.log.append(NewMessage(subject=subject, data=b"garbage"))
+        async with world.watcher():
+            assert await world.is_gone(config_map_ref())
+
+
 async def test_a_wrong_configuration_is_told_and_the_last_good_one_stays(tmp_path: Path) -> None:
     async def wrong_one_is_told() -> bool:
         fact = await shared(world, "config")

@@ -9,13 +9,16 @@ import pytest
 from tapio_cli.kubectl import KubectlError
 from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_log import NatsEventLog
+from tapio_shared.codec import decode_record
+from tapio_shared.facts import MessageParked
 from tapio_shared.json import JsonObject
-from tapio_shared.keys import ObjectRef, OrderingKey, object_subject
+from tapio_shared.keys import ObjectRef, OrderingKey, object_subject, parked_subject
 from tapio_shared.ports import NewMessage
 from tests.support.e2e_objects import small_cluster
-from tests.support.operator_run import PARTITIONS, WEBHOOK, OperatorRun
+from tests.support.operator_run import PARTITIONS, WATCHER, WEBHOOK, OperatorRun
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+_NEVER_MADE = ObjectRef("", "ConfigMap", "default", "garbage")
 _WRONG: JsonObject = {"kubernetes": True, "ebpf": "false", "systemd": {"imagee": "x"}}
 """Two mistakes that the API server's schema lets through."""
 
@@ -44,35 +47,83 @@ async def test_an_invalid_spec_gets_the_same_answer_with_and_without_the_webhook
         await operator[WEBHOOK].until_ready()
 
 
-async def test_a_message_that_nobody_understands_is_parked_and_counted(operator: OperatorRun, namespace: str) -> None:
+async def test_a_message_that_nobody_understands_is_parked_counted_and_shown_until_a_newer_one_comes(
+    operator: OperatorRun, namespace: str
+) -> None:
     kubernetes = operator.kubernetes
     await kubernetes.apply(small_cluster("one"), namespace)
     await kubernetes.until_condition("one", "Ready", "True", namespace=namespace)
+    await operator.settled()
     before = await parked(operator)
-    key, ref = OrderingKey("local", namespace, "one"), ObjectRef("", "ConfigMap", namespace, "garbage")
-    subject = object_subject(key, ref, PARTITIONS)
+    key = OrderingKey("local", namespace, "one")
+    service = ObjectRef("", "Service", namespace, "one-nats")
+    subject = object_subject(key, service, PARTITIONS)
 
     connection = await NatsConnection.connect([operator.nats.url], name="test")
     try:
-        appended = await NatsEventLog(connection).append(NewMessage(subject, b'{"type": "FromTheFuture"}'))
+        log = NatsEventLog(connection)
+        # One in the place of an object that exists, one about an object that never did.
+        await log.append(NewMessage(object_subject(key, _NEVER_MADE, PARTITIONS), b"garbage"))
+        appended = await log.append(NewMessage(subject, b'{"type": "FromTheFuture"}'))
+        message = ""
+
+        async def is_shown() -> bool:
+            nonlocal message
+            status, reason, message = await kubernetes.condition("one", "Degraded", namespace)
+            return (status, reason) == ("True", "MessageParked") and "one-nats" in message
+
+        await kubernetes.until(is_shown)
+        records = parked_subject(key, PARTITIONS)
+
+        async def is_recorded() -> bool:
+            last = await log.last(records)
+            record = None if last is None else decode_record(last.data)
+            return isinstance(record, MessageParked) and record.sequence == appended.sequence
+
+        await kubernetes.until(is_recorded)
+        assert await _count(log, records, appended.sequence) == 1
     finally:
         await connection.close()
 
+    assert f"Message {appended.sequence} of the event log, on subject {subject}, is parked." in message
+    assert "Invalid value 'FromTheFuture'" in message
+    assert f"What it says of Service {namespace}/one-nats is unknown, so that is left alone." in message
+    assert "restart the watcher (kubectl -n tapio-system rollout restart deployment/tapio-watcher)" in message
+    events = await kubernetes.kubectl.run("get", "events", "-n", namespace, "--field-selector", "reason=MessageParked")
+    assert "tapiocluster/one" in events.lower()
+
     async def is_counted() -> bool:
-        return await parked(operator) == before + 1
+        return await parked(operator) == before + 2
 
     await kubernetes.until(is_counted)
-    said = [line for line in operator.lines("message parked") if f'"sequence": {appended.sequence},' in line]
-    assert said
-    assert all("FromTheFuture" in line for line in said)
-    await kubernetes.kubectl.run("delete", "service", "one-nats", "-n", namespace)
+
+    await kubernetes.kubectl.run("delete", "configmap", "one-nats-config", "-n", namespace)
 
     async def is_back() -> bool:
-        return await kubernetes.get("service", "one-nats", namespace) is not None
+        return await kubernetes.get("configmap", "one-nats-config", namespace) is not None
 
     await kubernetes.until(is_back)
     await kubernetes.apply(small_cluster("two"), namespace)
     await kubernetes.until_condition("two", "Ready", "True", namespace=namespace)
+    assert (await kubernetes.condition("two", "Degraded", namespace))[:2] == ("False", "AllReady")
+
+    await operator[WATCHER].stop()
+    await operator[WATCHER].start()
+    await operator[WATCHER].until_ready()
+    await kubernetes.until_condition("one", "Degraded", "False", reason="AllReady", namespace=namespace)
+
+
+async def _count(log: NatsEventLog, subject: str, sequence: int) -> int:
+    """How many records `subject` has ever held about the message at `sequence`."""
+    found, end = 0, (await log.info()).last_sequence
+    async with log.follow("tapio.log.>", from_sequence=1) as messages:
+        async for message in messages:
+            if message.subject == subject:
+                record = decode_record(message.data)
+                found += isinstance(record, MessageParked) and record.sequence == sequence
+            if message.sequence >= end:
+                break
+    return found
 
 
 async def parked(operator: OperatorRun) -> int:

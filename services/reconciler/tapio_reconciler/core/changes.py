@@ -49,6 +49,8 @@ class Change:
     """Whether this undoes somebody else's change."""
     repeated: bool = False
     """Whether nothing is known to be different: written again because a person asked for it."""
+    unknown: bool = False
+    """Whether it is left alone because nothing is known of it."""
 
     @property
     def writes(self) -> bool:

@@ -87,7 +87,7 @@ def component_progress(
             reason=Reason.WAITING_FOR_DEPENDENCY,
             message=message,
         )
-    pending = [change for change in changes.values() if change.act is not Act.NOTHING and not change.repeated]
+    pending = [one for one in changes.values() if one.act is not Act.NOTHING and not (one.repeated or one.unknown)]
     worst = min(progress, key=lambda one: _WORST_FIRST.index(one.state), default=None)
     if worst is not None and not (worst.is_ready and pending):
         return answer(
@@ -115,13 +115,15 @@ def _workload_progress(
 ) -> Progress:
     one = seen.get(ref)
     document = None if one is None else one.document
+    change = changes.get(ref)
     if document is None:
+        if change is not None and change.unknown:
+            return Progress(state=ComponentState.PROGRESSING, reason=Reason.APPLYING, message=change.reason)
         return Progress(
             state=ComponentState.PROGRESSING, reason=Reason.APPLYING, message=f"{ref} is being created.", desired=0
         )
     pods, refusal = _told_of_pods("Pods", ref, seen), _told_of_pods("Refusal", ref, seen)
     progress = progress_of(document, pods, _claims(component, ref, seen), refusal)
-    change = changes.get(ref)
     if progress.is_ready and change is not None and not change.repeated and change.act in _CHANGING:
         return Progress(
             state=ComponentState.PROGRESSING,

@@ -112,6 +112,8 @@ class Draft:
     seen: Mapping[ObjectRef, Seen]
     memory: Memory
     cluster: Seen | None = None
+    former_uid: str = ""
+    """UID of a TapioCluster that can't be read at the moment, for the Events about it."""
     forced: str = ""
     """The value of tapio.io/force-reconcile that has not been carried out yet."""
     apply: list[ApplyAction] = field(default_factory=list[ApplyAction])
@@ -243,7 +245,7 @@ class Draft:
         """Seal the plan."""
         decision = DecisionRecorded(
             revision=self.state.revision,
-            cluster_uid="" if self.cluster is None else self.cluster.uid,
+            cluster_uid=self.former_uid if self.cluster is None else self.cluster.uid,
             generation=_generation(self.cluster),
             inputs=self.inputs,
             digest="",

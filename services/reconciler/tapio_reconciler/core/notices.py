@@ -34,13 +34,13 @@ def _condition_events(before: JsonObject, after: JsonObject) -> list[EventIntent
         if status != "True":
             continue
         if name in _WARNINGS:
-            events.append(_event("Warning", reason, str_at(one, "message")))
+            events.append(event_of("Warning", reason, str_at(one, "message")))
         elif name in _NEWS or (name == _RECONCILING and reason in _WORTH_TELLING):
-            events.append(_event("Normal", reason, str_at(one, "message")))
+            events.append(event_of("Normal", reason, str_at(one, "message")))
     present = {str_at(one, "type") for one in objects_at(after, "conditions")}
     if _PAUSED in known and _PAUSED not in present:
         message = "The annotation tapio.io/paused is gone; the operator writes again."
-        events.append(_event("Normal", EventReason.RESUMED, message))
+        events.append(event_of("Normal", EventReason.RESUMED, message))
     return events
 
 
@@ -53,12 +53,15 @@ def _component_events(before: JsonObject, after: JsonObject) -> list[EventIntent
         if str_at(was, "state") == state and str_at(was, "reason") == reason:
             continue
         if state == str(ComponentState.FAILED):
-            events.append(_event("Warning", reason, str_at(one, "message"), regarding=name))
+            events.append(event_of("Warning", reason, str_at(one, "message"), regarding=name))
         elif state == str(ComponentState.READY) and was:
-            events.append(_event("Normal", EventReason.COMPONENT_READY, f"Component {name} is ready.", regarding=name))
+            events.append(
+                event_of("Normal", EventReason.COMPONENT_READY, f"Component {name} is ready.", regarding=name)
+            )
     return events
 
 
-def _event(kind: str, reason: str, message: str, regarding: str = "") -> EventIntent:
+def event_of(kind: str, reason: str, message: str, regarding: str = "") -> EventIntent:
+    """An Event, its message cut to what the API server takes."""
     text = message if len(message) <= _MAX_MESSAGE else message[: _MAX_MESSAGE - 1] + "…"
     return EventIntent(type=kind, reason=reason, message=text, regarding=regarding)

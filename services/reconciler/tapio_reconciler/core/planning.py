@@ -15,7 +15,8 @@ from tapio_reconciler.core.components import ComponentProgress, blockers, compon
 from tapio_reconciler.core.drafting import WORKLOADS, Draft, Plan
 from tapio_reconciler.core.members import Members, members_of
 from tapio_reconciler.core.model import Component, Served, WantedObject
-from tapio_reconciler.core.notices import events_between
+from tapio_reconciler.core.notices import event_of, events_between
+from tapio_reconciler.core.parked import Parked, parked_of
 from tapio_reconciler.core.state import Seen, State
 from tapio_reconciler.core.statuses import (
     cluster_status,
@@ -31,7 +32,8 @@ from tapio_reconciler.core.teardown import is_torn_down, tear_down
 from tapio_reconciler.core.wanting import Refused, Wanted, ref_of, wanted
 from tapio_shared.api.labels import FORCE_RECONCILE, PAUSED, TEARDOWN_FINALIZER
 from tapio_shared.api.names import cluster_ref
-from tapio_shared.facts import DiscoveryObserved, Inputs, OutcomeRecorded, Synced
+from tapio_shared.api.reasons import Reason
+from tapio_shared.facts import DecisionRecorded, DiscoveryObserved, Inputs, OutcomeRecorded, Synced
 from tapio_shared.json import JsonObject, at, object_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef
 
@@ -69,14 +71,21 @@ def _plan(draft: Draft, members: Members) -> None:
             _write_status(draft, resynchronising_status(cluster, draft.now))
         return
     served = Served(tuple(discovery[1].resources), discovery[1].version)
+    parked = parked_of(draft.state)
     if cluster is None:
-        _plan_without_cluster(draft, members, served)
+        if parked.blocker:
+            _plan_with_unknown_cluster(draft, parked)
+        else:
+            _plan_without_cluster(draft, members, served)
         return
     if strings_at(cluster.document, "metadata", "annotations").get(PAUSED) == "true":
         _write_status(draft, paused_status(cluster, draft.now))
         return
     if str_at(cluster.document, "metadata", "deletionTimestamp"):
-        _plan_teardown(draft, cluster, served)
+        _plan_teardown(draft, cluster, served, parked)
+        return
+    if parked.blocker:
+        _write_status(draft, stalled_status(cluster, Reason.MESSAGE_PARKED, parked.blocker, draft.now))
         return
     result = wanted(draft.state, cluster, members)
     if isinstance(result, Refused):
@@ -86,18 +95,19 @@ def _plan(draft: Draft, members: Members) -> None:
     if not _has_finalizer(cluster):
         draft.set_finalizer("add")
     draft.forced = _force_requested(draft, cluster)
-    progress = _plan_components(draft, result, served)
+    progress = _plan_components(draft, result, served, parked)
     _prune(draft, served)
-    _write_status(draft, cluster_status(cluster, result, progress, draft.now))
+    _write_status(draft, cluster_status(cluster, result, progress, draft.now, parked.notices))
     _write_member_statuses(draft, members, progress, result.refused_members)
 
 
-def _plan_components(draft: Draft, result: Wanted, served: Served) -> list[ComponentProgress]:
+def _plan_components(draft: Draft, result: Wanted, served: Served, parked: Parked) -> list[ComponentProgress]:
     """Plan every component in order of dependency; answers how far each is."""
     done: dict[str, ComponentProgress] = {}
     for component in result.rendered.components:
         waits_for = blockers(component, done)
-        changes, held = _plan_objects(draft, component, result.objects[component.name], served, hold=bool(waits_for))
+        objects = result.objects[component.name]
+        changes, held = _plan_objects(draft, component, objects, served, parked, hold=bool(waits_for))
         if held:
             draft.waiting.append(
                 f"{component.name} waits until {', '.join(one.component.name for one in waits_for)} is ready."
@@ -107,7 +117,7 @@ def _plan_components(draft: Draft, result: Wanted, served: Served) -> list[Compo
 
 
 def _plan_objects(
-    draft: Draft, component: Component, objects: Sequence[WantedObject], served: Served, *, hold: bool
+    draft: Draft, component: Component, objects: Sequence[WantedObject], served: Served, parked: Parked, *, hold: bool
 ) -> tuple[dict[ObjectRef, Change], list[ObjectRef]]:
     """What is to be done about each object of a component, and which workloads are held back by a dependency."""
     changes: dict[ObjectRef, Change] = {}
@@ -123,6 +133,7 @@ def _plan_objects(
         if resource is None:
             continue
         change = draft.want(one)
+        change = parked.change(ref) or change
         if hold and change.writes and not change.repeated and ref.kind in WORKLOADS:
             held.append(ref)
             continue
@@ -146,14 +157,23 @@ def _prune(draft: Draft, served: Served) -> None:
             draft.remove(ref, seen, resource, f"{ref} is no longer part of TapioCluster {key.namespace}/{key.name}.")
 
 
-def _plan_teardown(draft: Draft, cluster: Seen, served: Served) -> None:
-    left = tear_down(draft, cluster, served)
+def _plan_with_unknown_cluster(draft: Draft, parked: Parked) -> None:
+    """The TapioCluster, or what belongs to it, can't be read: nothing is planned, and an Event says so once."""
+    draft.waiting.append(parked.blocker)
+    decided = draft.state.find("decision", DecisionRecorded)
+    draft.former_uid = draft.memory.outcome.cluster_uid or ("" if decided is None else decided[1].cluster_uid)
+    if parked.newest > max(draft.memory.sequence, 0 if decided is None else decided[0]):
+        draft.events.append(event_of("Warning", Reason.MESSAGE_PARKED, parked.blocker))
+
+
+def _plan_teardown(draft: Draft, cluster: Seen, served: Served, parked: Parked) -> None:
+    left = [*tear_down(draft, cluster, served), *parked.objects]
     if is_torn_down(left):
         if _has_finalizer(cluster):
             draft.set_finalizer("remove")
         return
     draft.waiting.extend(f"{ref} is being deleted." for ref in left)
-    _write_status(draft, deleting_status(cluster, left, draft.now))
+    _write_status(draft, deleting_status(cluster, left, draft.now, parked.notices))
 
 
 def _plan_without_cluster(draft: Draft, members: Members, served: Served) -> None:

@@ -37,14 +37,16 @@ _KEPT = (
 """What a status keeps of itself while the operator does not look at the components."""
 
 
-def cluster_status(cluster: Seen, wanted: Wanted, progress: Sequence[ComponentProgress], now: int) -> JsonObject:
-    """Status of a TapioCluster that is being run."""
+def cluster_status(
+    cluster: Seen, wanted: Wanted, progress: Sequence[ComponentProgress], now: int, told: Sequence[Notice] = ()
+) -> JsonObject:
+    """Status of a TapioCluster that is being run; `told` is what there is to say beside what rendering says."""
     previous = object_at(cluster.document, "status")
     shown = [one for one in progress if one.component.name != "base"]
     # The parts that are not shown are named only when they alone are not ready; else the count is of what is shown.
     only_hidden = all(one.is_ready for one in shown) and not all(one.is_ready for one in progress)
     ready, reconciling, stalled = overall(progress if only_hidden else shown)
-    notices = list(wanted.rendered.notices)
+    notices = [*wanted.rendered.notices, *told]
     stalled_notice = next((one for one in notices if one.condition == str(ConditionType.STALLED)), None)
     if stalled_notice is not None and stalled is None:
         stalled = _stalled(stalled_notice.reason, stalled_notice.message)
@@ -119,10 +121,10 @@ def resynchronising_status(seen: Seen, now: int) -> JsonObject:
     )
 
 
-def deleting_status(seen: Seen, left: Sequence[ObjectRef], now: int) -> JsonObject:
-    """Status during teardown."""
+def deleting_status(seen: Seen, left: Sequence[ObjectRef], now: int, told: Sequence[Notice] = ()) -> JsonObject:
+    """Status during teardown; `told` is what there is to say of why something is still there."""
     shown = ", ".join(str(ref) for ref in left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
-    message = f"{len(left)} objects are still there: {shown}."
+    message = " ".join((f"{len(left)} objects are still there: {shown}.", *(one.message for one in told)))
     return _keeping(
         seen,
         [

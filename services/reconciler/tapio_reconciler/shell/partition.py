@@ -40,6 +40,8 @@ tracer = trace.get_tracer(__name__)
 COALESCE = 0.05
 """Seconds between two plans of one key: the first fact is acted on at once, its echoes are taken together."""
 CONCURRENT_KEYS = 32
+PARK_EVERY = 1.0
+"""Seconds between two rounds of recording what could not be read: a storm of it is one record per key and round."""
 REASSERT_EVERY = 600.0
 """Seconds between two re-assertions of an owned epoch, so that it never lies in the oldest part of the stream."""
 
@@ -71,7 +73,7 @@ class Partition:
     ) -> None:
         self._number, self._log, self._applier = number, event_log, applier
         self._identity, self._clock, self._metrics = identity, clock, metrics
-        self._states = States(event_log, identity.partitions)
+        self._states = States(event_log, identity.partitions, number)
         self._timers = Timers(clock, self._timer_due)
         self._dirty: dict[OrderingKey, Cause] = {}
         self._running: dict[OrderingKey, asyncio.Task[None]] = {}
@@ -83,6 +85,7 @@ class Partition:
         self._recorder: Recorder | None = None
         self._group: asyncio.TaskGroup | None = None
         self._draining = False
+        self._unreadable = asyncio.Event()
         self._sweeping: asyncio.Task[None] | None = None
         self.ready = asyncio.Event()
         """Set once every key has been planned for the first time."""
@@ -122,7 +125,7 @@ class Partition:
         self._recorder = recorder
         view = await self._log.last_per_subject(f"{partition_prefix(self._number)}.>", at_least=token)
         self._states.hydrate(view.messages)
-        self._metrics.parked.inc(self._states.parked_total)
+        self._notice_parked()
         log.info("partition taken over", partition=self._number, epoch=token, keys=self.keys, revision=view.revision)
         try:
             async with asyncio.TaskGroup() as group:
@@ -130,6 +133,7 @@ class Partition:
                 group.create_task(recorder.run(), name=f"recorder-{self._number}")
                 group.create_task(self._timers.run(), name=f"timers-{self._number}")
                 group.create_task(self._reassert(), name=f"reassert-{self._number}")
+                group.create_task(self._record_parked(), name=f"parked-{self._number}")
                 self._unplanned = set(self._states.known)
                 for key in sorted(self._states.known):
                     self._mark(key, Cause("takeover", {}))
@@ -153,8 +157,8 @@ class Partition:
 
     def _receive(self, message: Message) -> None:
         address, changes = self._states.fold(message)
+        self._notice_parked()
         if address is None:
-            self._metrics.parked.inc()
             return
         if address.what == "sweep":
             self._follow_sweep(address.target)
@@ -294,6 +298,22 @@ class Partition:
         """Set `ready` when every key known at take-over has been planned, or has failed to be for its own reasons."""
         if not self._unplanned:
             self.ready.set()
+
+    def _notice_parked(self) -> None:
+        if self._states.unrecorded:
+            self._unreadable.set()
+
+    async def _record_parked(self) -> None:
+        """Append, for every message that can't be read, a record that says so, and count it: once, whoever owns it."""
+        while True:
+            await self._unreadable.wait()
+            self._unreadable.clear()
+            waiting = sorted(self._states.unrecorded.items())
+            self._states.unrecorded.clear()
+            for subject, record in waiting:
+                await self._owned().record(subject, encode(record))
+                self._metrics.parked.inc(1 + record.others)
+            await asyncio.sleep(PARK_EVERY)
 
     async def _reassert(self) -> None:
         while True:

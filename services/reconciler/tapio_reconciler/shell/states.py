@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import msgspec
 import structlog
 
 from tapio_reconciler.core.dirtying import dirties
@@ -17,8 +18,8 @@ from tapio_reconciler.core.state import Entry, State, evolve
 from tapio_shared.api.names import cluster_ref
 from tapio_shared.codec import decode_record
 from tapio_shared.errors import Undecodable
-from tapio_shared.facts import DecisionRecorded, ObjectObserved, OutcomeRecorded
-from tapio_shared.keys import Address, OrderingKey, key_prefix, parse_subject
+from tapio_shared.facts import DecisionRecorded, MessageParked, ObjectObserved, OutcomeRecorded
+from tapio_shared.keys import Address, OrderingKey, key_prefix, parked_subject, parse_subject, shared_subject
 from tapio_shared.ports import EventLog, Message, View
 
 log = structlog.get_logger(__name__)
@@ -42,37 +43,39 @@ class Known:
 
 
 @dataclass(slots=True)
-class Parked:
-    """A message that this version can't read."""
-
-    subject: str
-    sequence: int
-    reason: str
-
-
-@dataclass(slots=True)
 class States:
     """The keys of one partition."""
 
     event_log: EventLog
     partitions: int
+    number: int = 0
+    """Of the partition."""
     known: dict[OrderingKey, Known] = field(default_factory=dict[OrderingKey, Known])
     shared: dict[str, dict[str, Entry]] = field(default_factory=dict[str, dict[str, Entry]])
     """Target -> name of the shared fact -> its last record."""
-    parked: OrderedDict[int, Parked] = field(default_factory=OrderedDict[int, Parked])
+    parked: OrderedDict[int, MessageParked] = field(default_factory=OrderedDict[int, MessageParked])
     """The newest messages that could not be read, by sequence."""
     parked_total: int = 0
+    unrecorded: dict[str, MessageParked] = field(default_factory=dict[str, MessageParked])
+    """Where a record is to be appended -> of which message: the newest one, which counts those before it."""
+    _recorded: dict[str, int] = field(default_factory=dict[str, int])
+    """The same subjects -> up to which message such records have been appended."""
     _hot: OrderedDict[OrderingKey, State] = field(default_factory=OrderedDict[OrderingKey, State])
 
     def fold(self, message: Message) -> tuple[Address | None, bool]:
-        """Fold one message; answers whose it is and whether that key (or every key of its target) is to be planned."""
-        entry = self._decoded(message)
-        if entry is None:
-            return None, False
+        """Fold one message; answers whose it is and whether that key (or every key of its target) is to be planned.
+
+        Of a key's unreadable message the state holds that it is so, whoever reads it and whenever.
+        """
         address = self._addressed(message)
         if address is None:
             return None, False
+        entry, is_readable = self._decoded(message, address)
+        if is_readable and address.what == "parked" and isinstance(entry.record, MessageParked):
+            self._note_recorded(message.subject, entry.record.sequence)
         if address.key is None:
+            if not is_readable:
+                return address, False  # the last one that could be read counts
             facts = self.shared.setdefault(address.target, {})
             known_fact = facts.get(address.what)
             if known_fact is not None and known_fact.sequence >= entry.sequence:
@@ -99,7 +102,7 @@ class States:
                 return address, False
             before = None if was is None else was.record
             evolve(state, message.subject, entry)
-        return address, dirties(entry.record, before)
+        return address, not is_readable or dirties(entry.record, before)
 
     async def state(self, key: OrderingKey) -> State:
         """The state of `key`, complete up to everything that was followed so far."""
@@ -111,9 +114,9 @@ class States:
                 view = await self._view(key)
             state = State(key)
             for message in view.messages:
-                entry = self._decoded(message)
-                if entry is not None and self._addressed(message) is not None:
-                    evolve(state, message.subject, entry)
+                address = self._addressed(message)
+                if address is not None:
+                    evolve(state, message.subject, self._decoded(message, address)[0])
             self._keep(key, state)
         self._hot.move_to_end(key)
         state.shared = dict(self.shared.get(key.target, {}))
@@ -150,21 +153,42 @@ class States:
         try:
             return parse_subject(message.subject)
         except ValueError as err:
-            self._park(message, str(err))
+            self._park(message, str(err), shared_subject(self.number, "", "parked"))
             return None
 
-    def _decoded(self, message: Message) -> Entry | None:
+    def _decoded(self, message: Message, address: Address) -> tuple[Entry, bool]:
+        """The message as an entry, and whether it could be read; else the entry says that it could not."""
         try:
-            return Entry(message.sequence, decode_record(message.data))
+            return Entry(message.sequence, decode_record(message.data)), True
         except Undecodable as err:
-            self._park(message, str(err))
-            return None
+            where = (
+                shared_subject(self.number, address.target, "parked")
+                if address.key is None
+                else parked_subject(address.key, self.partitions)
+            )
+            return Entry(message.sequence, self._park(message, str(err), where)), False
 
-    def _park(self, message: Message, reason: str) -> None:
-        if message.sequence in self.parked:
-            return
+    def _park(self, message: Message, reason: str, where: str) -> MessageParked:
+        """Count, log and remember a message that can't be read, once; `where` its record is to be appended."""
+        known = self.parked.get(message.sequence)
+        if known is not None:
+            return known
         log.error("message parked", subject=message.subject, sequence=message.sequence, reason=reason)
-        self.parked[message.sequence] = Parked(message.subject, message.sequence, reason)
+        found = MessageParked(
+            subject=message.subject, sequence=message.sequence, reason=reason, parked_at=message.written_at
+        )
+        self.parked[message.sequence] = found
         self.parked_total += 1
+        if message.sequence > self._recorded.get(where, 0):
+            before = self.unrecorded.get(where)
+            others = 0 if before is None else before.others + 1
+            self.unrecorded[where] = msgspec.structs.replace(found, others=others)
         while len(self.parked) > PARKED_KEPT:
             self.parked.popitem(last=False)
+        return found
+
+    def _note_recorded(self, where: str, sequence: int) -> None:
+        self._recorded[where] = max(sequence, self._recorded.get(where, 0))
+        waiting = self.unrecorded.get(where)
+        if waiting is not None and waiting.sequence <= sequence:
+            del self.unrecorded[where]

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from tapio_reconciler.core.changes import is_controlled_by_cluster
 from tapio_reconciler.shell import metrics as reconciler_metrics
 from tapio_reconciler.shell.applying import Applier
+from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.events import EventWriter
 from tapio_reconciler.shell.partition import Identity, Partition
 from tapio_reconciler.shell.worker import Worker
@@ -238,11 +239,11 @@ class Operator:
 
     def start_worker(self, name: str, membership: MemoryMembership | None = None) -> None:
         """Start a worker; one with a membership of its own believes that every partition is its own."""
-        identity = Identity(worker=name, operator_version="1", partitions=PARTITIONS)
+        identity, capacity = Identity(worker=name, operator_version="1", partitions=PARTITIONS), Capacity()
         applier = Applier(self.kube, self.random, self._events, self._metrics)
 
         def make_partition(number: int) -> Partition:
-            return Partition(number, self.log, applier, identity, self.clock, self._metrics)
+            return Partition(number, self.log, applier, identity, self.clock, self._metrics, capacity)
 
         worker = Worker(name, PARTITIONS, membership or self.membership, make_partition, self._metrics)
         self.workers[name] = worker

@@ -9,6 +9,7 @@ import sys
 from prometheus_client import CollectorRegistry
 
 from tapio_reconciler.shell.applying import Applier
+from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.events import EventWriter
 from tapio_reconciler.shell.metrics import Metrics
 from tapio_reconciler.shell.partition import Identity, Partition
@@ -29,7 +30,7 @@ from tapio_shared.settings import Settings
 async def serve(settings: Settings, stopping: asyncio.Event) -> None:
     """Run one worker until `stopping` is set."""
     name, clock, registry = process_name(settings), SystemClock(), CollectorRegistry()
-    metrics = Metrics(registry)
+    metrics, capacity = Metrics(registry), Capacity()
     identity = Identity(
         worker=name,
         operator_version=importlib.metadata.version("tapio-operator"),
@@ -48,7 +49,7 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
         applier = Applier(kube, SystemRandom(), EventWriter(kube, clock), metrics)
 
         def make_partition(number: int) -> Partition:
-            return Partition(number, event_log, applier, identity, clock, metrics)
+            return Partition(number, event_log, applier, identity, clock, metrics, capacity)
 
         worker = Worker(name, settings.partitions, NatsMembership(connection), make_partition, metrics)
         health_port, metrics_port = listener_ports(settings, await config_from_log(event_log, settings.target))

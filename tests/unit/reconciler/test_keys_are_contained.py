@@ -13,6 +13,7 @@ from tapio_reconciler.core.planning import plan
 from tapio_reconciler.core.state import State
 from tapio_reconciler.shell import partition as partition_module
 from tapio_reconciler.shell.applying import Applier
+from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.events import EventWriter
 from tapio_reconciler.shell.metrics import Metrics
 from tapio_reconciler.shell.partition import Identity, Partition
@@ -116,7 +117,7 @@ def test_a_planner_that_breaks_on_one_key_holds_up_no_other(monkeypatch: pytest.
         kube = SimulatedCluster(clock, SeededRandom(1)).kube()
         applier = Applier(kube, SeededRandom(1), EventWriter(kube, clock), metrics)
         identity = Identity(worker="w", operator_version="1", partitions=PARTITIONS)
-        owner = Partition(0, log, applier, identity, clock, metrics)
+        owner = Partition(0, log, applier, identity, clock, metrics, Capacity())
         task = asyncio.create_task(owner.run())
         await owner.ready.wait()
         await asyncio.wait([task], timeout=10.0)

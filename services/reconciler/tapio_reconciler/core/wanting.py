@@ -35,7 +35,7 @@ from tapio_shared.facts import ConfigurationObserved, DiscoveryObserved, FleetOb
 from tapio_shared.json import JsonObject, object_at, str_at
 from tapio_shared.keys import ObjectRef
 
-_REMEMBERED = 256
+_REMEMBERED = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 from tapio_reconciler.core.outcomes import retry_wait
 from tapio_reconciler.core.planning import plan
 from tapio_reconciler.shell.applying import Applier
+from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.metrics import Metrics
 from tapio_reconciler.shell.recording import Recorder, advance_epoch
 from tapio_reconciler.shell.states import States
@@ -39,7 +40,6 @@ tracer = trace.get_tracer(__name__)
 
 COALESCE = 0.05
 """Seconds between two plans of one key: the first fact is acted on at once, its echoes are taken together."""
-CONCURRENT_KEYS = 32
 PARK_EVERY = 1.0
 """Seconds between two rounds of recording what could not be read: a storm of it is one record per key and round."""
 REASSERT_EVERY = 600.0
@@ -69,11 +69,19 @@ class Partition:
     """Owner of one partition. `run` returns by cancellation or raises `Fenced` / `LogUnavailable`."""
 
     def __init__(
-        self, number: int, event_log: EventLog, applier: Applier, identity: Identity, clock: Clock, metrics: Metrics
+        self,
+        number: int,
+        event_log: EventLog,
+        applier: Applier,
+        identity: Identity,
+        clock: Clock,
+        metrics: Metrics,
+        capacity: Capacity,
     ) -> None:
         self._number, self._log, self._applier = number, event_log, applier
         self._identity, self._clock, self._metrics = identity, clock, metrics
-        self._states = States(event_log, identity.partitions, number)
+        self._capacity = capacity
+        self._states = States(event_log, identity.partitions, number, hot=capacity.hot)
         self._timers = Timers(clock, self._timer_due)
         self._dirty: dict[OrderingKey, Cause] = {}
         self._running: dict[OrderingKey, asyncio.Task[None]] = {}
@@ -81,7 +89,6 @@ class Partition:
         """Keys known at take-over that have not been planned yet."""
         self._failures: dict[OrderingKey, int] = {}
         """How often in a row a key's round ended in an error that no outcome tells of."""
-        self._slots = asyncio.Semaphore(CONCURRENT_KEYS)
         self._recorder: Recorder | None = None
         self._group: asyncio.TaskGroup | None = None
         self._draining = False
@@ -123,10 +130,9 @@ class Partition:
             clock=self._clock,
         )
         self._recorder = recorder
-        view = await self._log.last_per_subject(f"{partition_prefix(self._number)}.>", at_least=token)
-        self._states.hydrate(view.messages)
+        revision = await self._hydrate(token)
         self._notice_parked()
-        log.info("partition taken over", partition=self._number, epoch=token, keys=self.keys, revision=view.revision)
+        log.info("partition taken over", partition=self._number, epoch=token, keys=self.keys, revision=revision)
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
@@ -140,9 +146,17 @@ class Partition:
                 self._announce_ready()
                 for target in sorted(self._states.shared):
                     self._follow_sweep(target)  # One that began before this owner did.
-                await self._follow(view.revision + 1)
+                await self._follow(revision + 1)
         finally:
             self._group = None
+            self._states.release()
+
+    async def _hydrate(self, token: int) -> int:
+        """Read the partition as of a revision, which is answered; of the messages nothing stays but what is known."""
+        async with self._capacity.reads:
+            view = await self._log.last_per_subject(f"{partition_prefix(self._number)}.>", at_least=token)
+            self._states.hydrate(view.messages)
+            return view.revision
 
     async def drain(self) -> None:
         """Start nothing new and wait until what is under way is recorded. For a graceful hand-over."""
@@ -188,7 +202,7 @@ class Partition:
         """Plan `key` until nothing new has been told of it."""
         try:
             while key in self._dirty and not self._draining:
-                async with self._slots:
+                async with self._capacity.keys:
                     if self._draining:
                         break
                     cause = self._dirty.pop(key)
@@ -334,7 +348,7 @@ class Partition:
 
     async def _republish_key(self, key: OrderingKey, below: int) -> None:
         try:
-            async with self._slots:
+            async with self._capacity.keys:
                 for subject in self._lie_below(key, below):
                     last = await self._last(subject)
                     if last is not None and last.sequence < below:

@@ -15,6 +15,7 @@ import structlog
 
 from tapio_reconciler.core.dirtying import dirties
 from tapio_reconciler.core.state import Entry, State, evolve
+from tapio_reconciler.shell.capacity import HotStates
 from tapio_shared.api.names import cluster_ref
 from tapio_shared.codec import decode_record
 from tapio_shared.errors import Undecodable
@@ -23,8 +24,6 @@ from tapio_shared.keys import Address, OrderingKey, key_prefix, parked_subject, 
 from tapio_shared.ports import EventLog, Message, View
 
 log = structlog.get_logger(__name__)
-HOT_KEYS = 16
-"""States kept per partition: some 40 facts of 2 KB each."""
 PARKED_KEPT = 100
 """Unreadable messages kept for being shown; more are counted."""
 
@@ -60,7 +59,11 @@ class States:
     """Where a record is to be appended -> of which message: the newest one, which counts those before it."""
     _recorded: dict[str, int] = field(default_factory=dict[str, int])
     """The same subjects -> up to which message such records have been appended."""
-    _hot: OrderedDict[OrderingKey, State] = field(default_factory=OrderedDict[OrderingKey, State])
+    hot: HotStates = field(default_factory=HotStates)
+    _owner: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._owner = self.hot.owner()
 
     def fold(self, message: Message) -> tuple[Address | None, bool]:
         """Fold one message; answers whose it is and whether that key (or every key of its target) is to be planned.
@@ -94,7 +97,7 @@ class States:
                 known.outcome = max(known.outcome, message.sequence)
             case _:
                 pass
-        state = self._hot.get(address.key)
+        state = self.hot.get(self._owner, address.key)
         before = None
         if state is not None:
             was = state.own.get(message.subject)
@@ -106,7 +109,7 @@ class States:
 
     async def state(self, key: OrderingKey) -> State:
         """The state of `key`, complete up to everything that was followed so far."""
-        state = self._hot.get(key)
+        state = self.hot.get(self._owner, key)
         if state is None:
             known = self.known.setdefault(key, Known())
             view = await self._view(key)
@@ -117,8 +120,7 @@ class States:
                 address = self._addressed(message)
                 if address is not None:
                     evolve(state, message.subject, self._decoded(message, address)[0])
-            self._keep(key, state)
-        self._hot.move_to_end(key)
+        self.hot.keep(self._owner, key, state)
         state.shared = dict(self.shared.get(key.target, {}))
         return state
 
@@ -127,9 +129,9 @@ class States:
         for message in messages:
             self.fold(message)
 
-    def forget(self, key: OrderingKey) -> None:
-        """Drop the state of a key that has nothing left to do; it is read again when something happens."""
-        self._hot.pop(key, None)
+    def release(self) -> None:
+        """Drop every state: the partition is no longer followed."""
+        self.hot.release(self._owner)
 
     def uid_of(self, key: OrderingKey) -> str:
         """UID of the key's TapioCluster, empty when it was never observed."""
@@ -138,11 +140,6 @@ class States:
 
     def keys_of(self, target: str) -> list[OrderingKey]:
         return sorted(key for key in self.known if key.target == target)
-
-    def _keep(self, key: OrderingKey, state: State) -> None:
-        self._hot[key] = state
-        while len(self._hot) > HOT_KEYS:
-            self._hot.popitem(last=False)
 
     async def _view(self, key: OrderingKey) -> View:
         return await self.event_log.last_per_subject(

@@ -211,11 +211,6 @@ class Reason(StrEnum):
         ReasonFamily.DEGRADED,
         "Neo4j clusters need the Enterprise edition and its licence was not accepted, so one Community member runs.",
     )
-    MESSAGE_PARKED = (
-        "MessageParked",
-        ReasonFamily.DEGRADED,
-        "A message of the event log about this cluster can't be read, so what it tells of is left alone meanwhile.",
-    )
     TOO_FEW_ZONES = (
         "TooFewZones",
         ReasonFamily.DEGRADED,
@@ -251,6 +246,11 @@ class Reason(StrEnum):
         "EtcdAccessNotConfigured",
         ReasonFamily.DEGRADED,
         "The etcd collector needs endpoints and a Secret with client credentials.",
+    )
+    MESSAGE_PARKED = (
+        "MessageParked",
+        ReasonFamily.DEGRADED,
+        "A message of the event log about this cluster can't be read, so what it tells of is left alone meanwhile.",
     )
 
 

@@ -124,7 +124,7 @@ def test_not_yet_supported(kind: str, spec: JsonValue, expected: list[str]) -> N
 
 
 def test_words_of_the_api() -> None:
-    """API.md's lists, so that a reason can't be renamed without noticing."""
+    """API.md's lists and ADR 0005's reason, so that none can be renamed without noticing."""
     assert " ".join(reason.value for reason in Reason if reason.family is ReasonFamily.PROGRESS) == (
         "AllReady Applying WaitingForDependency RollingOut RetryScheduled Resynchronising Terminating "
         "PausedByAnnotation"
@@ -139,7 +139,7 @@ def test_words_of_the_api() -> None:
     )
     assert " ".join(reason.value for reason in Reason if reason.family is ReasonFamily.DEGRADED) == (
         "LicenseNotAccepted TooFewZones ApiNotServed NoEligibleNodes KernelTooOld BtfUnknown ArchitectureUnsupported "
-        "ManagedControlPlane EtcdAccessNotConfigured"
+        "ManagedControlPlane EtcdAccessNotConfigured MessageParked"
     )
     assert " ".join(phase.value for phase in Phase) == "Pending Progressing Ready Degraded Stalled Paused Deleting"
     assert " ".join(state.value for state in ComponentState) == "Ready Progressing Waiting Failed Unavailable"

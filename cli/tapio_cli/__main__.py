@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 
 from tapio_cli.run import Options, run
-from tapio_shared.adapters.nats_server import EmbeddedNatsServer
+from tapio_shared.adapters.nats_private import PrivateNatsServer
+from tapio_shared.adapters.random import SystemRandom
 from tapio_shared.errors import TapioError
 from tapio_shared.telemetry import setup_logging
 
@@ -59,7 +60,7 @@ def run_command(
 
 async def _interruptible(options: Options, console: Console) -> int:
     """Run until Ctrl-C or SIGTERM, which end everything in order and are no failure."""
-    running = asyncio.ensure_future(run(options, EmbeddedNatsServer, console))
+    running = asyncio.ensure_future(run(options, _nats, console))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, running.cancel)
@@ -67,6 +68,10 @@ async def _interruptible(options: Options, console: Console) -> int:
         return await running
     except asyncio.CancelledError:
         return 0
+
+
+def _nats(directory: Path, partitions: int) -> PrivateNatsServer:
+    return PrivateNatsServer(directory, SystemRandom(), partitions=partitions)
 
 
 def main() -> None:

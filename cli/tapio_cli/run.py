@@ -30,6 +30,7 @@ from tapio_shared.json import JsonValue, str_at
 from tapio_shared.subprocesses import free_port
 
 WORKERS = 2
+_PARTITIONS = "8"
 _START = 60.0
 _NAMESPACE = "tapio-system"
 _WEBHOOK = "tapio-webhook"
@@ -41,8 +42,13 @@ class NatsServer(Protocol):
     @property
     def url(self) -> str: ...
 
+    def credentials(self, service: str) -> Path:
+        """The file with which a service such as tapio-watcher connects."""
+        ...
 
-MakeNats = Callable[[Path], AbstractAsyncContextManager[NatsServer]]
+
+MakeNats = Callable[[Path, int], AbstractAsyncContextManager[NatsServer]]
+"""Makes a server with its store in a folder and its log in so many partitions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +69,13 @@ async def run(options: Options, make_nats: MakeNats, console: Console) -> int:
     with _only_one(options.directory):
         children = Children(options.directory / "logs")
         _clear(options.directory)
-        async with make_nats(options.directory / "nats") as nats:
+        partitions = _partitions()
+        async with make_nats(options.directory / "nats", partitions) as nats:
             try:
                 console.print(f"nats-server       {nats.url}")
                 async with _kubernetes(options, children, console) as (kubectl, kubeconfig, webhook_port):
                     await _install(kubectl, options, console)
-                    await _services(options, children, nats.url, kubectl, kubeconfig, webhook_port, console)
+                    await _services(options, children, nats, partitions, kubectl, kubeconfig, webhook_port, console)
                     return await _until_the_end(options, children, kubectl, kubeconfig, console)
             finally:
                 console.print("stopping …")
@@ -130,7 +137,8 @@ async def _install(kubectl: Kubectl, options: Options, console: Console) -> None
 async def _services(
     options: Options,
     children: Children,
-    nats_url: str,
+    nats: NatsServer,
+    partitions: int,
     kubectl: Kubectl,
     kubeconfig: Path,
     webhook_port: int,
@@ -147,7 +155,8 @@ async def _services(
         ports = options.directory / "services" / f"{name}.ports"
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("TAPIO_")},
-            "TAPIO_NATS_URL": nats_url,
+            "TAPIO_NATS_URL": nats.url,
+            "TAPIO_NATS_CREDENTIALS": str(nats.credentials(f"tapio-{service}").resolve()),
             "TAPIO_KUBECONFIG": str(own),
             "TAPIO_NAME": name,
             "TAPIO_NAMESPACE": _NAMESPACE,
@@ -155,7 +164,7 @@ async def _services(
             "TAPIO_HEALTH_PORT": "0",
             "TAPIO_METRICS_PORT": "0",
             "TAPIO_PORTS_FILE": str(ports),
-            "TAPIO_PARTITIONS": os.environ.get("TAPIO_PARTITIONS", "8"),
+            "TAPIO_PARTITIONS": str(partitions),
         }
         if service == "webhook":
             environment |= {
@@ -231,6 +240,15 @@ class _only_one:  # noqa: N801 - reads as a statement
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+
+def _partitions() -> int:
+    text = os.environ.get("TAPIO_PARTITIONS", _PARTITIONS)
+    if not text.isdecimal():
+        raise InvalidSettings(
+            f"TAPIO_PARTITIONS is {text!r}; it must be a number of partitions, such as {_PARTITIONS}."
+        )
+    return int(text)
 
 
 def _clear(directory: Path) -> None:

@@ -30,7 +30,10 @@ class Settings(BaseModel):
         min_length=1,
         description="Addresses of the operator's NATS servers, separated by commas.",
     )
-    nats_credentials: str = Field(default="", description="Path of a NATS credentials file; empty means none.")
+    nats_credentials: str = Field(
+        default="",
+        description='Path of a NATS credentials file, or of one with {"user": …, "password": …}; empty means none.',
+    )
     nats_ca: str = Field(
         default="", description="Path of the CA of the NATS servers' certificates; empty means no TLS."
     )

@@ -124,10 +124,27 @@ def test_a_newcomer_tries_the_operator_and_stops_it(tmp_path: Path) -> None:
         running = terminal.processes()
         names = {name for one in running for name in one.cmdline() if name.startswith("tapio_")}
         assert names == {"tapio_simulator", "tapio_watcher", "tapio_webhook", "tapio_reconciler"}
+        _connects_as_itself(running, tmp_path)
         terminal.press_ctrl_c()
         assert "stopped." in terminal.rest()
         _, left = psutil.wait_procs(running, timeout=_GONE_WITHIN)
         assert left == []
+
+
+def _connects_as_itself(running: list[psutil.Process], directory: Path) -> None:
+    """Every service was given the file of its own NATS user, which nobody else can read; nothing else is let in."""
+    used = {
+        (module.replace("_", "-"), one.environ()["TAPIO_NATS_CREDENTIALS"])
+        for one in running
+        for module in one.cmdline()
+        if module in {"tapio_watcher", "tapio_webhook", "tapio_reconciler"}
+    }
+    users = directory.resolve() / "nats" / "users"
+    assert used == {
+        (name, str(users / f"{name}.json")) for name in ("tapio-watcher", "tapio-webhook", "tapio-reconciler")
+    }
+    assert {path.stat().st_mode & 0o777 for path in (*users.iterdir(), users.parent / "nats.conf")} == {0o600}
+    assert "iolation" not in (users.parent / "nats.log").read_text()
 
 
 @pytest.mark.parametrize("example", [pytest.param("production", id="production")])

@@ -10,7 +10,7 @@ import structlog
 
 from tapio_shared.api.operator_config import CONFIG_MAP
 from tapio_shared.codec import decode_as
-from tapio_shared.errors import ApiTerminal, LogUnavailable, RetryableError, TapioError, TerminalError
+from tapio_shared.errors import ApiTerminal, LogRefused, LogUnavailable, RetryableError, TapioError, TerminalError
 from tapio_shared.json import JsonObject
 from tapio_shared.kubernetes import check, object_path
 from tapio_shared.ports import Clock, EventLog, Kube, Lease, Random
@@ -148,7 +148,7 @@ class Watcher:
     async def _lead(self) -> None:
         try:
             await self._provision()
-        except LogUnavailable as err:
+        except (LogRefused, LogUnavailable) as err:
             # This identity may not be allowed to make streams; whether they are there is seen next.
             log.warning("streams not provisioned", error=str(err))
         info = await self._log.info()

@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from tapio_shared.adapters.nats_credentials import credentials_callbacks
+from tapio_shared.adapters.nats_credentials import credentials_callbacks, read_login
 from tapio_shared.adapters.nats_errors import ApiAnswer, error_of_client, error_of_fault
 from tapio_shared.adapters.nats_requests import NO_RESPONDERS, Requests
 from tapio_shared.codec import decode_as, encode
@@ -44,7 +44,8 @@ class NatsConnection:
         self, servers: list[str], *, name: str, credentials: str = "", ca_file: str = "", inbox_prefix: str = ""
     ) -> None:
         self._servers, self._name = servers, name
-        self._credentials = credentials_callbacks(credentials) if credentials else None
+        self._login = read_login(credentials) if credentials else None
+        self._credentials = credentials_callbacks(credentials) if credentials and self._login is None else None
         self._inbox_prefix = inbox_prefix or inbox_prefix_of(name)
         self._context: ssl.SSLContext | None = None
         if ca_file:
@@ -159,6 +160,8 @@ class NatsConnection:
             servers=self._servers,
             name=self._name,
             tls=self._context,
+            user=self._login.user if self._login else None,
+            password=self._login.password if self._login else None,
             user_jwt_cb=self._credentials.jwt if self._credentials else None,
             signature_cb=self._credentials.sign if self._credentials else None,
             inbox_prefix=self._inbox_prefix.encode(),
@@ -211,6 +214,8 @@ class NatsConnection:
             )
             for hook in list(self._on_refusal):
                 hook(violation[2], refusal)
+        if isinstance(error, OSError) and "authorization" in self.last_error.lower():
+            return  # A server that refuses a user resets the connection; why it does tells more.
         if text != self.last_error:
             self.last_error = text
             log.warning("nats error", error=text)

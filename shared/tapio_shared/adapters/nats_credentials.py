@@ -1,4 +1,5 @@
-"""A NATS credentials file: the user's JWT, and the key that signs the server's challenge.
+"""What a service shows to NATS: a credentials file with a JWT and the key that signs the server's challenge, or a
+file with a user and a password, for servers that keep their users in their own configuration.
 
 nats-py leaves this to the package `nkeys`, which is published as source alone and so can't be installed from wheels;
 `cryptography` signs as well. Seeds (https://docs.nats.io/using-nats/nats-tools/nk) are base32 of two prefix bytes,
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tapio_shared.errors import InvalidSettings
@@ -31,6 +33,30 @@ class Callbacks:
 
     jwt: Callable[[], bytes]
     sign: Callable[[str], bytes]
+
+
+class Login(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A user and a password, as JSON in a file of their own: never in an address, which is logged."""
+
+    user: str
+    password: str
+
+
+def read_login(path: str) -> Login | None:
+    """The login in the file at `path`; None when it is no JSON, as a credentials file is none. `InvalidSettings`."""
+    try:
+        data = Path(path).read_bytes()
+        return msgspec.json.decode(data, type=Login) if data.lstrip().startswith(b"{") else None
+    except (OSError, msgspec.DecodeError) as err:
+        raise InvalidSettings(f"The NATS login file {path} can't be used: {err}.") from err
+
+
+def write_login(path: Path, login: Login) -> None:
+    """Write `login` where its owner alone can read it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_bytes(msgspec.json.encode(login))
 
 
 def credentials_callbacks(path: str) -> Callbacks:

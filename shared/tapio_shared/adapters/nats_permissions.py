@@ -56,6 +56,9 @@ GRANTS = (
             "tapio.cursor.>",
             *_look(LOG_STREAM),
             *_follow(LOG_STREAM, "tapio.log.>", "tapio.cursor.>"),
+            # To see that all is provisioned:
+            f"$JS.API.STREAM.INFO.{ADMITTED_STREAM}",
+            f"$JS.API.STREAM.INFO.{_MEMBERS_STREAM}",
         ),
     ),
     Grant(

@@ -65,6 +65,8 @@ class EmbeddedNatsServer:
         """Start the server and wait until it takes connections."""
         self._directory.mkdir(parents=True, exist_ok=True)
         configuration = self._directory / "nats.conf"
+        configuration.touch(mode=0o600)  # `extra` may hold passwords
+        configuration.chmod(0o600)
         configuration.write_text(
             f"server_name: {self._name}\nlisten: 127.0.0.1:{self.port}\n"
             f"jetstream {{ store_dir: {json.dumps(str(self.store))} }}\nmax_payload: 8MB\n{self.extra}\n"

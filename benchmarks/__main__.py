@@ -28,6 +28,7 @@ _QUIET = 5.0
 STAGES = (
     ("watcher: told to durable", "watcher", "tapio_watcher_append_seconds"),
     ("worker: plan", "reconciler", "tapio_reconciler_plan_seconds"),
+    ("worker: decision durable", "reconciler", "tapio_reconciler_record_seconds"),
     ("worker: apply", "reconciler", "tapio_reconciler_apply_seconds"),
     ("worker: fact to last write", "reconciler", "tapio_reconciler_fact_to_applied_seconds"),
 )

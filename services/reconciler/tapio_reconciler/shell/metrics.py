@@ -17,6 +17,12 @@ class Metrics:
         self.plan_seconds = Histogram(
             "tapio_reconciler_plan_seconds", "Time to plan one key.", buckets=_SECONDS, registry=registry
         )
+        self.record_seconds = Histogram(
+            "tapio_reconciler_record_seconds",
+            "Time until a decision is durable in the event log.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
         self.apply_seconds = Histogram(
             "tapio_reconciler_apply_seconds", "Time to apply one decision.", buckets=_SECONDS, registry=registry
         )

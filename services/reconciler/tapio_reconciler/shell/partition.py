@@ -254,7 +254,9 @@ class Partition:
             decision = planned.record(cause.subject)
             headers = inject_context({})
             subject = decision_subject(key, self._identity.partitions)
+            decided_at = self._clock.monotonic()
             sequence = await recorder.record(subject, encode(decision), headers)
+            self._metrics.record_seconds.observe(self._clock.monotonic() - decided_at)
             known.decision, known.desired_digest = sequence, decision.desired_digest
             if not planned.has_effects:
                 return False

@@ -9,6 +9,7 @@ from tests.support.e2e_objects import small_cluster
 from tests.support.operator_run import OperatorRun
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+POD_SECURITY_SINCE = 23
 
 
 def behaves(behaviour: str) -> JsonObject:
@@ -60,3 +61,33 @@ async def test_a_broken_component_says_why_and_heals(
         return  # immutable: mended by a new TapioCluster alone
     await kubernetes.apply(small_cluster("one", **{component: base}), namespace)
     await kubernetes.until_condition("one", "Ready", "True", namespace=namespace)
+
+
+async def test_node_agents_that_their_namespace_does_not_allow(operator: OperatorRun, namespace: str) -> None:
+    """Of a DaemonSet's refused pods there is an Event alone; the reason and the API server's words come from it."""
+    kubernetes = operator.kubernetes
+    minor = str_at(await kubernetes.kubectl.document("version"), "serverVersion", "minor")
+    if int("".join(char for char in minor if char.isdigit())) < POD_SECURITY_SINCE:
+        pytest.skip("This API server knows no Pod Security.")
+    await allow(operator, "baseline")
+    try:
+        await kubernetes.apply(small_cluster("one", collectors={"ebpf": True}), namespace)
+
+        message = await kubernetes.until_condition(
+            "one", "CollectorsReady", "False", reason="PodSecurityRefused", namespace=namespace
+        )
+
+        assert 'the API server refuses its pods: violates PodSecurity "baseline:latest": ' in message
+        assert message.endswith("Allow such pods in its namespace (label pod-security.kubernetes.io/enforce).")
+    finally:
+        await allow(operator, "privileged")
+    # Not every controller hears of the label: a new template is tried at once, the same one when its back-off is over.
+    ebpf: JsonObject = {"podAnnotations": {"tried": "again"}}
+    await kubernetes.apply(small_cluster("one", collectors={"ebpf": ebpf}), namespace)
+    await kubernetes.until_condition("one", "CollectorsReady", "True", namespace=namespace)
+
+
+async def allow(operator: OperatorRun, level: str) -> None:
+    """Set the Pod Security level of the node agents' namespace."""
+    label = f"pod-security.kubernetes.io/enforce={level}"
+    await operator.kubernetes.kubectl.run("label", "namespace", "tapio-nodes", label, "--overwrite")

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from tapio_shared.codec import decode_record
-from tapio_shared.errors import RetryableError
+from tapio_shared.errors import LogRefused, RetryableError
 from tapio_shared.facts import CursorMoved, Synced
 from tapio_shared.json import at
 from tapio_shared.keys import OrderingKey, cursor_subject, object_subject, shared_subject
@@ -25,6 +25,21 @@ from tests.integration.watcher.world import (
 from tests.support.eventually import eventually
 
 OTHER = OrderingKey(TARGET, "default", "other")
+
+
+async def test_a_watcher_that_may_make_no_streams_works_on_those_that_are_there(tmp_path: Path) -> None:
+    async def refuse() -> None:
+        raise LogRefused("The NATS user of the watcher may not publish on $js.api.stream.create.tapio_log.")
+
+    async with World(tmp_path) as world:
+        await world.create(config_map(answer="42"))
+        async with world.watcher(provision=refuse):
+            assert await _answer(world) == "42"
+            before = await _generation(world)
+            await world.delete_log()
+            await world.provision()  # by somebody who may
+            await eventually(lambda: _has_other_generation(world, before))
+            assert await _answer(world) == "42"
 
 
 async def test_a_deleted_log_is_made_anew_and_filled_again_under_another_generation(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -102,14 +103,7 @@ class CertificateAuthority:
             raise UnusableCertificate(
                 f"The certificate of {certificate.subject.rfc4514_string()} is no authority's: it may not issue others."
             )
-        public = certificate.public_key()
-        if not isinstance(public, ec.EllipticCurvePublicKey) or _public_bytes(public) != _public_bytes(
-            key.public_key()
-        ):
-            raise UnusableCertificate(
-                f"The private key does not belong to the certificate of {certificate.subject.rfc4514_string()}. "
-                "Store the two together, or delete both so that a new authority is made."
-            )
+        _check_key(certificate, key)
         return cls(certificate, key)
 
     @property
@@ -126,6 +120,18 @@ class CertificateAuthority:
     def expires_at(self) -> int:
         """When the authority and everything it issued end, milliseconds."""
         return _milliseconds(self._certificate.not_valid_after_utc)
+
+    def check(self, pair: KeyPair) -> None:
+        """`UnusableCertificate` unless this authority issued the certificate of `pair` and the key belongs to it."""
+        certificate, key = _parse_certificate(pair.certificate_pem), _parse_key(pair.key_pem)
+        try:
+            certificate.verify_directly_issued_by(self._certificate)
+        except (ValueError, TypeError, InvalidSignature) as err:
+            raise UnusableCertificate(
+                f"The certificate of {certificate.subject.rfc4514_string()} was not issued by "
+                f"{self._certificate.subject.rfc4514_string()}."
+            ) from err
+        _check_key(certificate, key)
 
     def issue(
         self,
@@ -258,6 +264,15 @@ def _parse_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise UnusableCertificate("The private key is not an ECDSA key on the curve P-256.")
     return key
+
+
+def _check_key(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+    public = certificate.public_key()
+    if not isinstance(public, ec.EllipticCurvePublicKey) or _public_bytes(public) != _public_bytes(key.public_key()):
+        raise UnusableCertificate(
+            f"The private key does not belong to the certificate of {certificate.subject.rfc4514_string()}. "
+            "Store the two together, or delete both so that new ones are made."
+        )
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:

@@ -1,8 +1,9 @@
 """The webhook's certificate: an authority of our own in a Secret that all replicas share, renewed in time.
 
-The first replica makes it, the others read it; a renewal replaces the leaf under the same authority, and a new
-authority is trusted beside the old one until the old one's leaves are gone. The live TLS context takes a new pair
-without dropping a connection.
+The first replica makes it, the others read it. A renewal replaces the leaf under the same authority. An authority that
+nears its end gets a successor, which API servers are told to trust at one renewal and which issues from the next on, so
+that no leaf is ever served before it is trusted. The live TLS context takes a new pair without dropping a connection.
+What the Secret holds is checked before it is used; what can't be used is made anew.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from typing import cast
 
 import structlog
 
-from tapio_shared.certificates import CertificateAuthority, Usage
+from tapio_shared.certificates import CertificateAuthority, KeyPair, UnusableCertificate, Usage, certificate_facts
 from tapio_shared.codec import decode_as, encode
 from tapio_shared.errors import ApiRetryable
-from tapio_shared.json import JsonObject, object_at, str_at
+from tapio_shared.json import JsonObject, str_at, strings_at
 from tapio_shared.kubernetes import check, object_path
 from tapio_shared.ports import Clock, Kube
 
@@ -29,18 +30,32 @@ log = structlog.get_logger(__name__)
 SECRET = "tapio-webhook-certificate"  # noqa: S105 - the name of a Secret
 _AUTHORITY_LIFE, _LEAF_LIFE = timedelta(days=3650), timedelta(days=90)
 _RENEW_BEFORE = timedelta(days=30)
-_RENEW_AT = "tapio.io/renew-at"
+_SUCCEED_BEFORE = 2 * _LEAF_LIFE
+"""An authority that ends sooner gets a successor: two renewals fit in, so the successor issues before the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """What the Secret holds, as PEM texts. `bundle` is what API servers are told to trust."""
+    """What the Secret holds."""
 
-    authority: str
-    authority_key: str
-    certificate: str
-    key: str
-    renew_at: int
+    authority: CertificateAuthority
+    pair: KeyPair
+    successor: CertificateAuthority | None = None
+    """Trusted already, and issues from the next renewal on."""
+    former: str = ""
+    """PEM of the authority that issued before, trusted until the next renewal: a replica may still serve its leaf."""
+
+    @property
+    def bundle(self) -> str:
+        """What API servers are told to trust, as PEM; the issuing authority first."""
+        successor = self.successor.certificate_pem.decode() if self.successor else ""
+        return self.authority.certificate_pem.decode() + successor + self.former
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Host names and addresses that the pair is for."""
+        facts = certificate_facts(self.pair.certificate_pem)
+        return frozenset((*facts.dns_names, *facts.ip_addresses))
 
 
 class CertificateStore:
@@ -53,67 +68,79 @@ class CertificateStore:
         self._names, self._addresses = names, addresses
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._loaded = ""
+        self._loaded: KeyPair | None = None
         self.bundle = ""
 
-    async def refresh(self) -> bool:
-        """Make, renew or read the pair and load it; answers whether anything changed."""
+    async def refresh(self) -> None:
+        """Make, renew or read the pair, and load it when it is another one."""
         found, version = await self._read()
-        if found is None or self._clock.now() >= found.renew_at:
+        if found is None or self._is_due(found):
             found = await self._write(self._issue(found), version)
-        if found.certificate == self._loaded:
-            return False
-        self._load(found)
-        return True
+        if found.pair != self._loaded:
+            self._load(found.pair)
+        self.bundle = found.bundle
+
+    def _is_due(self, found: Certificates) -> bool:
+        ends = certificate_facts(found.pair.certificate_pem).expires_at
+        return not found.names.issuperset((*self._names, *self._addresses)) or ends <= self._after(_RENEW_BEFORE)
 
     def _issue(self, known: Certificates | None) -> Certificates:
-        now = self._clock.now()
+        """A new leaf, by the known authority, its successor, or a new one."""
+        successor: CertificateAuthority | None = None
+        former = ""
+        dns_names, addresses = set(self._names), set(self._addresses)
         if known is None:
-            authority = CertificateAuthority.create("tapio-webhook-ca", now=now, valid_for=_AUTHORITY_LIFE)
+            authority = self._new_authority()
         else:
-            authority = CertificateAuthority.load(known.authority.encode(), known.authority_key.encode())
+            # A replica of another version or configuration may need other names: taking turns would help nobody.
+            facts = certificate_facts(known.pair.certificate_pem)
+            dns_names |= set(facts.dns_names)
+            addresses |= set(facts.ip_addresses)
+            authority = known.authority
+            if authority.expires_at <= self._after(_SUCCEED_BEFORE):
+                if known.successor is None and authority.expires_at > self._after(_RENEW_BEFORE):
+                    successor = self._new_authority()
+                else:
+                    former = authority.certificate_pem.decode()
+                    authority = known.successor or self._new_authority()
         pair = authority.issue(
-            self._names[0],
-            dns_names=self._names,
-            ip_addresses=self._addresses,
-            now=now,
+            SECRET,
+            dns_names=sorted(dns_names),
+            ip_addresses=sorted(addresses),
+            now=self._clock.now(),
             valid_for=_LEAF_LIFE,
             usage=Usage.SERVER,
         )
-        log.info("certificate issued", names=list(self._names), days=_LEAF_LIFE.days)
-        return Certificates(
-            authority=authority.certificate_pem.decode(),
-            authority_key=authority.key_pem.decode(),
-            certificate=pair.certificate_pem.decode(),
-            key=pair.key_pem.decode(),
-            renew_at=now + int((_LEAF_LIFE - _RENEW_BEFORE) / timedelta(milliseconds=1)),
-        )
+        log.info("certificate issued", names=sorted(dns_names | addresses), days=_LEAF_LIFE.days)
+        return Certificates(authority, pair, successor, former)
 
-    def _load(self, found: Certificates) -> None:
-        """Check the pair on a context of its own first: a broken one must not replace a working one."""
+    def _new_authority(self) -> CertificateAuthority:
+        return CertificateAuthority.create("tapio-webhook-ca", now=self._clock.now(), valid_for=_AUTHORITY_LIFE)
+
+    def _after(self, span: timedelta) -> int:
+        return self._clock.now() + int(span / timedelta(milliseconds=1))
+
+    def _load(self, pair: KeyPair) -> None:
         with tempfile.TemporaryDirectory() as folder:
             certificate, key = Path(folder) / "tls.crt", Path(folder) / "tls.key"
-            certificate.write_text(found.certificate)
+            certificate.write_bytes(pair.certificate_pem)
             key.touch(mode=0o600)
-            key.write_text(found.key)
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+            key.write_bytes(pair.key_pem)
             self.context.load_cert_chain(certificate, key)
-        self._loaded, self.bundle = found.certificate, found.authority
+        self._loaded = pair
 
     async def _read(self) -> tuple[Certificates | None, str]:
+        """What the Secret holds, None when there is none or it can't be used; and the Secret's version, if any."""
         response = await self._kube.request("GET", object_path("", "v1", "secrets", self._namespace, SECRET))
         if response.status == 404:
             return None, ""
         document = cast("JsonObject", decode_as(dict, check(response)))
-        data = {name: base64.b64decode(str(value)).decode() for name, value in object_at(document, "data").items()}
         version = str_at(document, "metadata", "resourceVersion")
-        if not {"ca.crt", "ca.key", "tls.crt", "tls.key"} <= data.keys():
+        try:
+            return _certificates(strings_at(document, "data")), version
+        except (UnusableCertificate, ValueError) as err:
+            log.warning("certificate not usable; making a new one", secret=SECRET, error=str(err))
             return None, version
-        renew_at = str_at(document, "metadata", "annotations", _RENEW_AT, default="0")
-        return (
-            Certificates(data["ca.crt"], data["ca.key"], data["tls.crt"], data["tls.key"], int(renew_at)),
-            version,
-        )
 
     async def _write(self, wanted: Certificates, version: str) -> Certificates:
         """Store `wanted`; when another replica was faster, what it stored counts."""
@@ -124,15 +151,9 @@ class CertificateStore:
             "metadata": {
                 "name": SECRET,
                 "namespace": self._namespace,
-                "annotations": {_RENEW_AT: str(wanted.renew_at)},
                 **({"resourceVersion": version} if version else {}),
             },
-            "stringData": {
-                "ca.crt": wanted.authority,
-                "ca.key": wanted.authority_key,
-                "tls.crt": wanted.certificate,
-                "tls.key": wanted.key,
-            },
+            "data": _data(wanted),
         }
         name = SECRET if version else ""
         response = await self._kube.request(
@@ -147,3 +168,33 @@ class CertificateStore:
             return found
         check(response)
         return wanted
+
+
+def _data(wanted: Certificates) -> JsonObject:
+    """The Secret's data."""
+    parts = {
+        "ca.crt": wanted.authority.certificate_pem,
+        "ca.key": wanted.authority.key_pem,
+        "tls.crt": wanted.pair.certificate_pem,
+        "tls.key": wanted.pair.key_pem,
+    }
+    if wanted.successor is not None:
+        parts |= {"successor.crt": wanted.successor.certificate_pem, "successor.key": wanted.successor.key_pem}
+    if wanted.former:
+        parts["former.crt"] = wanted.former.encode()
+    return {name: base64.b64encode(value).decode() for name, value in parts.items()}
+
+
+def _certificates(data: dict[str, str]) -> Certificates:
+    """What the Secret's data holds. Raises `UnusableCertificate` or ValueError when they don't belong together."""
+    parts = {name: base64.b64decode(value, validate=True) for name, value in data.items()}
+    authority = CertificateAuthority.load(parts.get("ca.crt", b""), parts.get("ca.key", b""))
+    pair = KeyPair(parts.get("tls.crt", b""), parts.get("tls.key", b""))
+    authority.check(pair)
+    successor = None
+    if "successor.crt" in parts:
+        successor = CertificateAuthority.load(parts["successor.crt"], parts.get("successor.key", b""))
+    former = parts.get("former.crt", b"")
+    if former:
+        certificate_facts(former)
+    return Certificates(authority, pair, successor, former.decode())

@@ -29,8 +29,11 @@ def listener_ports(settings: Settings, config: OperatorConfig) -> tuple[int, int
     return health, metrics
 
 
-async def config_from_kubernetes(kube: Kube, namespace: str) -> OperatorConfig:
-    """The operator's configuration as its ConfigMap holds it; the defaults when there is none, or it is wrong."""
+async def config_from_kubernetes(kube: Kube, namespace: str, known: OperatorConfig | None = None) -> OperatorConfig:
+    """The operator's configuration as its ConfigMap holds it; the defaults when there is none.
+
+    A wrong one changes nothing: then it is the one `known` from before, else the defaults.
+    """
     response = await kube.request("GET", object_path("", "v1", "configmaps", namespace, CONFIG_MAP))
     if response.status == 404:
         return OperatorConfig()
@@ -39,7 +42,7 @@ async def config_from_kubernetes(kube: Kube, namespace: str) -> OperatorConfig:
         return parse_operator_config(text) if isinstance(text, str) else OperatorConfig()
     except InvalidSettings as err:
         log.warning("configuration refused", error=str(err))
-        return OperatorConfig()
+        return known or OperatorConfig()
 
 
 async def config_from_log(event_log: EventLog, target: str) -> OperatorConfig:

@@ -7,12 +7,14 @@ import ipaddress
 import sys
 from urllib.parse import urlsplit
 
+import structlog
 from prometheus_client import CollectorRegistry
 
 from tapio_shared.adapters.clock import SystemClock
 from tapio_shared.adapters.kube_http import HttpKube
 from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_log import NatsEventLog
+from tapio_shared.errors import LogUnavailable
 from tapio_shared.health import HealthServer
 from tapio_shared.keys import ADMITTED_STREAM
 from tapio_shared.kube_metrics import KubeMetrics
@@ -25,17 +27,15 @@ from tapio_webhook.registration import Endpoint
 from tapio_webhook.server import WebhookServer
 from tapio_webhook.service import Registrar
 
+log = structlog.get_logger(__name__)
+_DRAIN = 2.0
+"""Seconds that the last answers have to be recorded when the service ends."""
+
 
 async def serve(settings: Settings, stopping: asyncio.Event) -> None:
     """Run the webhook until `stopping` is set."""
-    name, clock, registry = process_name(settings), SystemClock(), CollectorRegistry()
-    connection = await NatsConnection.connect(
-        settings.nats_servers,
-        name=f"tapio-webhook/{name}",
-        credentials=settings.nats_credentials,
-        ca_file=settings.nats_ca,
-    )
-    recorder = AdmissionRecorder(NatsEventLog(connection, ADMITTED_STREAM), registry)
+    clock, registry = SystemClock(), CollectorRegistry()
+    recorder = AdmissionRecorder(registry)
     endpoint = Endpoint(url=settings.webhook_url, namespace=settings.namespace)
     names, addresses = _served_names(settings)
     async with await HttpKube.connect(
@@ -62,17 +62,34 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
             health_port=health_port,
             metrics_port=metrics_port,
         )
-        async with server, health:
-            tell_ports(settings, health, webhook=server.port)
-            tasks = [
-                asyncio.create_task(recorder.run(), name="recorder"),
-                asyncio.create_task(registrar.run(), name="registrar"),
-            ]
-            await stopping.wait()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-    await connection.close()
+        async with health, asyncio.TaskGroup() as group:
+            async with server:
+                tell_ports(settings, health, webhook=server.port)
+                recording = group.create_task(_record(settings, recorder), name="recorder")
+                registering = group.create_task(registrar.run(), name="registrar")
+                await stopping.wait()
+                registering.cancel()
+            await recorder.drain(_DRAIN)
+            recording.cancel()
+
+
+async def _record(settings: Settings, recorder: AdmissionRecorder) -> None:
+    """Record on NATS, once that is there: answers are given without it."""
+    while True:
+        try:
+            connection = await NatsConnection.connect(
+                settings.nats_servers,
+                name=f"tapio-webhook/{process_name(settings)}",
+                credentials=settings.nats_credentials,
+                ca_file=settings.nats_ca,
+            )
+        except LogUnavailable as err:
+            log.warning("answers are not recorded yet", error=str(err))
+            continue
+        try:
+            await recorder.run(NatsEventLog(connection, ADMITTED_STREAM))
+        finally:
+            await connection.close()
 
 
 def _served_names(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -38,8 +38,9 @@ class Endpoint:
         return {"service": service, "caBundle": trusted}
 
 
-async def register(kube: Kube, endpoint: Endpoint, bundle: str) -> None:
-    """Add or correct both registrations; one that is as it should be is not written."""
+async def register(kube: Kube, endpoint: Endpoint, bundle: str) -> bool:
+    """Add or correct both registrations; answers whether any had to be written."""
+    written = False
     for kind, plural, path in _KINDS:
         wanted = configuration(kind, path, endpoint, bundle)
         found = await kube.request("GET", object_path(_GROUP, _VERSION, plural, "", NAME))
@@ -53,6 +54,8 @@ async def register(kube: Kube, endpoint: Endpoint, bundle: str) -> None:
             content_type="application/apply-patch+yaml",
         )
         check(response)
+        written = True
+    return written
 
 
 async def unregister(kube: Kube) -> None:
@@ -64,9 +67,11 @@ async def unregister(kube: Kube) -> None:
 
 
 def _holds(found: JsonObject, wanted: JsonObject) -> bool:
-    """Whether a registration has our one handler as we want it, whatever the API server has filled in besides."""
-    handlers, ours = objects_at(found, "webhooks"), objects_at(wanted, "webhooks")[0]
-    return len(handlers) == 1 and all(handlers[0].get(name) == value for name, value in ours.items())
+    """Whether a registration has our handler as we want it, whatever the API server or others have added besides."""
+    ours = objects_at(wanted, "webhooks")[0]
+    return any(
+        all(handler.get(name) == value for name, value in ours.items()) for handler in objects_at(found, "webhooks")
+    )
 
 
 def configuration(kind: str, path: str, endpoint: Endpoint, bundle: str) -> JsonObject:

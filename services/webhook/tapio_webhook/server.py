@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from tapio_shared.api.trust import Trust
 from tapio_shared.codec import encode
+from tapio_shared.errors import InvalidSettings
 from tapio_shared.ports import Clock
 from tapio_webhook.admission import MUTATE, VALIDATE, answer
 from tapio_webhook.reading import MalformedReview, read_request
@@ -51,7 +52,14 @@ class WebhookServer:
         application.router.add_post("/validate", self._handler(VALIDATE))
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_DRAIN)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._address, self.port, ssl_context=self._context).start()
+        try:
+            await web.TCPSite(self._runner, self._address, self.port, ssl_context=self._context).start()
+        except OSError as err:
+            await self._runner.cleanup()
+            raise InvalidSettings(
+                f"Port {self.port} of {self._address} can't be served: {err.strerror or err}. Choose another port for "
+                "the webhook, or 0 for any free one."
+            ) from err
         self.port = self._runner.addresses[0][1]
         return self
 

@@ -7,8 +7,7 @@ import asyncio
 import structlog
 
 from tapio_shared.api.operator_config import OperatorConfig
-from tapio_shared.errors import ApiTerminal, RetryableError
-from tapio_shared.kubernetes import object_path
+from tapio_shared.errors import TapioError
 from tapio_shared.listeners import config_from_kubernetes
 from tapio_shared.ports import Kube
 from tapio_webhook.certificates import CertificateStore
@@ -26,7 +25,7 @@ class Registrar:
     def __init__(self, kube: Kube, certificates: CertificateStore, endpoint: Endpoint, *, namespace: str) -> None:
         self._kube, self._certificates, self._endpoint, self._namespace = kube, certificates, endpoint, namespace
         self.config = OperatorConfig()
-        self._registered: bool | None = None
+        self._unregistered = False
         self._ready = False
 
     def is_ready(self) -> bool:
@@ -38,27 +37,20 @@ class Registrar:
         while True:
             try:
                 await self.look()
-            except (RetryableError, ApiTerminal) as err:
+            except TapioError as err:
                 log.warning("registration not kept", error=str(err))
             await asyncio.sleep(LOOK_EVERY)
 
     async def look(self) -> None:
         """One look: take over a changed configuration, renew the certificate, correct the registration."""
-        self.config = await config_from_kubernetes(self._kube, self._namespace)
-        renewed = await self._certificates.refresh()
+        self.config = await config_from_kubernetes(self._kube, self._namespace, known=self.config)
+        await self._certificates.refresh()
         if self.config.webhooks.enabled:
-            if renewed or self._registered is not True or not await self._is_registered():
-                await register(self._kube, self._endpoint, self._certificates.bundle)
-                self._registered = True
+            if await register(self._kube, self._endpoint, self._certificates.bundle):
                 log.info("webhooks registered")
-        elif self._registered is not False:
+            self._unregistered = False
+        elif not self._unregistered:
             await unregister(self._kube)
-            self._registered = False
+            self._unregistered = True
             log.info("webhooks unregistered")
         self._ready = True
-
-    async def _is_registered(self) -> bool:
-        path = object_path(
-            "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", "", "tapio-operator"
-        )
-        return (await self._kube.request("GET", path)).status == 200

@@ -6,13 +6,14 @@ import asyncio
 import gc
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 import uvloop
 
 from tapio_shared.adapters.clock import SystemClock
 from tapio_shared.adapters.random import SeededRandom, SystemRandom
+from tapio_shared.ports import Clock, Kube, Random
 from tapio_simulator.api import Options
 from tapio_simulator.cluster import SimulatedCluster
 from tapio_simulator.controllers import ControllerSettings, run_controllers
@@ -76,20 +77,26 @@ async def _run(
     gc.set_threshold(50_000, 20, 50)
     try:
         async with cluster.serve(data, host=host, port=port) as endpoint:
-            tasks: list[asyncio.Task[bool] | asyncio.Task[None]] = [asyncio.create_task(stop.wait(), name="stop")]
+            stopping = asyncio.create_task(stop.wait(), name="stop")
+            running = [stopping]
             if settings is not None:
                 kube = cluster.kube(user_agent="tapio-simulator")
-                running = run_controllers(kube, clock, random, settings)
-                tasks.append(asyncio.create_task(running, name="controllers"))
+                running.append(asyncio.create_task(_controllers(kube, clock, random, settings), name="controllers"))
             typer.echo(f"ready {endpoint.kubeconfig}")
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks:
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in running:
                 task.cancel()
-            for result in await asyncio.gather(*tasks, return_exceptions=True):
+            for result in await asyncio.gather(*running, return_exceptions=True):
                 if isinstance(result, Exception):
                     raise result
     finally:
         await webhooks.close()
+
+
+async def _controllers(kube: Kube, clock: Clock, random: Random, settings: ControllerSettings) -> Literal[True]:
+    """Controllers and kubelets, until cancelled."""
+    await run_controllers(kube, clock, random, settings)
+    return True
 
 
 def main() -> None:

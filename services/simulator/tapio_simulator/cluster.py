@@ -14,11 +14,11 @@ from tapio_shared.ports import Clock, Random
 from tapio_simulator.admission import WebhookCaller
 from tapio_simulator.api import ApiServer, Options
 from tapio_simulator.calls import ADMIN, User
-from tapio_simulator.certificates import Authority, server_context
 from tapio_simulator.faults import Faults
 from tapio_simulator.http import serve
 from tapio_simulator.kube import SimulatorKube
 from tapio_simulator.kubeconfig import write_kubeconfig
+from tapio_simulator.tls import client_pair, new_authority, server_context, serving_pair
 from tapio_simulator.writes import WriteLog
 
 BASE_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
@@ -30,7 +30,6 @@ class Endpoint:
 
     url: str
     kubeconfig: Path
-    authority: Authority
 
 
 class SimulatedCluster:
@@ -65,11 +64,12 @@ class SimulatedCluster:
     async def serve(self, folder: Path, *, host: str = "127.0.0.1", port: int = 0) -> AsyncGenerator[Endpoint]:
         """Serve the cluster over TLS; certificates and `kubeconfig` go to `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
-        authority = Authority(self._clock.now())
-        context = server_context(authority.server("127.0.0.1", "localhost", host), authority.bundle, folder)
+        now = self._clock.now()
+        authority = new_authority(now)
+        context = server_context(serving_pair(authority, ("127.0.0.1", "localhost", host), now), authority, folder)
         async with serve(self.api, host=host, port=port, context=context) as actual:
             url = f"https://{host}:{actual}"
             path = folder / "kubeconfig"
-            client = authority.client(ADMIN.name, "system:masters")
-            write_kubeconfig(path, server=url, authority=authority.bundle, user=ADMIN.name, client=client)
-            yield Endpoint(url, path, authority)
+            client = client_pair(authority, ADMIN.name, ("system:masters",), now)
+            write_kubeconfig(path, server=url, authority=authority.certificate_pem, user=ADMIN.name, client=client)
+            yield Endpoint(url, path)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import yaml
 
+from tapio_shared.certificates import KeyPair
 from tapio_shared.json import JsonObject
-from tapio_simulator.certificates import Pair, write_private
+from tapio_simulator.tls import write_private
 
 
 def write_kubeconfig(
@@ -17,15 +18,15 @@ def write_kubeconfig(
     server: str,
     authority: bytes,
     user: str,
-    client: Pair | None = None,
+    client: KeyPair | None = None,
     token: str = "",
     namespace: str = "default",
 ) -> None:
     """Write `path` for one context, `tapio-simulator`, with a client certificate or a bearer token."""
     credentials: JsonObject = {}
     if client is not None:
-        credentials["client-certificate-data"] = base64.b64encode(client.certificate).decode()
-        credentials["client-key-data"] = base64.b64encode(client.key).decode()
+        credentials["client-certificate-data"] = base64.b64encode(client.certificate_pem).decode()
+        credentials["client-key-data"] = base64.b64encode(client.key_pem).decode()
     if token:
         credentials["token"] = token
     name = "tapio-simulator"

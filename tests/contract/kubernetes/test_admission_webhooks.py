@@ -17,7 +17,7 @@ from aiohttp import web
 
 from tapio_shared.adapters.clock import SystemClock
 from tapio_shared.json import JsonObject, JsonValue, at, object_at, str_at
-from tapio_simulator.certificates import Authority
+from tapio_simulator.tls import new_authority, serving_pair
 from tests.support.eventually import eventually
 from tests.support.kube_calls import Calls, config_map
 
@@ -49,13 +49,14 @@ class Webhook:
 
 @asynccontextmanager
 async def _served(folder: Path) -> AsyncGenerator[Webhook]:
-    authority = Authority(SystemClock().now())
-    pair = authority.server("127.0.0.1")
-    (folder / "hook.crt").write_bytes(pair.certificate)
-    (folder / "hook.key").write_bytes(pair.key)
+    now = SystemClock().now()
+    authority = new_authority(now)
+    pair = serving_pair(authority, ("127.0.0.1",), now)
+    (folder / "hook.crt").write_bytes(pair.certificate_pem)
+    (folder / "hook.key").write_bytes(pair.key_pem)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(folder / "hook.crt", folder / "hook.key")
-    webhook = Webhook("", base64.b64encode(authority.bundle).decode())
+    webhook = Webhook("", base64.b64encode(authority.certificate_pem).decode())
     runner = web.ServerRunner(web.Server(webhook.handle), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()

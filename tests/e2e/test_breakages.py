@@ -91,3 +91,22 @@ async def allow(operator: OperatorRun, level: str) -> None:
     """Set the Pod Security level of the node agents' namespace."""
     label = f"pod-security.kubernetes.io/enforce={level}"
     await operator.kubernetes.kubectl.run("label", "namespace", "tapio-nodes", label, "--overwrite")
+
+
+async def test_a_quota_that_leaves_no_room(operator: OperatorRun, namespace: str) -> None:
+    kubernetes = operator.kubernetes
+    if not kubernetes.is_real:
+        pytest.skip("The simulator enforces no ResourceQuota.")
+    await kubernetes.kubectl.run("create", "quota", "none", "--hard=pods=0", "-n", namespace)
+    await kubernetes.apply(small_cluster("one"), namespace)
+
+    message = await kubernetes.until_condition(
+        "one", "MessagingReady", "False", reason="QuotaExceeded", namespace=namespace
+    )
+
+    assert message == (
+        "StatefulSet one-nats: the API server refuses its pods: exceeded quota: none, requested: pods=1, "
+        "limited: pods=0. Raise the quota of its namespace, or ask for less in the spec."
+    )
+    await kubernetes.kubectl.run("delete", "quota", "none", "-n", namespace)
+    await kubernetes.until_condition("one", "Ready", "True", namespace=namespace, seconds=150)

@@ -50,15 +50,14 @@ class RefusalSink:
         self._drop(workload)
         self._refusals[workload], self._told_by[refusal.event] = refusal, workload
         while len(self._refusals) > MOST_KEPT:
-            self._drop(next(iter(self._refusals)))
+            self._forget(next(iter(self._refusals)))
         self._publish(workload)
 
     def gone(self, name: Name, *, uid: str = "", resource_version: str = "") -> None:
         """The newest Event expired: the controller has not been refused again for as long as Events live."""
         workload = self._told_by.get(name)
         if workload is not None:
-            self._drop(workload)
-            self._writer.gone(refusal_ref(workload))
+            self._forget(workload)
 
     def complete(self, names: frozenset[Name]) -> None:
         for name in sorted(self._told_by.keys() - names):
@@ -69,6 +68,11 @@ class RefusalSink:
         for ref in self._writer.known.present(REFUSAL_GROUP, REFUSAL_KIND):
             if ref not in told:
                 self._writer.gone(ref)
+
+    def _forget(self, workload: ObjectRef) -> None:
+        """Say no more of it: what is not followed may be over any moment."""
+        self._drop(workload)
+        self._writer.gone(refusal_ref(workload))
 
     def _drop(self, workload: ObjectRef) -> None:
         former = self._refusals.pop(workload, None)

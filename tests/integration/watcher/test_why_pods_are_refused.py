@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+import pytest
+
 from tapio_shared.codec import decode_as, encode
 from tapio_shared.facts import ObjectGone
 from tapio_shared.json import JsonObject, str_at
 from tapio_shared.keys import ObjectRef, object_subject
 from tapio_shared.kubernetes import check
+from tapio_watcher import refusal_sink
 from tests.integration.watcher.world import CLUSTER, PARTITIONS, World, cluster_document, labels_of
 from tests.support.eventually import eventually
 
@@ -129,6 +132,22 @@ async def test_what_was_refused_is_judged_whole_after_a_restart(tmp_path: Path) 
         async with world.watcher():
             await eventually(lambda: world.is_gone(REFUSAL))
         assert isinstance(await world.last(REFUSAL), ObjectGone)
+
+
+async def test_what_is_followed_no_more_is_told_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other people's refusals may be many; a bound keeps them out of memory, and nothing stale in the log."""
+    monkeypatch.setattr(refusal_sink, "MOST_KEPT", 2)
+    async with World(tmp_path) as world, world.watcher():
+        uid = await stateful_set(world)
+        await send(world, "POST", EVENTS, event("e-1", uid, "2020-01-01T00:00:00Z"))
+        await eventually(lambda: is_told(world, QUOTA))
+
+        for number in range(2):
+            await send(world, "POST", EVENTS, event(f"o-{number}", "u", "2020-01-01T00:00:01Z", of=f"other-{number}"))
+        await eventually(lambda: world.is_gone(REFUSAL))
+
+        await send(world, "PATCH", f"{EVENTS}/e-1", {"count": 2, "lastTimestamp": "2020-01-01T00:00:02Z"})
+        await eventually(lambda: is_told(world, QUOTA))
 
 
 async def test_a_workload_that_is_deleted_takes_its_refusal_with_it(tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ _CLUSTERS = 10
 _CRASHES = 6
 _WRITES_BETWEEN = 40
 """A cluster takes some 25 writes, so that all crashes fall into the roll-out."""
-_SECRET = "planted-7f3e9b51-value"
 
 
 async def roll_out(kubernetes: Kubernetes, namespace: str, count: int) -> list[str]:
@@ -118,25 +117,3 @@ async def test_losing_the_whole_log_deletes_and_changes_nothing(operator: Operat
     # Saying Resynchronising, and Ready again, is a status; no object may be touched.
     assert [one for one in written if one.subresource != "status" and one.resource.partition(".")[0] != "events"] == []
     assert [await managed_objects(kubernetes, name, namespace) for name in names] == before
-
-
-async def test_no_secret_value_enters_the_log(operator: OperatorRun, namespace: str) -> None:
-    kubernetes = operator.kubernetes
-    document = small_cluster("one", profile="development")
-    await kubernetes.apply(document, namespace)
-    await kubernetes.until_condition("one", "Ready", "True", namespace=namespace)
-    patch = f'{{"stringData": {{"more": "{_SECRET}"}}}}'
-    await kubernetes.kubectl.run("patch", "secret", "one-neo4j-auth", "-n", namespace, "--type=merge", "-p", patch)
-    values = await kubernetes.secret_values("one-neo4j-auth", namespace, besides="username")
-    assert _SECRET in values
-
-    # The log has been told of the change once a later change of the same cluster is undone.
-    await kubernetes.kubectl.run("delete", "service", "one-nats", "-n", namespace)
-
-    async def is_back() -> bool:
-        return await kubernetes.get("service", "one-nats", namespace) is not None
-
-    await kubernetes.until(is_back)
-    recorded = await operator.recorded()
-    assert b"one-neo4j-auth" in recorded
-    assert [value for value in sorted(values) if value.encode() in recorded] == []

@@ -122,7 +122,7 @@ class OperatorRun:
             names = (await connection.api("STREAM.NAMES", None, _Names)).streams
             for name in names:
                 state = (await connection.api(f"STREAM.INFO.{name}", None, _Info)).state
-                for sequence in range(state.first_seq, state.last_seq + 1):
+                for sequence in range(max(state.first_seq, 1), state.last_seq + 1):  # 0: nothing in it yet
                     with suppress(LogMissing):
                         message = await connection.api(f"STREAM.MSG.GET.{name}", {"seq": sequence}, _Held)
                         parts.extend((message.message.data, message.message.hdrs))

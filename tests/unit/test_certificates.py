@@ -187,3 +187,15 @@ def test_what_can_not_be_an_authority_is_refused(certificate: bytes | None, key:
 def test_a_common_name_outside_x509_limits_is_refused(name: str) -> None:
     with pytest.raises(UnusableCertificate, match=r"X\.509 allows 1 to 64"):
         _authority().issue(name, now=NOW, valid_for=HOUR, usage=Usage.SERVER)
+
+
+def test_a_pair_is_checked_against_its_authority() -> None:
+    authority, other = (CertificateAuthority.create(name, now=NOW, valid_for=YEAR) for name in ("one", "two"))
+    own, second, foreign = (
+        one.issue("webhook", now=NOW, valid_for=YEAR, usage=Usage.SERVER) for one in (authority, authority, other)
+    )
+    authority.check(own)
+    with pytest.raises(UnusableCertificate, match="was not issued by CN=one"):
+        authority.check(foreign)
+    with pytest.raises(UnusableCertificate, match="The private key does not belong to the certificate of CN=webhook"):
+        authority.check(KeyPair(own.certificate_pem, second.key_pem))

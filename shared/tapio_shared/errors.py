@@ -35,11 +35,22 @@ class LogRewound(RetryableError):
 
 
 class LogFull(RetryableError):
-    """The stream refused a message because a limit (`max_bytes`, disk, maximum payload) is reached."""
+    """The stream refused a message because a limit (`max_bytes`, disk) is reached."""
 
 
 class LogRefused(TerminalError):
     """NATS refused a request that no retry would change: not permitted, malformed, or not possible in this form."""
+
+
+class MessageTooLarge(LogRefused):
+    """One message is larger than the server takes (`max_payload`): it alone can't be appended, others can."""
+
+    def __init__(self, subject: str, size: int, limit: int) -> None:
+        self.subject, self.size, self.limit = subject, size, limit
+        super().__init__(
+            f"The message for {subject} has {size} bytes with its headers, and the NATS server takes {limit}. "
+            "Raise max_payload of the operator's NATS servers, or make the object that it tells of smaller."
+        )
 
 
 class RevisionConflict(RetryableError):

@@ -104,7 +104,7 @@ class EventLog(Protocol):
     """One append-only stream with a total order (`TAPIO_LOG`)."""
 
     async def append(self, message: NewMessage) -> Appended:
-        """Append one message durably. RevisionConflict, LogFull, LogUnavailable."""
+        """Append one message durably. RevisionConflict, LogFull, LogUnavailable, MessageTooLarge."""
         ...
 
     async def append_batch(self, messages: Sequence[NewMessage]) -> Appended:
@@ -112,7 +112,8 @@ class EventLog(Protocol):
 
         The messages then hold consecutive sequences, ending with it. `LogRefused` for what can't be one batch: a
         message id, or an expectation about a subject that an earlier message of the batch writes. Several may expect
-        the same of one subject; `RevisionConflict` names the first expectation, whichever failed.
+        the same of one subject; `RevisionConflict` names the first expectation, whichever failed. `MessageTooLarge`
+        names the first message that the server does not take; none of the others is appended then.
         """
         ...
 

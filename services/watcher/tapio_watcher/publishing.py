@@ -16,7 +16,7 @@ from opentelemetry import trace
 from tenacity import AsyncRetrying, retry_if_exception, wait_random_exponential
 
 from tapio_shared.codec import digest
-from tapio_shared.errors import LogMissing, RetryableError, RevisionConflict
+from tapio_shared.errors import LogMissing, MessageTooLarge, RetryableError, RevisionConflict
 from tapio_shared.keys import ObjectRef, OrderingKey, escape_token, object_subject, parse_subject, partition_prefix
 from tapio_shared.ports import Clock, EventLog, Message, NewMessage
 from tapio_shared.telemetry import inject_context
@@ -222,7 +222,12 @@ class FactWriter:
                     await asyncio.sleep(seconds)
                 async with self._slots:
                     entry = self._waiting[subject].pop(0)
-                    await self._append(subject, entry)
+                    try:
+                        await self._append(subject, entry)
+                    except MessageTooLarge as err:
+                        # No retry helps and nobody else is to wait: it is told again when the object changes.
+                        self._metrics.failures.labels(type(err).__name__).inc()
+                        log.error("fact not published", subject=subject, error=str(err))  # noqa: TRY400 - a sentence
                 entry.end()
                 self._done(entry.ticket)
         except BaseException:

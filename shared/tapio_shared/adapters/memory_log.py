@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 
-from tapio_shared.adapters.batches import check_batch
+from tapio_shared.adapters.batches import check_batch, check_size
 from tapio_shared.errors import LogFull, LogMissing, LogRewound, LogUnavailable, RevisionConflict, TapioError
 from tapio_shared.ports import Appended, Clock, LogInfo, Message, NewMessage, View
 
@@ -119,8 +119,8 @@ class MemoryEventLog:
     async def _append(self, messages: Sequence[NewMessage]) -> Appended:
         await self._begin("append", messages[0].subject)
         sizes = [_size(message) for message in messages]
-        if max(sizes) > MAX_PAYLOAD:
-            raise LogFull("A message is larger than the server's max_payload. Raise that limit or send less.")
+        for message in messages:
+            check_size(message, MAX_PAYLOAD)
         known = self._known_id(messages[0])
         if known is not None and self._last.get(messages[0].subject) == known:
             return Appended(known, duplicate=True)

@@ -72,7 +72,7 @@ def error_of_fault(fault: ApiFault) -> TapioError:
 def error_of_client(error: Exception, what: str) -> TapioError:
     """The error that an exception of nats-py means; `what` says what was tried."""
     if isinstance(error, nats.errors.MaxPayloadError):
-        return LogFull(f"{what} is larger than the server's max_payload. Raise that limit or send less.")
+        return LogRefused(f"{what} is larger than the server's max_payload. Raise that limit or send less.")
     if isinstance(error, nats.errors.BadSubjectError | nats.errors.BadHeaderError):
         return LogRefused(f"{what} is malformed: {error}.")
     return LogUnavailable(f"NATS did not take {what}: {str(error) or type(error).__name__}.")

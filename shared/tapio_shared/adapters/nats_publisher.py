@@ -16,7 +16,7 @@ import msgspec
 from nats.aio.msg import Msg
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from tapio_shared.adapters.batches import check_batch
+from tapio_shared.adapters.batches import check_batch, check_size
 from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_errors import (
     NOTHING_APPENDED_RETRY,
@@ -56,6 +56,7 @@ class Publisher:
 
     async def append(self, message: NewMessage) -> Appended:
         """Append one message; see `ports.EventLog.append`."""
+        check_size(message, self._connection.client.max_payload)
         async with self._slots:
             return await _patiently(lambda: self._append(message))
 
@@ -64,6 +65,8 @@ class Publisher:
         check_batch(messages)
         if len(messages) == 1:
             return await self.append(messages[0])
+        for message in messages:
+            check_size(message, self._connection.client.max_payload)
         async with self._slots:
             return await _patiently(lambda: self._append_batch(messages))
 

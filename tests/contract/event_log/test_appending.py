@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tapio_shared.errors import LogFull, LogRefused, RevisionConflict
+from tapio_shared.errors import LogRefused, MessageTooLarge, RevisionConflict
 from tapio_shared.ports import Appended, EventLog, NewMessage
 
 FENCE = "tapio.epoch.1"
@@ -177,7 +177,11 @@ async def test_one_writer_of_many_wins_a_compare_and_set(event_log: EventLog) ->
     assert sum(isinstance(one, RevisionConflict) for one in answers) == 9
 
 
-async def test_a_message_larger_than_the_server_takes_is_refused_as_full(event_log: EventLog) -> None:
-    with pytest.raises(LogFull):
-        await event_log.append(message(A, bytes(9 << 20)))
+@pytest.mark.parametrize("size", [pytest.param(9 << 20, id="the data"), pytest.param((8 << 20) - 8, id="with headers")])
+async def test_a_message_larger_than_the_server_takes_is_refused_by_name(event_log: EventLog, size: int) -> None:
+    with pytest.raises(MessageTooLarge, match=f"{A} has .* takes 8388608"):
+        await event_log.append(message(A, bytes(size)))
+    with pytest.raises(MessageTooLarge, match=f"{A} has"):
+        await event_log.append_batch([message(B, b"small"), message(A, bytes(size))])
     assert await stored(event_log) == 0
+    assert await event_log.append(message(B, b"small")) == Appended(1)  # the connection was not lost over it

@@ -11,7 +11,7 @@ import pytest
 from tapio_reconciler.shell.recording import Recorder, advance_epoch
 from tapio_shared.adapters.clock import ManualClock
 from tapio_shared.adapters.memory_log import MemoryEventLog
-from tapio_shared.errors import Fenced, LogFull, LogUnavailable, TapioError
+from tapio_shared.errors import Fenced, LogFull, LogUnavailable, MessageTooLarge, TapioError
 from tapio_shared.keys import epoch_subject
 
 SUBJECT = "tapio.log.3.local.default.a.decision"
@@ -80,6 +80,17 @@ async def test_a_record_waits_for_the_log(error: TapioError) -> None:
     async with recording(log, "a") as recorder:
         log.fault = fail_once("append", error)
         assert await recorder.record(SUBJECT, b"later") > 0
+
+
+async def test_a_record_that_is_too_large_fails_alone() -> None:
+    log = MemoryEventLog(ManualClock())
+    async with recording(log, "a") as recorder:
+        subjects = [f"{SUBJECT}{number}" for number in range(5)]
+        data = [bytes(9 << 20) if number in {1, 3} else b"small" for number in range(5)]
+        records = [recorder.record(subject, one) for subject, one in zip(subjects, data, strict=True)]
+        answers = await asyncio.gather(*records, return_exceptions=True)
+        assert [isinstance(one, MessageTooLarge) for one in answers] == [False, True, False, True, False]
+        assert await recorder.record(SUBJECT, b"next") > 0
 
 
 async def test_a_re_asserted_epoch_is_newer_and_still_ours() -> None:

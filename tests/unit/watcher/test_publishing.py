@@ -26,6 +26,7 @@ from tests.support.eventually import eventually
 
 KEY = OrderingKey("local", "team", "tapio")
 REF = ObjectRef("", "ConfigMap", "team", "settings")
+OTHER = ObjectRef("", "ConfigMap", "team", "other")
 SUBJECT = object_subject(KEY, REF, 4)
 
 
@@ -117,6 +118,20 @@ async def test_a_full_log_is_tried_until_it_takes_the_newest() -> None:
         await writer.flush()
         assert writer.trouble == ""
     assert await told(log) == [2]
+
+
+async def test_a_fact_that_no_server_takes_holds_nothing_up() -> None:
+    log = MemoryEventLog(SystemClock(), partitions=4)
+    async with writing(log) as writer:
+        huge = observed_fact({"answer": "x" * (9 << 20)}, uid="u-1", resource_version="1", now=1)
+        writer.observed(KEY, REF, huge)
+        writer.observed(KEY, OTHER, fact(2))
+        await writer.flush()
+        assert await told(log) == []
+        assert await told(log, object_subject(KEY, OTHER, 4)) == [2]
+        writer.observed(KEY, REF, fact(3))
+        await writer.flush()
+    assert await told(log) == [3]
 
 
 async def test_a_log_that_is_missing_ends_the_writer() -> None:

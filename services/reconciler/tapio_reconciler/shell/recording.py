@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tenacity import AsyncRetrying, retry_if_exception, wait_exponential_jitter
 
 from tapio_shared.codec import encode
-from tapio_shared.errors import Fenced, LogUnavailable, RetryableError, RevisionConflict
+from tapio_shared.errors import Fenced, LogUnavailable, MessageTooLarge, RetryableError, RevisionConflict
 from tapio_shared.facts import EpochAdvanced
 from tapio_shared.keys import epoch_subject
 from tapio_shared.ports import Clock, EventLog, NewMessage
@@ -58,7 +58,10 @@ class Recorder:
         return self._token
 
     async def record(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> int:
-        """Append one record durably and answer its sequence. `Fenced` when the partition has a new owner."""
+        """Append one record durably and answer its sequence.
+
+        `Fenced` when the partition has a new owner, `MessageTooLarge` when no server takes it: its key's own trouble.
+        """
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         await self._queue.put(_Pending((NewMessage(subject=subject, data=data, headers=headers or {}),), done))
         return await done
@@ -100,7 +103,11 @@ class Recorder:
     async def _append(self, batch: Sequence[_Pending]) -> None:
         messages = [message for pending in batch for message in pending.messages]
         if messages:
-            last = await self._append_fenced(messages)
+            try:
+                last = await self._append_fenced(messages)
+            except MessageTooLarge as err:
+                await self._append_without(batch, err)
+                return
             sequence = last - len(messages)
             for pending in batch:
                 sequence += len(pending.messages)
@@ -111,6 +118,17 @@ class Recorder:
                 await self._advance_again()
                 if not pending.done.done():
                     pending.done.set_result(self._token)
+
+    async def _append_without(self, batch: Sequence[_Pending], error: MessageTooLarge) -> None:
+        """Append `batch` without the records of the subject that `error` names, and tell those who wait for these."""
+        rest: list[_Pending] = []
+        for pending in batch:
+            if not any(message.subject == error.subject for message in pending.messages):
+                rest.append(pending)
+            elif not pending.done.done():
+                pending.done.set_exception(error)
+        if rest:
+            await self._append(rest)
 
     async def _append_fenced(self, messages: Sequence[NewMessage]) -> int:
         """Append all of `messages` under the epoch; answers the last one's sequence. Retries what may pass."""

@@ -18,6 +18,7 @@ from tapio_shared.errors import (
 from tapio_shared.facts import ServedResource
 from tapio_shared.json import JsonObject, objects_at, str_at
 from tapio_shared.ports import Kube, KubeResponse
+from tapio_shared.shallow import decode_cut
 
 PAGE = 500
 
@@ -134,7 +135,7 @@ async def list_all(kube: Kube, path: str, query: Mapping[str, str] | None = None
     following = ""
     while True:
         page = {**(query or {}), "limit": str(PAGE)} | ({"continue": following} if following else {})
-        document = cast("JsonObject", decode_as(dict, check(await kube.request("GET", path, query=page))))
+        document = cast("JsonObject", decode_cut(dict, check(await kube.request("GET", path, query=page))))
         objects += objects_at(document, "items")
         following = str_at(document, "metadata", "continue")
         if not following:

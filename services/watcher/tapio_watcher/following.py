@@ -14,12 +14,13 @@ from typing import Any, Protocol, cast
 import msgspec
 import structlog
 
-from tapio_shared.codec import decode_as, encode
+from tapio_shared.codec import encode
 from tapio_shared.errors import TapioError
 from tapio_shared.facts import ServedResource
 from tapio_shared.json import JsonObject, str_at, strings_at
 from tapio_shared.kubernetes import PAGE, check, error_of, object_path
 from tapio_shared.ports import Kube, Random
+from tapio_shared.shallow import decode_cut
 from tapio_watcher.metrics import Metrics
 from tapio_watcher.watching import (
     Apply,
@@ -184,7 +185,7 @@ class KindWatch:
             return
         query = {**self._selector, "resourceVersion": "0"}
         response = await self._api.kube.request("GET", self._path, query=query, accept=_METADATA_LIST)
-        items = decode_as(_PartialList, check(response)).items or ()
+        items = decode_cut(_PartialList, check(response)).items or ()
         theirs = {(one.metadata.namespace, one.metadata.name): one.metadata.resourceVersion for one in items}
         missed = 0
         for name in sorted(theirs.keys() | self._versions.keys()):
@@ -214,7 +215,7 @@ class KindWatch:
             self._forget(name)
             self._sink.gone(name)
             return
-        document = cast("JsonObject", decode_as(dict, check(response)))
+        document = cast("JsonObject", decode_cut(dict, check(response)))
         if self._matches(document):
             self._apply(document)
         else:
@@ -234,7 +235,7 @@ class KindWatch:
 
     async def _page(self, token: str) -> PageRead:
         query = {**self._selector, "limit": str(PAGE)} | ({"continue": token} if token else {})
-        page = decode_as(_Page, check(await self._api.kube.request("GET", self._path, query=query)))
+        page = decode_cut(_Page, check(await self._api.kube.request("GET", self._path, query=query)))
         items = tuple(cast("JsonObject", one) for one in page.items or ())
         return PageRead(items, page.metadata.resourceVersion, page.metadata.following)
 
@@ -247,7 +248,7 @@ class KindWatch:
         query = watch_query(self._state, self._selector, seconds)
         async with asyncio.timeout(None) as self._reading, self._api.kube.watch(self._path, query=query) as lines:
             async for line in lines:
-                event = decode_as(_Event, line)
+                event = decode_cut(_Event, line)
                 if event.type == "ERROR":
                     raise error_of(error_code(event.object), encode(event.object), {})
                 self._lines += 1

@@ -16,12 +16,13 @@ import structlog
 from tapio_shared.api import names
 from tapio_shared.api.labels import MANAGED_SELECTOR, key_of_object
 from tapio_shared.api.references import referenced_secrets
-from tapio_shared.codec import decode_as, encode
+from tapio_shared.codec import encode
 from tapio_shared.errors import ApiTerminal, ResourceExpired, TapioError
 from tapio_shared.json import JsonObject, int_at, object_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef, OrderingKey
 from tapio_shared.kubernetes import check, error_of, object_path
 from tapio_shared.ports import Clock
+from tapio_shared.shallow import decode_cut
 from tapio_watcher.digest_key import DigestKey
 from tapio_watcher.following import Api, Name
 from tapio_watcher.publishing import FactWriter
@@ -126,7 +127,7 @@ class SecretWatches:
             if not self._is_generated(name):
                 self._watch(name)
             return ""
-        document = cast("JsonObject", decode_as(dict, check(response)))
+        document = cast("JsonObject", decode_cut(dict, check(response)))
         self._publish(name, document)
         if key_of_object(strings_at(document, "metadata", "labels")) is None:
             self._watch(name)
@@ -200,7 +201,7 @@ class SecretWatches:
             query["resourceVersion"] = version
         async with self._api.kube.watch(path, query=query) as lines:
             async for line in lines:
-                event = cast("JsonObject", decode_as(dict, line))
+                event = cast("JsonObject", decode_cut(dict, line))
                 kind, document = str_at(event, "type"), object_at(event, "object")
                 name = str_at(document, "metadata", "namespace"), str_at(document, "metadata", "name")
                 if kind == "ERROR":

@@ -15,8 +15,9 @@ from tapio_shared.api.schema import SPEC_MODELS
 from tapio_shared.api.trust import Trust
 from tapio_shared.codec import decode_as, encode
 from tapio_shared.json import JsonObject, JsonValue, list_at, object_at, objects_at, str_at
+from tapio_shared.shallow import KEPT_LEVELS, shallow
 from tapio_webhook.admission import MUTATE, VALIDATE, answer
-from tapio_webhook.reading import KEPT_LEVELS, MalformedReview, read_request, shallow
+from tapio_webhook.reading import MalformedReview, read_request
 from tests.support.api_documents import ANY_JSON, SLOW, resources
 from tests.support.planned_world import World
 from tests.unit.webhook.test_admission import NOW, review

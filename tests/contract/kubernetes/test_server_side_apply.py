@@ -180,8 +180,10 @@ async def test_removing_replicas_from_an_apply_falls_back_to_the_default(calls: 
 
 async def test_finalizers_are_a_set(calls: Calls) -> None:
     path = calls.path("v1", "configmaps", "one")
-    await calls.apply(path, config_map("one", finalizers=["example.com/a"]), "first")
-    reply = await calls.apply(path, config_map("one", finalizers=["example.com/b"]), "second")
+    made = await calls.apply(path, config_map("one", finalizers=["example.com/a"]), "first")
+    assert made.status == 201, made.message
+    reply = await calls.apply(path, config_map("one", finalizers=["example.com/b"]), "second", force=True)
+    assert reply.status == 200, reply.message
     assert sorted(str(name) for name in list_at(reply.document, "metadata", "finalizers")) == [
         "example.com/a",
         "example.com/b",

@@ -83,6 +83,15 @@ class Memory:
 NO_MEMORY = Memory(0, OutcomeRecorded(decision=0, ended_at=0))
 
 
+def waits(since: int, until: int, now: int) -> bool:
+    """Whether what began at `since` is still to be waited for at `now`.
+
+    A clock that was set back ends the wait: how long it has been is unknown then, and an hour too long is worse than
+    a try too many.
+    """
+    return since <= now < until
+
+
 def change_of(wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: int, forced: bool) -> Change:
     """What to do about a wanted object, last observed as `seen`.
 
@@ -104,12 +113,12 @@ def _change_of(wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: 
         if seen is not None and _is_as_wanted(wanted, seen, memory):
             return NOTHING
         failure = memory.outcome.failures.get(name)
-        if failure is not None and failure.digest == digest and now < failure.retry_at:
+        if failure is not None and failure.digest == digest and waits(failure.failed_at, failure.retry_at, now):
             return Change(act=Act.BACK_OFF, reason=failure.error, due_at=failure.retry_at, failure=failure)
         write = memory.unobserved(name, seen)
         if write is not None and write.digest == digest:
             patience = OBSERVE_WITHIN if observed is not None else REPEAT_UNOBSERVED
-            if now < write.applied_at + patience:
+            if waits(write.applied_at, write.applied_at + patience, now):
                 return Change(
                     act=Act.AWAIT,
                     reason=f"{name} was written and not observed yet.",
@@ -143,7 +152,8 @@ def _is_as_wanted(wanted: WantedObject, seen: Seen, memory: Memory) -> bool:
 
 
 def _correction(name: str, memory: Memory, now: int) -> Change:
-    recent = [instant for instant in memory.outcome.corrections.get(name, []) if instant > now - CORRECTIONS_WITHIN]
+    past = memory.outcome.corrections.get(name, [])
+    recent = [instant for instant in past if now - CORRECTIONS_WITHIN < instant <= now]
     if len(recent) >= CORRECTIONS and now < recent[-1] + CORRECTION_PAUSE:
         return Change(
             act=Act.AWAIT,

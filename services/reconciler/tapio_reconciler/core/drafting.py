@@ -13,13 +13,14 @@ from typing import cast
 
 import msgspec
 
-from tapio_reconciler.core.changes import REPEAT_UNOBSERVED, Act, Change, Memory, change_of
+from tapio_reconciler.core.changes import OBSERVE_WITHIN, REPEAT_UNOBSERVED, Act, Change, Memory, change_of, waits
 from tapio_reconciler.core.model import GeneratedSecret, WantedObject
 from tapio_reconciler.core.outcomes import outcome_of
 from tapio_reconciler.core.state import Seen, State
 from tapio_shared.api.labels import DESIRED_HASH, REVISION
 from tapio_shared.codec import digest, encode
 from tapio_shared.facts import (
+    AppliedWrite,
     ApplyAction,
     DecisionRecorded,
     DeleteAction,
@@ -169,9 +170,9 @@ class Draft:
             if seen.document is not None:
                 return Change(act=Act.NOTHING)
         failure, write = self.memory.outcome.failures.get(name), self.memory.unobserved(name, seen)
-        if failure is not None and failure.digest == wanted and self.now < failure.retry_at:
+        if failure is not None and failure.digest == wanted and waits(failure.failed_at, failure.retry_at, self.now):
             change = Change(act=Act.BACK_OFF, reason=failure.error, due_at=failure.retry_at, failure=failure)
-        elif write is not None and self.now < write.applied_at + REPEAT_UNOBSERVED:
+        elif write is not None and waits(write.applied_at, write.applied_at + REPEAT_UNOBSERVED, self.now):
             due_at = write.applied_at + REPEAT_UNOBSERVED
             change = Change(act=Act.AWAIT, reason=f"{name} was made and not observed yet.", due_at=due_at)
         else:
@@ -187,7 +188,7 @@ class Draft:
         if seen.document is None or str_at(seen.document, "metadata", "deletionTimestamp"):
             return
         failure = self.memory.outcome.failures.get(name)
-        if failure is not None and failure.action == "delete" and self.now < failure.retry_at:
+        if failure is not None and failure.action == "delete" and waits(failure.failed_at, failure.retry_at, self.now):
             self.look_again("retry", failure.retry_at)
             return
         self.delete.append(
@@ -227,12 +228,11 @@ class Draft:
             return
         self._seen_by_name["finalizer"] = self.cluster
         failure = self.memory.outcome.failures.get("finalizer")
-        if failure is not None and failure.digest == action and self.now < failure.retry_at:
+        if failure is not None and failure.digest == action and waits(failure.failed_at, failure.retry_at, self.now):
             self.look_again("retry", failure.retry_at)
             return
         write = self.memory.unobserved("finalizer", self.cluster)
-        if write is not None and write.digest == action and self.now < write.applied_at + 5_000:
-            self.look_again("observe", write.applied_at + 5_000)
+        if write is not None and write.digest == action and self._is_awaited(write):
             return
         self.finalizer = action
 
@@ -279,13 +279,18 @@ class Draft:
             return False
         wanted = digest(status)
         failure = self.memory.outcome.failures.get(name)
-        if failure is not None and failure.digest == wanted and self.now < failure.retry_at:
+        if failure is not None and failure.digest == wanted and waits(failure.failed_at, failure.retry_at, self.now):
             self.look_again("retry", failure.retry_at)
             return False
         write = self.memory.unobserved(name, seen)
-        if write is not None and write.digest == wanted and self.now < write.applied_at + 5_000:
-            self.look_again("observe", write.applied_at + 5_000)
+        return write is None or write.digest != wanted or not self._is_awaited(write)
+
+    def _is_awaited(self, write: AppliedWrite) -> bool:
+        """Whether a write may still come back as a fact; the plan then looks again when that time is over."""
+        until = write.applied_at + OBSERVE_WITHIN
+        if not waits(write.applied_at, until, self.now):
             return False
+        self.look_again("observe", until)
         return True
 
     def _action(

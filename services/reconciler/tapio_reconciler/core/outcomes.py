@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from tapio_reconciler.core.changes import CORRECTIONS_WITHIN, Memory
+from tapio_reconciler.core.changes import CORRECTIONS_WITHIN, Memory, waits
 from tapio_reconciler.core.state import Seen
 from tapio_shared.facts import AppliedWrite, DecisionRecorded, FailedWrite, ObjectResult, OutcomeRecorded
 
@@ -50,7 +50,8 @@ def outcome_of(
         name: failure
         for name, failure in before.failures.items()
         # A deletion that was due and not tried again has nothing left to delete.
-        if name in wanted or (failure.action == "delete" and (name in tried or decision.inputs.now < failure.retry_at))
+        if name in wanted
+        or (failure.action == "delete" and (name in tried or _is_put_off(failure, decision.inputs.now)))
     }
     for result in results:
         if result.error:
@@ -76,6 +77,10 @@ def outcome_of(
         corrections=_corrections(before.corrections, corrected, wanted, now),
         force_reconcile=decision.force_reconcile or before.force_reconcile,
     )
+
+
+def _is_put_off(failure: FailedWrite, now: int) -> bool:
+    return waits(failure.failed_at, failure.retry_at, now)
 
 
 def _recorded(write: AppliedWrite, sequence: int) -> AppliedWrite:
@@ -111,7 +116,7 @@ def _corrections(
     before: dict[str, list[int]], corrected: Sequence[str], wanted: set[str], now: int
 ) -> dict[str, list[int]]:
     kept = {
-        name: [instant for instant in instants if instant > now - CORRECTIONS_WITHIN]
+        name: [instant for instant in instants if now - CORRECTIONS_WITHIN < instant <= now]
         for name, instants in before.items()
         if name in wanted
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 
 from tapio_shared.facts import Timer
 from tapio_shared.keys import OrderingKey
@@ -16,53 +17,68 @@ _LONGEST_SLEEP = 5.0
 """Seconds. The wall clock may jump while we sleep, so it is read again this often."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Armed:
+    """A timer, and when it is due by a clock that nobody can set back."""
+
+    timer: Timer
+    deadline: float
+
+    def is_due(self, clock: Clock) -> bool:
+        """By either clock: the wall's may have been set back, the other stands still while a machine sleeps."""
+        return clock.monotonic() >= self.deadline or clock.now() >= self.timer.due_at
+
+
 class Timers:
     """The pending timers of each key. `run` calls `due(key, timer)` for each one that has come due."""
 
     def __init__(self, clock: Clock, due: Callable[[OrderingKey, Timer], Awaitable[None]]) -> None:
         self._clock, self._due = clock, due
-        self._pending: dict[OrderingKey, tuple[Timer, ...]] = {}
+        self._pending: dict[OrderingKey, tuple[_Armed, ...]] = {}
         self._changed = asyncio.Event()
 
     def replace(self, key: OrderingKey, timers: Iterable[Timer]) -> None:
         """The timers that `key` now has; those it had before are forgotten."""
         wanted = tuple(timers)
-        if wanted == self._pending.get(key, ()):
+        if wanted == tuple(one.timer for one in self._pending.get(key, ())):
             return
         if wanted:
-            self._pending[key] = wanted
+            wall, monotonic = self._clock.now(), self._clock.monotonic()
+            self._pending[key] = tuple(_Armed(one, monotonic + (one.due_at - wall) / 1000) for one in wanted)
         else:
             self._pending.pop(key, None)
         self._changed.set()
 
-    def earliest(self) -> int | None:
-        """Instant of the next timer of all keys, or None."""
-        return min((timer.due_at for timers in self._pending.values() for timer in timers), default=None)
+    def wait(self) -> float | None:
+        """Seconds until the next timer of all keys may be due, or None when there is none."""
+        armed = [one for timers in self._pending.values() for one in timers]
+        if not armed:
+            return None
+        by_wall = (min(one.timer.due_at for one in armed) - self._clock.now()) / 1000
+        by_other = min(one.deadline for one in armed) - self._clock.monotonic()
+        return min(max(0.0, min(by_wall, by_other)), _LONGEST_SLEEP)
 
     async def run(self) -> None:
         """Fire timers until cancelled."""
         while True:
             self._changed.clear()
             await self._fire_due()
-            earliest = self.earliest()
-            wait = None if earliest is None else min(max(0.0, (earliest - self._clock.now()) / 1000), _LONGEST_SLEEP)
             try:
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(self.wait()):
                     await self._changed.wait()
             except TimeoutError:
                 continue
 
     async def _fire_due(self) -> None:
-        now = self._clock.now()
         for key in sorted(self._pending):
-            timers = self._pending.get(key, ())  # Replaced while another key's fact was being appended?
-            due = [timer for timer in timers if timer.due_at <= now]
+            armed = self._pending.get(key, ())  # Replaced while another key's fact was being appended?
+            due = [one for one in armed if one.is_due(self._clock)]
             if not due:
                 continue
-            rest = tuple(timer for timer in timers if timer.due_at > now)
+            rest = tuple(one for one in armed if one not in due)
             if rest:
                 self._pending[key] = rest
             else:
                 del self._pending[key]
-            for timer in due:
-                await self._due(key, timer)
+            for one in due:
+                await self._due(key, one.timer)

@@ -112,6 +112,8 @@ class Worker:
                 try:
                     await partition.run()
                 except BaseExceptionGroup as group:
+                    if partition.ready.is_set():
+                        attempt.retry_state.attempt_number = 1  # It worked: what went wrong before is over.
                     raise self._ending(number, group) from group
 
     def _ending(self, number: int, group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -1,0 +1,123 @@
+"""What waits goes on in time: after a clock was set back, and after a partition was lost for the tenth time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prometheus_client import CollectorRegistry
+
+from tapio_reconciler.shell.applying import Applier
+from tapio_reconciler.shell.capacity import Capacity
+from tapio_reconciler.shell.events import EventWriter
+from tapio_reconciler.shell.metrics import Metrics
+from tapio_reconciler.shell.partition import Identity, Partition
+from tapio_reconciler.shell.timers import Timers
+from tapio_reconciler.shell.worker import Worker
+from tapio_shared.adapters.memory_log import MemoryEventLog
+from tapio_shared.adapters.memory_membership import MemoryMembership
+from tapio_shared.adapters.random import SeededRandom
+from tapio_shared.facts import ObjectResult, Timer
+from tapio_shared.keys import OrderingKey
+from tapio_simulator.cluster import SimulatedCluster
+from tests.support.planned_world import World, example
+from tests.support.virtual_time import VirtualClock, run_virtually
+
+KEY = OrderingKey("local", "default", "a")
+HOUR = 3_600_000
+
+
+class JumpingClock(VirtualClock):
+    """A wall clock that can be set; the monotonic one can't."""
+
+    def __init__(self) -> None:
+        self.offset = 0
+
+    def now(self) -> int:
+        return super().now() + self.offset
+
+
+def test_a_timer_is_due_in_time_when_the_clock_is_set_back() -> None:
+    async def run() -> float:
+        clock, fired = JumpingClock(), asyncio.Event()
+
+        async def due(key: OrderingKey, timer: Timer) -> None:
+            assert (key, timer.name) == (KEY, "retry")
+            fired.set()
+
+        timers = Timers(clock, due)
+        timers.replace(KEY, [Timer(name="retry", due_at=clock.now() + 30_000)])
+        task = asyncio.create_task(timers.run())
+        await asyncio.sleep(10)
+        clock.offset = -HOUR
+        await fired.wait()
+        task.cancel()
+        return clock.monotonic()
+
+    assert 30.0 <= run_virtually(run()) <= 35.0
+
+
+def test_a_timer_is_due_at_once_when_the_clock_is_set_forward() -> None:
+    async def run() -> float:
+        clock, fired = JumpingClock(), asyncio.Event()
+
+        async def due(_: OrderingKey, __: Timer) -> None:
+            fired.set()
+
+        timers = Timers(clock, due)
+        timers.replace(KEY, [Timer(name="retry", due_at=clock.now() + HOUR)])
+        task = asyncio.create_task(timers.run())
+        await asyncio.sleep(10)
+        clock.offset = HOUR
+        await fired.wait()
+        task.cancel()
+        return clock.monotonic()
+
+    assert 10.0 <= run_virtually(run()) <= 15.0
+
+
+def test_a_failed_write_is_tried_again_when_the_clock_was_set_back() -> None:
+    world, name = World.of(example("development")), "Service default/dev-nats"
+    digest = world.plan().decision.objects[name]
+    refused = ObjectResult(ref=name, action="create", digest=digest, code=403, error_reason="Forbidden", error="no")
+    world.step(refuse={name: refused})
+    world.step()
+    assert not world.plan().has_effects
+    world.now -= HOUR
+    assert [action.name for action in world.plan().decision.apply] == ["dev-nats"]
+    world.step(refuse={name: refused})
+    world.step()
+    assert not world.plan().has_effects, "a clock that goes on from there makes it wait again"
+
+
+def test_a_partition_that_is_lost_often_is_taken_over_as_soon_as_after_the_first_time() -> None:
+    async def run() -> list[float]:
+        clock, registry = VirtualClock(), CollectorRegistry()
+        metrics = Metrics(registry)
+        log = MemoryEventLog(clock, partitions=1)
+        kube = SimulatedCluster(clock, SeededRandom(1)).kube()
+        applier = Applier(kube, SeededRandom(1), EventWriter(kube, clock), metrics)
+        identity, capacity = Identity(worker="w", operator_version="1", partitions=1), Capacity()
+
+        def make_partition(number: int) -> Partition:
+            return Partition(number, log, applier, identity, clock, metrics, capacity)
+
+        worker = Worker("w", 1, MemoryMembership(), make_partition, metrics)
+        task = asyncio.create_task(worker.run())
+        waits: list[float] = []
+
+        async def taken_over(times: int) -> None:
+            taken = "tapio_reconciler_takeovers_total"
+            while registry.get_sample_value(taken) != times or not worker.is_ready():  # noqa: ASYNC110 - virtual time
+                await asyncio.sleep(0.01)
+
+        await taken_over(1)
+        for times in range(2, 14):
+            before = clock.monotonic()
+            await log.rewind((await log.info()).last_sequence - 1)
+            await taken_over(times)
+            waits.append(clock.monotonic() - before)
+        worker.stop()
+        await task
+        return waits
+
+    assert max(run_virtually(run())) < 1.0

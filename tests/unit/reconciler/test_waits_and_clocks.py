@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
+from tapio_reconciler.core.assignment import owner_of
 from tapio_reconciler.shell.applying import Applier
 from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.events import EventWriter
 from tapio_reconciler.shell.metrics import Metrics
-from tapio_reconciler.shell.partition import Identity, Partition
+from tapio_reconciler.shell.partition import REASSERT_EVERY, Identity, Partition
+from tapio_reconciler.shell.recording import advance_epoch
 from tapio_reconciler.shell.timers import Timers
-from tapio_reconciler.shell.worker import Worker
+from tapio_reconciler.shell.worker import AFTER_A_LOSS, Worker
 from tapio_shared.adapters.memory_log import MemoryEventLog
 from tapio_shared.adapters.memory_membership import MemoryMembership
 from tapio_shared.adapters.random import SeededRandom
@@ -89,35 +92,86 @@ def test_a_failed_write_is_tried_again_when_the_clock_was_set_back() -> None:
     assert not world.plan().has_effects, "a clock that goes on from there makes it wait again"
 
 
-def test_a_partition_that_is_lost_often_is_taken_over_as_soon_as_after_the_first_time() -> None:
-    async def run() -> list[float]:
-        clock, registry = VirtualClock(), CollectorRegistry()
-        metrics = Metrics(registry)
-        log = MemoryEventLog(clock, partitions=1)
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """One worker in virtual time, with everything it works on."""
+
+    clock: VirtualClock
+    log: MemoryEventLog
+    members: MemoryMembership
+    worker: Worker
+    registry: CollectorRegistry
+
+    @classmethod
+    def make(cls) -> Owner:
+        clock, registry, members = VirtualClock(), CollectorRegistry(), MemoryMembership()
+        log, metrics, capacity = MemoryEventLog(clock, partitions=1), Metrics(registry), Capacity()
         kube = SimulatedCluster(clock, SeededRandom(1)).kube()
         applier = Applier(kube, SeededRandom(1), EventWriter(kube, clock), metrics)
-        identity, capacity = Identity(worker="w", operator_version="1", partitions=1), Capacity()
+        identity = Identity(worker="w", operator_version="1", partitions=1)
 
         def make_partition(number: int) -> Partition:
             return Partition(number, log, applier, identity, clock, metrics, capacity)
 
-        worker = Worker("w", 1, MemoryMembership(), make_partition, metrics)
-        task = asyncio.create_task(worker.run())
+        return cls(clock, log, members, Worker("w", 1, members, make_partition, metrics), registry)
+
+    async def taken_over(self, times: int) -> None:
+        """Wait until the partition was taken over so often."""
+        taken = "tapio_reconciler_takeovers_total"
+        while self.registry.get_sample_value(taken) != times or not self.worker.is_ready():  # noqa: ASYNC110 - virtual
+            await asyncio.sleep(0.05)
+
+
+def test_a_partition_that_is_lost_often_is_taken_over_as_soon_as_after_the_first_time() -> None:
+    async def run() -> list[float]:
+        owner = Owner.make()
+        task = asyncio.create_task(owner.worker.run())
         waits: list[float] = []
-
-        async def taken_over(times: int) -> None:
-            taken = "tapio_reconciler_takeovers_total"
-            while registry.get_sample_value(taken) != times or not worker.is_ready():  # noqa: ASYNC110 - virtual time
-                await asyncio.sleep(0.01)
-
-        await taken_over(1)
+        await owner.taken_over(1)
         for times in range(2, 14):
-            before = clock.monotonic()
-            await log.rewind((await log.info()).last_sequence - 1)
-            await taken_over(times)
-            waits.append(clock.monotonic() - before)
-        worker.stop()
+            before = owner.clock.monotonic()
+            await owner.log.rewind((await owner.log.info()).last_sequence - 1)
+            await owner.taken_over(times)
+            waits.append(owner.clock.monotonic() - before)
+        owner.worker.stop()
         await task
         return waits
 
     assert max(run_virtually(run())) < 1.0
+
+
+async def _lose(owner: Owner) -> float:
+    """Have another worker take the partition over; answers when ours will notice, with its next record."""
+    await advance_epoch(owner.log, 0, worker="other", partitions=1, clock=owner.clock)
+    return REASSERT_EVERY
+
+
+def test_a_partition_lost_to_another_worker_is_left_to_it_for_two_looks_at_the_members() -> None:
+    async def run() -> float:
+        owner = Owner.make()
+        task = asyncio.create_task(owner.worker.run())
+        await owner.taken_over(1)
+        noticed = await _lose(owner)
+        await owner.taken_over(2)
+        owner.worker.stop()
+        await task
+        return owner.clock.monotonic() - noticed
+
+    assert AFTER_A_LOSS <= run_virtually(run()) < AFTER_A_LOSS + 1.0
+
+
+def test_a_partition_that_became_another_members_is_not_taken_back() -> None:
+    async def run() -> float | None:
+        owner = Owner.make()
+        task = asyncio.create_task(owner.worker.run())
+        await owner.taken_over(1)
+        await _lose(owner)
+        await asyncio.sleep(REASSERT_EVERY + AFTER_A_LOSS / 2)
+        other = next(name for name in map(str, range(100)) if owner_of(0, ["w", name]) == name)
+        await owner.members.join(other)
+        await asyncio.sleep(60)
+        owner.worker.stop()
+        await task
+        return owner.registry.get_sample_value("tapio_reconciler_takeovers_total")
+
+    assert run_virtually(run()) == 1.0

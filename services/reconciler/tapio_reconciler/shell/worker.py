@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import cast
 
 import structlog
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from tapio_reconciler.core.assignment import partitions_of
 from tapio_reconciler.shell.metrics import Metrics
@@ -18,6 +18,9 @@ from tapio_shared.ports import Membership
 
 DRAIN_WITHIN = 10.0
 """Seconds that what is under way may take to be recorded when a partition is handed over."""
+AFTER_A_LOSS = 1.0
+"""Seconds until a partition lost to another worker is taken back, if it still is ours: two looks at the members."""
+_AGAIN = wait_random_exponential(multiplier=0.2, max=10)
 log = structlog.get_logger(__name__)
 
 
@@ -40,6 +43,8 @@ class Worker:
         self._make_partition, self._metrics = make_partition, metrics
         self._owned: dict[int, Partition] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._wanted: frozenset[int] = frozenset()
+        """What is assigned to this worker; what it owns beyond that is being handed over."""
         self._stopping = asyncio.Event()
         self._assigned = False
 
@@ -87,10 +92,9 @@ class Worker:
                         await self._assign(group, members)
 
     async def _assign(self, group: asyncio.TaskGroup, members: Sequence[str]) -> None:
-        wanted = partitions_of(self._name, members, self._count)
+        wanted = self._wanted = partitions_of(self._name, members, self._count)
         lost = [number for number in sorted(self._owned) if number not in wanted]
-        for number in lost:
-            await self._release(number)
+        await asyncio.gather(*(self._release(number) for number in lost))
         for number in sorted(wanted - self._owned.keys()):
             self._owned[number] = self._make_partition(number)
             self._tasks[number] = group.create_task(self._own(number), name=f"partition-{number}")
@@ -100,12 +104,17 @@ class Worker:
             log.info("partitions assigned", worker=self._name, members=list(members), owned=len(self._owned))
 
     async def _own(self, number: int) -> None:
-        """Own one partition; after losing it, or the log, take it over anew for as long as it is assigned to us."""
+        """Own one partition; after losing it, or the log, take it over anew for as long as it is assigned to us.
+
+        One that is being handed over may be taken by its new owner before we are done: it is not to be taken back.
+        """
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type((RetryableError, Fenced)),
-            wait=wait_random_exponential(multiplier=0.2, max=10),
+            wait=_before_taking_over_again,
         ):
             with attempt:
+                if number not in self._wanted:
+                    return
                 partition = self._make_partition(number)
                 self._owned[number] = partition
                 self._metrics.takeovers.inc()
@@ -142,7 +151,14 @@ class Worker:
 
     async def _drain(self) -> None:
         """Finish what is under way everywhere, then give everything up."""
+        self._wanted = frozenset()
         await asyncio.gather(*(self._release(number) for number in sorted(self._owned)))
+
+
+def _before_taking_over_again(state: RetryCallState) -> float:
+    """Seconds. Whoever took a partition from us most likely knows of a change of members that we are yet to see."""
+    error = None if state.outcome is None else state.outcome.exception()
+    return _AGAIN(state) + (AFTER_A_LOSS if isinstance(error, Fenced) else 0.0)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -6,34 +6,41 @@ What counts as a write is asked of the simulator's write log or of the API serve
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import re
 
 import pytest
 
-from tapio_shared.json import objects_at, str_at
+from tapio_shared.json import objects_at, str_at, strings_at
 from tests.support.e2e_kubernetes import Kubernetes
-from tests.support.e2e_objects import managed_objects, small_cluster
+from tests.support.e2e_objects import all_managed, managed_objects, small_cluster
+from tests.support.facts_and_objects import differences, has_gaps
 from tests.support.operator_run import OperatorRun
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(280)]
-_CLUSTERS = 10
-_CRASHES = 6
-_WRITES_BETWEEN = 40
+_CLUSTERS = 50
+_CRASHES = 8
+_WRITES_BETWEEN = 150
 """A cluster takes some 25 writes, so that all crashes fall into the roll-out."""
 
 
 async def roll_out(kubernetes: Kubernetes, namespace: str, count: int) -> list[str]:
     """Create `count` TapioClusters at once; answers their names."""
     names = [f"c{number}" for number in range(count)]
-    await asyncio.gather(*(kubernetes.apply(small_cluster(name), namespace) for name in names))
+    stream = "\n---\n".join(json.dumps(small_cluster(name)) for name in names)
+    await kubernetes.kubectl.run("apply", "-n", namespace, "-f", "-", stdin=stream.encode())
     return names
 
 
-async def shapes(kubernetes: Kubernetes, name: str, namespace: str) -> list[str]:
-    """The names of a cluster's objects without what differs between two clusters: their name, and hashes of it."""
-    made = await managed_objects(kubernetes, name, namespace)
-    return sorted(re.sub("-[0-9a-f]{8}$", "-HASH", re.sub(f"\\b{name}\\b", "NAME", one)) for one in made)
+async def shapes(kubernetes: Kubernetes, namespace: str) -> dict[str, list[str]]:
+    """TapioCluster -> the names of its objects, without what differs between two: their name, and hashes of it."""
+    found: dict[str, list[str]] = {}
+    for one in await all_managed(kubernetes, namespace):
+        owner = strings_at(one, "metadata", "labels")["tapio.io/cluster"]
+        name = re.sub("-[0-9a-f]{8}$", "-HASH", re.sub(f"\\b{owner}\\b", "NAME", str_at(one, "metadata", "name")))
+        found.setdefault(owner, []).append(f"{str_at(one, 'kind')}/{str_at(one, 'metadata', 'namespace')}/{name}")
+    return {owner: sorted(names) for owner, names in found.items()}
 
 
 async def until_all_ready(kubernetes: Kubernetes, namespace: str, count: int, *, seconds: float = 120.0) -> None:
@@ -58,10 +65,9 @@ async def how_many_ready(kubernetes: Kubernetes, namespace: str) -> int:
 @pytest.mark.parametrize("seed", [pytest.param(7, id="seed 7")])
 async def test_a_roll_out_survives_kill_9_of_everything(operator: OperatorRun, namespace: str, seed: int) -> None:
     kubernetes, choices = operator.kubernetes, random.Random(seed)
-    calm = "calm"
-    await kubernetes.apply(small_cluster(calm), namespace)
+    await kubernetes.apply(small_cluster("calm"), namespace)
     await until_all_ready(kubernetes, namespace, 1)
-    expected = await shapes(kubernetes, calm, namespace)
+    expected = (await shapes(kubernetes, namespace))["calm"]
 
     rolling = asyncio.create_task(roll_out(kubernetes, namespace, _CLUSTERS))
     victims = ["watcher", "nats", *operator.workers]
@@ -80,8 +86,10 @@ async def test_a_roll_out_survives_kill_9_of_everything(operator: OperatorRun, n
 
     await until_all_ready(kubernetes, namespace, _CLUSTERS + 1)
     await operator.until_ready()
-    for name in names:
-        assert await shapes(kubernetes, name, namespace) == expected
+    assert await shapes(kubernetes, namespace) == dict.fromkeys(["calm", *names], expected), "an object is doubled"
+    await operator.settled()
+    assert await differences(operator, namespace) == [], "a fact is lost"
+    assert not await has_gaps(operator)
 
 
 async def test_restarting_everything_when_converged_writes_nothing(operator: OperatorRun, namespace: str) -> None:

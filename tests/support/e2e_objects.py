@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tapio_shared.json import JsonObject, JsonValue
+from tapio_shared.json import JsonObject, JsonValue, objects_at
 from tests.support.e2e_kubernetes import Kubernetes
 
 _KINDS = (
@@ -29,6 +29,12 @@ def selector_of(name: str, namespace: str) -> str:
 async def managed_objects(kubernetes: Kubernetes, name: str, namespace: str, *, kinds: str = _KINDS) -> set[str]:
     """`Kind/namespace/name` of everything the operator itself made for a TapioCluster, in all namespaces."""
     return await kubernetes.names(kinds, "-l", selector_of(name, namespace))
+
+
+async def all_managed(kubernetes: Kubernetes, namespace: str) -> list[JsonObject]:
+    """The same for every TapioCluster of a namespace, as documents."""
+    selector = f"tapio.io/cluster,tapio.io/cluster-namespace={namespace}"
+    return objects_at(await kubernetes.kubectl.document("get", _KINDS, "-A", "-l", selector), "items")
 
 
 async def left_of(kubernetes: Kubernetes, name: str, namespace: str) -> set[str]:

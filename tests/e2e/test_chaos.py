@@ -6,21 +6,43 @@ What counts as a write is asked of the simulator's write log or of the API serve
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import random
 import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import cast
 
+import msgspec
 import pytest
 
-from tapio_shared.json import objects_at, str_at, strings_at
-from tests.support.e2e_kubernetes import Kubernetes
-from tests.support.e2e_objects import all_managed, managed_objects, small_cluster
+from tapio_shared.adapters.kube_http import HttpKube
+from tapio_shared.adapters.nats_connection import NatsConnection
+from tapio_shared.adapters.nats_log import NatsEventLog
+from tapio_shared.adapters.provisioning import log_config
+from tapio_shared.codec import decode_as, encode
+from tapio_shared.facts import ObjectObserved
+from tapio_shared.json import JsonObject, object_at, objects_at, str_at, strings_at
+from tapio_shared.keys import LOG_STREAM, ObjectRef, OrderingKey, object_subject
+from tapio_shared.kubernetes import object_path
+from tapio_shared.ports import NewMessage
+from tests.support.e2e_kubernetes import Kubernetes, SeenWrite
+from tests.support.e2e_objects import all_managed, small_cluster
 from tests.support.facts_and_objects import differences, has_gaps
-from tests.support.operator_run import OperatorRun
+from tests.support.operator_run import PARTITIONS, OperatorRun
+
+
+class JsonAnswer(msgspec.Struct):
+    """An answer of JetStream's API of which nothing is wanted but that it is no error."""
+
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(280)]
 _CLUSTERS = 50
 _CRASHES = 8
+_NOISE = 100_000
+"""Bytes of one message that helps to fill the log; random, so that compression does not make it small."""
 _WRITES_BETWEEN = 150
 """A cluster takes some 25 writes, so that all crashes fall into the roll-out."""
 
@@ -110,18 +132,103 @@ async def test_restarting_everything_when_converged_writes_nothing(operator: Ope
 
 async def test_losing_the_whole_log_deletes_and_changes_nothing(operator: OperatorRun, namespace: str) -> None:
     kubernetes = operator.kubernetes
-    names = await roll_out(kubernetes, namespace, 3)
-    await until_all_ready(kubernetes, namespace, 3)
-    before = [await managed_objects(kubernetes, name, namespace) for name in names]
+    names = await roll_out(kubernetes, namespace, _CLUSTERS)
+    await until_all_ready(kubernetes, namespace, _CLUSTERS)
+    before = await all_managed(kubernetes, namespace)
     await operator.settled()
     position = await kubernetes.witness.position()
 
-    await operator.lose_log()
-    await kubernetes.apply(small_cluster("probe"), namespace)
-    await until_all_ready(kubernetes, namespace, 4)
+    async with ready_reasons(kubernetes, namespace) as reasons:
+        await operator.lose_log()
+        await kubernetes.apply(small_cluster("probe"), namespace)
+        await until_all_ready(kubernetes, namespace, _CLUSTERS + 1)
     await operator.until_ready()
 
-    written = [one for one in await kubernetes.operator_writes(position) if "probe" not in one.name]
-    # Saying Resynchronising, and Ready again, is a status; no object may be touched.
-    assert [one for one in written if one.subresource != "status" and one.resource.partition(".")[0] != "events"] == []
-    assert [await managed_objects(kubernetes, name, namespace) for name in names] == before
+    # Whoever was planned before the new log was complete says so; nobody ever says that something is not ready.
+    assert set[str]().union(*(reasons[name] for name in names)) == {"AllReady", "Resynchronising"}
+    assert await wrong_writes(kubernetes, position) == []
+    assert without_probe(await all_managed(kubernetes, namespace)) == before
+    await operator.settled()
+    assert await differences(operator, namespace) == []
+
+
+async def test_filling_the_log_deletes_and_changes_nothing(operator: OperatorRun, namespace: str) -> None:
+    """Ten times what the log may hold, as fast as it goes: what is live is swept, or observed again."""
+    kubernetes = operator.kubernetes
+    names = await roll_out(kubernetes, namespace, 10)
+    await until_all_ready(kubernetes, namespace, 10)
+    before = await all_managed(kubernetes, namespace)
+    await operator.settled()
+    position = await kubernetes.witness.position()
+
+    async with small_log(operator, times=3) as (log, limit):
+        key = OrderingKey("local", namespace, "noise")
+        subject = object_subject(key, ObjectRef("", "ConfigMap", namespace, "noise"), PARTITIONS)
+        for number in range(10 * limit // _NOISE):
+            noise = base64.b64encode(random.Random(number).randbytes(_NOISE * 3 // 4)).decode()
+            fact = ObjectObserved(uid="u", resource_version=str(number), object={"noise": noise}, observed_at=number)
+            await log.append(NewMessage(subject, encode(fact)))
+        assert (await log.info()).first_sequence > 1, "nothing was ever pushed out"
+        await kubernetes.apply(small_cluster("probe"), namespace)
+        await until_all_ready(kubernetes, namespace, len(names) + 1)
+        await operator.until_ready()
+        assert await wrong_writes(kubernetes, position) == []
+        assert without_probe(await all_managed(kubernetes, namespace)) == before
+
+        async def tells_the_truth() -> bool:
+            return not await differences(operator, namespace)
+
+        await kubernetes.until(tells_the_truth)
+
+
+@asynccontextmanager
+async def small_log(operator: OperatorRun, *, times: int) -> AsyncGenerator[tuple[NatsEventLog, int]]:
+    """The log, and the bytes it may hold meanwhile: as many times what it holds now."""
+    connection = await NatsConnection.connect([operator.nats.url], name="test")
+    try:
+        log = NatsEventLog(connection)
+        info = await log.info()
+        limit = times * info.bytes
+        days = int(info.max_age)
+        make = partial(log_config, PARTITIONS, 1, max_age=days * 1_000_000_000)
+        await connection.api(f"STREAM.UPDATE.{LOG_STREAM}", make(max_bytes=limit), JsonAnswer)
+        yield log, limit
+        await connection.api(f"STREAM.UPDATE.{LOG_STREAM}", make(max_bytes=info.max_bytes), JsonAnswer)
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def ready_reasons(kubernetes: Kubernetes, namespace: str) -> AsyncGenerator[dict[str, set[str]]]:
+    """TapioCluster -> every reason that its condition Ready has had meanwhile, as a watch tells it."""
+    reasons: dict[str, set[str]] = {}
+
+    async def collect() -> None:
+        path = object_path("tapio.io", "v1alpha1", "tapioclusters", namespace)
+        async with (
+            await HttpKube.connect(kubeconfig=str(kubernetes.kubeconfig)) as kube,
+            kube.watch(path, query={"timeoutSeconds": "600"}, silence=600) as lines,
+        ):
+            async for line in lines:
+                seen = object_at(cast("JsonObject", decode_as(dict, line)), "object")
+                for one in objects_at(seen, "status", "conditions"):
+                    if str_at(one, "type") == "Ready":
+                        reasons.setdefault(str_at(seen, "metadata", "name"), set()).add(str_at(one, "reason"))
+
+    collecting = asyncio.create_task(collect())
+    try:
+        yield reasons
+    finally:
+        collecting.cancel()
+        await asyncio.wait([collecting])
+
+
+async def wrong_writes(kubernetes: Kubernetes, since: int) -> list[SeenWrite]:
+    """Writes of the operator to anything but the probe: Resynchronising, and Ready again, is a status; no more."""
+    written = [one for one in await kubernetes.operator_writes(since) if "probe" not in one.name]
+    return [one for one in written if one.subresource != "status" and one.resource.partition(".")[0] != "events"]
+
+
+def without_probe(documents: list[JsonObject]) -> list[JsonObject]:
+    """What belongs to the other TapioClusters."""
+    return [one for one in documents if strings_at(one, "metadata", "labels")["tapio.io/cluster"] != "probe"]

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import yaml
-
 from tapio_reconciler.core.model import Component
 from tapio_reconciler.core.objects.common import (
     build_config_map,
     build_deployment,
     build_service,
     build_service_account,
+    configuration_text,
     present,
 )
 from tapio_reconciler.core.objects.context import Context
@@ -118,7 +117,7 @@ def _config(ctx: Context, collector: EffectiveCollector) -> str:
     }
     if collector.spec.config is not None:
         document = merged(document, dict(collector.spec.config))
-    return yaml.safe_dump(document, sort_keys=True)
+    return configuration_text(document)
 
 
 def _observer(collector: EffectiveCollector) -> JsonObject:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import yaml
+
 from tapio_reconciler.core.objects.context import Context
 from tapio_shared.api.effective import Scaling
 from tapio_shared.json import JsonObject, JsonValue
@@ -22,6 +24,12 @@ def build_service_account(metadata: JsonObject) -> JsonObject:
 def build_config_map(metadata: JsonObject, data: Mapping[str, str]) -> JsonObject:
     """A ConfigMap."""
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(sorted(data.items()))}
+
+
+def configuration_text(document: JsonObject) -> str:
+    """A program's configuration as YAML. Written by libyaml, which every wheel of PyYAML holds: a fifth of the time."""
+    text: str = yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=True)
+    return text
 
 
 def build_service(

@@ -5,8 +5,6 @@ With the embedded store it is the graph store too: then it is a StatefulSet of o
 
 from __future__ import annotations
 
-import yaml
-
 from tapio_reconciler.core.model import Component
 from tapio_reconciler.core.objects.common import (
     build_autoscaler,
@@ -15,6 +13,7 @@ from tapio_reconciler.core.objects.common import (
     build_disruption_budget,
     build_service,
     build_service_account,
+    configuration_text,
     present,
     spread,
 )
@@ -109,7 +108,7 @@ def _config(ctx: Context) -> str:
     }
     if mind.correlation.config is not None:
         document = merged(document, dict(mind.correlation.config))
-    return yaml.safe_dump(document, sort_keys=True)
+    return configuration_text(document)
 
 
 def _pod(ctx: Context, image: str, version: str, config_digest: str) -> PodParts:

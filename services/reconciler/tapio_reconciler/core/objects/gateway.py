@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import yaml
-
 from tapio_reconciler.core.model import Component, Notice
 from tapio_reconciler.core.objects.common import (
     build_autoscaler,
@@ -12,6 +10,7 @@ from tapio_reconciler.core.objects.common import (
     build_disruption_budget,
     build_service,
     build_service_account,
+    configuration_text,
     present,
     spread,
 )
@@ -161,7 +160,7 @@ def _config(ctx: Context) -> str:
         document["auth"] = _auth(ctx)
     if spec.config is not None:
         document = merged(document, dict(spec.config))
-    return yaml.safe_dump(document, sort_keys=True)
+    return configuration_text(document)
 
 
 def _auth(ctx: Context) -> JsonObject:

@@ -6,6 +6,7 @@ Source: Kubernetes, "Auditing"; one JSON object per line.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,6 +82,10 @@ def write_policy(path: Path, rules: Sequence[JsonObject]) -> None:
     path.write_text(yaml.safe_dump(policy, sort_keys=False))
 
 
+_TAIL = 1 << 16
+"""Bytes read from the end to find that of the last whole line; more when that line is longer."""
+
+
 class AuditLog:
     """Reads the file that kube-apiserver appends to."""
 
@@ -89,8 +94,19 @@ class AuditLog:
 
     @property
     def size(self) -> int:
-        """Bytes so far; a position to read from."""
-        return self.path.stat().st_size if self.path.exists() else 0
+        """Bytes of whole lines so far; a position to read from. A busy server is nearly always writing one more."""
+        if not self.path.exists():
+            return 0
+        with self.path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            start = end
+            while start > 0:
+                start = max(0, start - _TAIL)
+                file.seek(start)
+                newline = file.read(end - start).rfind(b"\n")
+                if newline >= 0:
+                    return start + newline + 1
+        return 0
 
     def holds(self, marker: str, since: int) -> bool:
         """Whether a whole line with `marker` came after position `since`."""

@@ -41,6 +41,18 @@ def test_only_whole_lines_after_the_position_are_read(tmp_path: Path) -> None:
     assert (second.user.username, second.succeeded) == ("alice", False)
 
 
+@pytest.mark.parametrize("length", [pytest.param(40, id="a little"), pytest.param(200_000, id="a great deal")])
+def test_a_position_lies_between_lines_however_much_of_the_next_is_written(tmp_path: Path, length: int) -> None:
+    log = AuditLog(tmp_path / "audit.log")
+    line = _line("patch", "/" + "x" * length)
+    log.path.write_text(line[:length])
+    assert log.size == 0
+    log.path.write_text(_line("create", "/first") + line[:length])
+    position = log.size
+    log.path.write_text(_line("create", "/first") + line)
+    assert [event.verb for event in log.read(position)] == ["patch"]
+
+
 def test_marks_are_found_and_left_out(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "audit.log")
     log.path.write_text(_line("get", "/version?marker=1.") + _line("get", "/version"))

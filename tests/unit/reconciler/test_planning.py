@@ -10,6 +10,7 @@ import sys
 import msgspec
 import pytest
 
+from tapio_reconciler.core.components import SOMEBODY_ELSES
 from tapio_reconciler.core.drafting import pod_templates
 from tapio_reconciler.core.outcomes import retry_wait
 from tapio_shared.api.labels import FORCE_RECONCILE, PAUSED
@@ -314,7 +315,21 @@ def test_a_refused_write_is_a_condition_with_a_retry(
     assert condition(world, "Ready")["status"] == "True"
 
 
-def test_an_object_that_somebody_else_made_is_a_conflict() -> None:
+def test_an_object_that_was_seen_to_be_somebody_elses_is_a_conflict_at_once() -> None:
+    world = World.of(example("development"))
+    name = "Service default/dev-nats"
+    digest = world.plan().decision.objects[name]
+    result = ObjectResult(
+        ref=name, action="create", digest=digest, code=409, error_reason=SOMEBODY_ELSES, error="exists"
+    )
+    world.step(refuse={name: result})
+    world.step()
+    stalled = condition(world, "Stalled")
+    assert stalled["reason"] == "ObjectConflict"
+    assert 'tapio.io/adopt: "true"' in str_at(stalled, "message")
+
+
+def test_an_object_that_exists_after_all_twice_is_a_conflict() -> None:
     world = World.of(example("development"))
     name = "Service default/dev-nats"
     digest = world.plan().decision.objects[name]

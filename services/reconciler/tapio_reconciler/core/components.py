@@ -16,6 +16,8 @@ from tapio_shared.facts import FailedWrite
 from tapio_shared.json import JsonObject, strings_at
 from tapio_shared.keys import ObjectRef
 
+SOMEBODY_ELSES = "ObjectConflict"
+"""The reason of a refused creation after a look at what exists: no retry is needed to know that it is not ours."""
 _CHANGING = frozenset({Act.CREATE, Act.APPLY, Act.AWAIT})
 _WORST_FIRST = (
     ComponentState.FAILED,
@@ -163,7 +165,9 @@ def _claims(component: Component, workload: ObjectRef, seen: Mapping[ObjectRef, 
 def failure_reason(failure: FailedWrite) -> tuple[Reason, bool]:
     """The reason that a refused write gives to a condition, and whether a person must act."""
     text = failure.error
-    if failure.error_reason == "AlreadyExists":
+    if failure.error_reason == SOMEBODY_ELSES:
+        return Reason.OBJECT_CONFLICT, True
+    if failure.error_reason == "AlreadyExists":  # Once: two creations at the same time. Twice: whoever made it stays.
         return (Reason.OBJECT_CONFLICT, True) if failure.attempt > 1 else (Reason.RETRY_SCHEDULED, False)
     if failure.code == 403 and "exceeded quota" in text:
         return Reason.QUOTA_EXCEEDED, True

@@ -16,6 +16,7 @@ from opentelemetry import trace
 
 from tapio_reconciler.core.changes import is_managed, may_take_over
 from tapio_reconciler.core.comparison import holds, settled_digest
+from tapio_reconciler.core.components import SOMEBODY_ELSES
 from tapio_reconciler.core.drafting import Plan, Report
 from tapio_reconciler.shell.events import EventWriter
 from tapio_reconciler.shell.metrics import Metrics
@@ -28,7 +29,7 @@ from tapio_shared.api.labels import (
 )
 from tapio_shared.api.names import API_GROUP, API_VERSION, CLUSTER_KIND
 from tapio_shared.codec import decode_as, digest, encode
-from tapio_shared.errors import ApiError, Fenced, RetryableError, TapioError
+from tapio_shared.errors import ApiError, ApiTerminal, Fenced, RetryableError, TapioError
 from tapio_shared.facts import ApplyAction, DeleteAction, ObjectResult
 from tapio_shared.json import JsonObject, JsonValue, list_at, object_at, str_at
 from tapio_shared.keys import ObjectRef, OrderingKey
@@ -198,7 +199,7 @@ class Applier:
         live = await self._probe(action)
         if may_take_over(live, manifest, cluster=key.name, namespace=key.namespace):
             return await self._server_side_apply(action, manifest, report, name)
-        raise ApiError(409, "AlreadyExists", f"{name} exists and does not carry the labels of TapioCluster {key}")
+        raise ApiTerminal(409, SOMEBODY_ELSES, f"{name} exists and does not carry the labels of TapioCluster {key}")
 
     async def _probe(self, action: ApplyAction | DeleteAction) -> JsonObject:
         """The live object, as a dry run of an apply that says nothing answers it: a look without read permission."""

@@ -101,7 +101,8 @@ class EmbeddedNatsServer:
         if process is None:
             return
         if process.returncode is None:
-            process.send_signal(signal.SIGCONT)  # A stopped process takes no other signal but SIGKILL.
+            if number is not signal.SIGKILL:  # A stopped process takes no other; going on, it would answer once more.
+                process.send_signal(signal.SIGCONT)
             process.send_signal(number)
         try:
             async with asyncio.timeout(_STOP_TIMEOUT):

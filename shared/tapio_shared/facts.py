@@ -146,6 +146,8 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     partition_epoch: int = 0
     shared_revisions: dict[str, int] = {}
     """`what` of each shared fact used (fleet, config, discovery, synced) -> its sequence."""
+    record_limit: int = 0
+    """Bytes that the log takes for one record, when the decision that this state asks for is larger; 0 when it fits."""
 
 
 class ApplyAction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

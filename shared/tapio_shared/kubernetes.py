@@ -21,6 +21,8 @@ from tapio_shared.ports import Kube, KubeResponse
 from tapio_shared.shallow import decode_cut
 
 PAGE = 500
+_LONGEST_MESSAGE, _END_OF_MESSAGE = 2_000, 500
+"""Characters: an API server quotes whole objects, and what it says is recorded, and shown to people."""
 
 
 class _Status(msgspec.Struct, frozen=True):
@@ -50,7 +52,7 @@ def error_of(status: int, body: bytes, headers: Mapping[str, str]) -> ApiError |
         told = decode_as(_Status, body)
     except Undecodable:
         told = _Status(message=body[:500].decode("utf-8", "replace"))
-    message = told.message or f"The API server answered with HTTP {status}"
+    message = _shortened(told.message) or f"The API server answered with HTTP {status}"
     if status == 410 or told.reason in {"Expired", "Gone"}:
         return ResourceExpired(f"{message}. The collection must be listed anew.")
     after = headers.get("Retry-After", "")
@@ -58,6 +60,13 @@ def error_of(status: int, body: bytes, headers: Mapping[str, str]) -> ApiError |
     if status in {409, 429} or status >= 500:
         return ApiRetryable(status, told.reason, message, retry_after=retry_after)
     return ApiTerminal(status, told.reason, message, retry_after=retry_after)
+
+
+def _shortened(message: str) -> str:
+    """`message` without its middle when it is long: a refusal quotes the value first and says what is wrong last."""
+    if len(message) <= _LONGEST_MESSAGE:
+        return message
+    return f"{message[: _LONGEST_MESSAGE - _END_OF_MESSAGE]} [...] {message[-_END_OF_MESSAGE:]}"
 
 
 class _Resource(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 
 import pytest
@@ -11,10 +12,10 @@ from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_log import NatsEventLog
 from tapio_shared.codec import decode_record
 from tapio_shared.facts import MessageParked
-from tapio_shared.json import JsonObject
-from tapio_shared.keys import ObjectRef, OrderingKey, object_subject, parked_subject
+from tapio_shared.json import JsonObject, JsonValue
+from tapio_shared.keys import ObjectRef, OrderingKey, object_subject, parked_subject, partition_of
 from tapio_shared.ports import NewMessage
-from tests.support.e2e_objects import small_cluster
+from tests.support.e2e_objects import managed_objects, small_cluster
 from tests.support.operator_run import PARTITIONS, WATCHER, WEBHOOK, OperatorRun
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -111,6 +112,40 @@ async def test_a_message_that_nobody_understands_is_parked_counted_and_shown_unt
     await operator[WATCHER].start()
     await operator[WATCHER].until_ready()
     await kubernetes.until_condition("one", "Degraded", "False", reason="AllReady", namespace=namespace)
+
+
+async def test_a_decision_that_no_record_holds_is_said_and_holds_nobody_up(
+    operator: OperatorRun, namespace: str
+) -> None:
+    """What is told of the TapioCluster fits, what is decided holds it once more for every workload."""
+    kubernetes, noise = operator.kubernetes, random.Random(1)
+    names: list[JsonValue] = [noise.randbytes(30).hex() for _ in range(700)]
+    avoided: JsonObject = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": names}
+    terms: list[JsonValue] = [{"weight": 1, "preference": {"matchExpressions": [avoided]}}]
+    affinity: JsonObject = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": terms}}
+    large = small_cluster("large", profile="development", scheduling={"affinity": affinity})
+    partition = partition_of(OrderingKey("local", namespace, "large"), PARTITIONS)
+    neighbour = next(
+        name
+        for name in (f"n{number}" for number in range(1_000))
+        if partition_of(OrderingKey("local", namespace, name), PARTITIONS) == partition
+    )
+    operator.nats.extra = "max_payload: 128KB"
+    await operator.crash("nats")
+    try:
+        await kubernetes.apply(large, namespace)
+        message = await kubernetes.until_condition("large", "Stalled", "True", namespace=namespace)
+        assert "larger than the 131072 bytes that the event log takes for one record" in message
+        await kubernetes.apply(small_cluster(neighbour), namespace)
+        await kubernetes.until_condition(neighbour, "Ready", "True", namespace=namespace)
+        assert await managed_objects(kubernetes, "large", namespace) == set()
+
+        await kubernetes.apply(small_cluster("large"), namespace)
+        await kubernetes.until_condition("large", "Ready", "True", namespace=namespace)
+    finally:
+        operator.nats.extra = ""
+        await operator.crash("nats")
+        await operator.until_ready()
 
 
 async def _count(log: NatsEventLog, subject: str, sequence: int) -> int:

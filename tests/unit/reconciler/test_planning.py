@@ -13,8 +13,9 @@ import pytest
 from tapio_reconciler.core.components import SOMEBODY_ELSES
 from tapio_reconciler.core.drafting import pod_templates
 from tapio_reconciler.core.outcomes import retry_wait
+from tapio_reconciler.core.planning import plan
 from tapio_shared.api.labels import FORCE_RECONCILE, PAUSED
-from tapio_shared.facts import ConfigurationObserved, DecisionRecorded, ObjectResult, TimerDue
+from tapio_shared.facts import ConfigurationObserved, DecisionRecorded, Inputs, ObjectResult, TimerDue
 from tapio_shared.json import JsonObject, list_at, object_at, objects_at, str_at
 from tapio_shared.keys import ObjectRef, timer_subject
 from tests.support.planned_world import FLEET, PARTITIONS, START, World, discovery, example
@@ -438,3 +439,14 @@ def test_the_operators_configuration_is_an_input() -> None:
     }
     assert images
     assert all(image.startswith("mirror.local/") for image in images)
+
+
+def test_a_decision_that_no_record_holds_is_a_sentence_and_nothing_else() -> None:
+    world = World.of(example("development"))
+    inputs = Inputs(now=world.now, operator_version="0.1.0", record_limit=1_000)
+    decision = plan(world.state, inputs).decision
+    assert (decision.apply, decision.delete, decision.finalizer, decision.objects) == ([], [], "", {})
+    stalled = next(one for one in objects_at(decision.status, "conditions") if str_at(one, "type") == "Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "InvalidSpec")
+    assert "larger than the 1000 bytes that the event log takes" in str_at(stalled, "message")
+    assert decision.inputs.record_limit == 1_000

@@ -181,3 +181,12 @@ async def test_a_list_is_read_in_pages() -> None:
         {"labelSelector": "a=b", "limit": "500"},
         {"labelSelector": "a=b", "limit": "500", "continue": "next"},
     ]
+
+
+def test_of_a_long_answer_the_beginning_and_the_end_are_kept() -> None:
+    quoted = "x" * 100_000
+    found = error_of(422, status(422, "Invalid", f"spec.selector: Invalid value: {quoted}: field is immutable"), {})
+    assert isinstance(found, ApiTerminal)
+    assert found.message.startswith("spec.selector: Invalid value: xxx")
+    assert found.message.endswith("xxx: field is immutable")
+    assert len(found.message) == 2_000 + len(" [...] ")

@@ -42,6 +42,11 @@ _KEPT_KINDS = frozenset(
 )
 """Never pruned: data and credentials follow `deletionPolicy`, the custom resources belong to people."""
 _SHARED = ("fleet", "config", "discovery", "synced")
+_TOO_LARGE = (
+    "The decision that this spec asks for, which keeps the pod template of every workload, is larger than the {limit} "
+    "bytes that the event log takes for one record, so nothing is done. Make env, args, podTemplate or "
+    "inheritedMetadata smaller, or raise max_payload of the operator's NATS servers."
+)
 
 
 def plan(state: State, inputs: Inputs) -> Plan:
@@ -86,6 +91,10 @@ def _plan(draft: Draft, members: Members) -> None:
         return
     if parked.blocker:
         _write_status(draft, stalled_status(cluster, Reason.MESSAGE_PARKED, parked.blocker, draft.now))
+        return
+    if draft.inputs.record_limit:
+        message = _TOO_LARGE.format(limit=draft.inputs.record_limit)
+        _write_status(draft, stalled_status(cluster, Reason.INVALID_SPEC, message, draft.now))
         return
     result = wanted(draft.state, cluster, members)
     if isinstance(result, Refused):

@@ -16,6 +16,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 
 from tapio_reconciler.core.outcomes import retry_wait
 from tapio_reconciler.core.planning import plan
+from tapio_reconciler.core.state import State
 from tapio_reconciler.shell.applying import Applier
 from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.metrics import Metrics
@@ -23,7 +24,7 @@ from tapio_reconciler.shell.recording import Recorder, advance_epoch
 from tapio_reconciler.shell.states import States
 from tapio_reconciler.shell.timers import Timers
 from tapio_shared.codec import encode
-from tapio_shared.errors import Fenced, PartitionCountMismatch, RetryableError, TapioError
+from tapio_shared.errors import Fenced, MessageTooLarge, PartitionCountMismatch, RetryableError, TapioError
 from tapio_shared.facts import Inputs, OutcomeRecorded, SweepMarked, Timer, TimerDue
 from tapio_shared.keys import (
     OrderingKey,
@@ -238,13 +239,22 @@ class Partition:
 
     async def _reconcile(self, key: OrderingKey, cause: Cause) -> bool:
         """One round: plan, record the decision, apply, record the outcome. Answers whether to plan again at once."""
-        recorder = self._owned()
         state = await self._states.state(key)
-        known = self._states.known[key]
+        try:
+            return await self._carry_out(key, cause, state)
+        except MessageTooLarge as err:
+            if err.subject != decision_subject(key, self._identity.partitions):
+                raise
+            log.warning("decision too large", key=str(key), bytes=err.size, limit=err.limit)
+            return await self._carry_out(key, cause, state, record_limit=err.limit)
+
+    async def _carry_out(self, key: OrderingKey, cause: Cause, state: State, *, record_limit: int = 0) -> bool:
+        """Plan `state`, and so on. With `record_limit`, the plan only says that the decision exceeds it."""
+        recorder, known = self._owned(), self._states.known[key]
         with tracer.start_as_current_span("reconcile", context=extract_context(cause.headers)) as span:
             span.set_attribute("tapio.key", str(key))
             planned_at = self._clock.monotonic()
-            planned = plan(state, self._inputs(recorder.token))
+            planned = plan(state, self._inputs(recorder.token, record_limit))
             self._metrics.plan_seconds.observe(self._clock.monotonic() - planned_at)
             self._timers.replace(key, planned.decision.timers)
             if not planned.has_effects and planned.decision.desired_digest == known.desired_digest:
@@ -279,12 +289,13 @@ class Partition:
             )
         return True
 
-    def _inputs(self, epoch: int) -> Inputs:
+    def _inputs(self, epoch: int, record_limit: int) -> Inputs:
         return Inputs(
             now=self._clock.now(),
             operator_version=self._identity.operator_version,
             logic=self._identity.logic,
             partition_epoch=epoch,
+            record_limit=record_limit,
         )
 
     async def _record_outcome(self, key: OrderingKey, outcome: OutcomeRecorded, headers: Mapping[str, str]) -> None:

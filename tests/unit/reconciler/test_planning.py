@@ -16,7 +16,7 @@ from tapio_reconciler.core.outcomes import retry_wait
 from tapio_reconciler.core.planning import plan
 from tapio_shared.api.labels import FORCE_RECONCILE, PAUSED
 from tapio_shared.facts import ConfigurationObserved, DecisionRecorded, Inputs, ObjectResult, TimerDue
-from tapio_shared.json import JsonObject, list_at, object_at, objects_at, str_at
+from tapio_shared.json import JsonObject, JsonValue, list_at, object_at, objects_at, str_at
 from tapio_shared.keys import ObjectRef, timer_subject
 from tests.support.planned_world import FLEET, PARTITIONS, START, World, discovery, example
 
@@ -450,3 +450,13 @@ def test_a_decision_that_no_record_holds_is_a_sentence_and_nothing_else() -> Non
     assert (stalled["status"], stalled["reason"]) == ("True", "InvalidSpec")
     assert "larger than the 1000 bytes that the event log takes" in str_at(stalled, "message")
     assert decision.inputs.record_limit == 1_000
+
+
+@pytest.mark.parametrize(
+    "spec", [pytest.param(None, id="none"), pytest.param([], id="a list"), pytest.param("x", id="a text")]
+)
+def test_a_spec_that_is_no_object_is_refused_and_not_taken_for_an_empty_one(spec: JsonValue) -> None:
+    world = World.of({**example("development"), "spec": spec})
+    planned = world.step()
+    assert not planned.decision.apply
+    assert condition(world, "Stalled")["reason"] == "InvalidSpec"

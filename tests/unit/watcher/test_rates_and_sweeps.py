@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -30,18 +31,16 @@ DAY = 86_400_000
 KEY = OrderingKey("local", "team", "tapio")
 
 
-def info(**changes: object) -> LogInfo:
-    values: dict[str, object] = {
-        "created_at": "2026",
-        "first_sequence": 1_001,
-        "last_sequence": 2_000,
-        "messages": 1_000,
-        "bytes": 80,
-        "max_bytes": 100,
-        "max_age": 30 * DAY / 1000,
-        "partitions": 4,
-    }
-    return LogInfo(**{**values, **changes})  # type: ignore[arg-type]
+INFO = LogInfo(
+    created_at="2026",
+    first_sequence=1_001,
+    last_sequence=2_000,
+    messages=1_000,
+    bytes=80,
+    max_bytes=100,
+    max_age=30 * DAY / 1000,
+    partitions=4,
+)
 
 
 def live(sequence: int, age_in_days: float = 0.0) -> Known:
@@ -71,14 +70,16 @@ def test_full_buckets_take_no_memory() -> None:
 @pytest.mark.parametrize(
     ("given_info", "facts", "below"),
     [
-        pytest.param(info(), [], 0, id="nothing lives"),
-        pytest.param(info(bytes=70), [live(1_001)], 0, id="there is room"),
-        pytest.param(info(), [live(1_001), live(1_900)], 1_251, id="the oldest eighth holds something live"),
-        pytest.param(info(), [live(1_200)], 0, id="the oldest quarter alone does not hurry"),
-        pytest.param(info(max_bytes=-1), [live(1_001)], 0, id="no limit of bytes"),
-        pytest.param(info(bytes=1), [live(1_001, 27), live(1_100, 23), live(1_500, 1)], 1_101, id="old by age"),
-        pytest.param(info(bytes=1), [live(1_001, 23)], 0, id="not old enough"),
-        pytest.param(info(bytes=1, max_age=0), [live(1_001, 90)], 0, id="no limit of age"),
+        pytest.param(INFO, [], 0, id="nothing lives"),
+        pytest.param(replace(INFO, bytes=70), [live(1_001)], 0, id="there is room"),
+        pytest.param(INFO, [live(1_001), live(1_900)], 1_251, id="the oldest eighth holds something live"),
+        pytest.param(INFO, [live(1_200)], 0, id="the oldest quarter alone does not hurry"),
+        pytest.param(replace(INFO, max_bytes=-1), [live(1_001)], 0, id="no limit of bytes"),
+        pytest.param(
+            replace(INFO, bytes=1), [live(1_001, 27), live(1_100, 23), live(1_500, 1)], 1_101, id="old by age"
+        ),
+        pytest.param(replace(INFO, bytes=1), [live(1_001, 23)], 0, id="not old enough"),
+        pytest.param(replace(INFO, bytes=1, max_age=0), [live(1_001, 90)], 0, id="no limit of age"),
     ],
 )
 def test_when_a_sweep_is_due(given_info: LogInfo, facts: list[Known], below: int) -> None:
@@ -86,7 +87,7 @@ def test_when_a_sweep_is_due(given_info: LogInfo, facts: list[Known], below: int
 
 
 def test_what_was_pushed_out_is_counted() -> None:
-    assert lost_below(info(), [live(1_000), live(1_001)]) == 1
+    assert lost_below(INFO, [live(1_000), live(1_001)]) == 1
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_what_was_pushed_out_is_counted() -> None:
     ],
 )
 def test_whether_a_log_went_backwards(remembered: Remembered | None, backwards: bool) -> None:
-    assert bool(went_backwards(remembered, info())) == backwards
+    assert bool(went_backwards(remembered, INFO)) == backwards
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_whether_a_log_went_backwards(remembered: Remembered | None, backwards: 
     ],
 )
 def test_the_generation(told: Synced | None, backwards: bool, generation: str) -> None:
-    assert generation_of(info(), told, backwards=backwards, now=7) == generation
+    assert generation_of(INFO, told, backwards=backwards, now=7) == generation
 
 
 async def test_a_sweep_moves_what_is_live_and_marks_its_start_and_end() -> None:

@@ -16,7 +16,7 @@ from tapio_shared.facts import FailedWrite
 from tapio_shared.json import JsonObject, strings_at
 from tapio_shared.keys import ObjectRef
 
-SOMEBODY_ELSES = "ObjectConflict"
+SOMEBODY_ELSES = str(Reason.OBJECT_CONFLICT)
 """The reason of a refused creation after a look at what exists: no retry is needed to know that it is not ours."""
 _CHANGING = frozenset({Act.CREATE, Act.APPLY, Act.AWAIT})
 _WORST_FIRST = (

@@ -32,7 +32,7 @@ from tapio_shared.api.reasons import Reason
 from tapio_shared.api.validation import one_answer, validate_cluster
 from tapio_shared.codec import digest, encode
 from tapio_shared.facts import ConfigurationObserved, DiscoveryObserved, FleetObserved
-from tapio_shared.json import JsonObject, object_at, str_at
+from tapio_shared.json import JsonObject, at, object_at, str_at
 from tapio_shared.keys import ObjectRef
 
 _REMEMBERED = 64
@@ -84,7 +84,7 @@ def _asked(cluster: Seen, state: State) -> JsonObject:
     """What a TapioCluster itself says of what is wanted: no part of its document but this is looked at."""
     return {
         "metadata": {"name": state.key.name, "namespace": state.key.namespace},
-        "spec": object_at(cluster.document, "spec"),
+        "spec": at(cluster.document, "spec"),
         "status": {"version": str_at(cluster.document, "status", "version")},
     }
 

@@ -113,6 +113,9 @@ class Synced(LogRecord, frozen=True, kw_only=True, tag="Synced"):
     generation: str
     kinds: list[str]
     synced_at: int
+    complete_from: int = 0
+    """Nothing that this fact vouches for stands before this sequence; 0 when the writer did not say. A log that
+    begins later may have dropped something, and is no complete observation until a sweep or another fact says so."""
 
 
 class SweepMarked(LogRecord, frozen=True, kw_only=True, tag="SweepMarked"):
@@ -121,6 +124,8 @@ class SweepMarked(LogRecord, frozen=True, kw_only=True, tag="SweepMarked"):
     phase: str  # "started" | "ended"
     below: int
     marked_at: int
+    complete_from: int = 0
+    """As in Synced, as far as it is vouched for at this mark."""
 
 
 class TimerDue(LogRecord, frozen=True, kw_only=True, tag="TimerDue"):
@@ -146,6 +151,8 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     partition_epoch: int = 0
     shared_revisions: dict[str, int] = {}
     """`what` of each shared fact used (fleet, config, discovery, synced) -> its sequence."""
+    log_begins: int = 0
+    """First sequence that the log held after the state had been read from it: what stood before may be missing."""
     record_limit: int = 0
     """Bytes that the log takes for one record, when the decision that this state asks for is larger; 0 when it fits."""
 

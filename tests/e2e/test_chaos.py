@@ -31,7 +31,7 @@ from tapio_shared.ports import NewMessage
 from tests.support.e2e_kubernetes import Kubernetes, SeenWrite
 from tests.support.e2e_objects import all_managed, small_cluster
 from tests.support.facts_and_objects import differences, has_gaps
-from tests.support.operator_run import PARTITIONS, OperatorRun
+from tests.support.operator_run import PARTITIONS, WATCHER, OperatorRun
 
 
 class JsonAnswer(msgspec.Struct):
@@ -146,13 +146,7 @@ async def test_filling_the_log_deletes_and_changes_nothing(operator: OperatorRun
     position = await kubernetes.witness.position()
 
     async with small_log(operator, times=3) as (log, limit):
-        key = OrderingKey("local", namespace, "noise")
-        subject = object_subject(key, ObjectRef("", "ConfigMap", namespace, "noise"), PARTITIONS)
-        for number in range(10 * limit // _NOISE):
-            noise = base64.b64encode(random.Random(number).randbytes(_NOISE * 3 // 4)).decode()
-            fact = ObjectObserved(uid="u", resource_version=str(number), object={"noise": noise}, observed_at=number)
-            await log.append(NewMessage(subject, encode(fact)))
-        assert (await log.info()).first_sequence > 1, "nothing was ever pushed out"
+        await fill(log, namespace, 10 * limit)
         await kubernetes.apply(small_cluster("probe"), namespace)
         await until_all_ready(kubernetes, namespace, len(names) + 1)
         await operator.until_ready()
@@ -163,6 +157,46 @@ async def test_filling_the_log_deletes_and_changes_nothing(operator: OperatorRun
             return not await differences(operator, namespace)
 
         await kubernetes.until(tells_the_truth)
+
+
+async def test_what_the_log_has_dropped_is_told_again_before_anything_is_planned(
+    operator: OperatorRun, namespace: str
+) -> None:
+    """Nobody sweeps while the log is filled, and whoever knew what it held is gone: it tells of nobody any more."""
+    kubernetes = operator.kubernetes
+    names = await roll_out(kubernetes, namespace, 10)
+    await until_all_ready(kubernetes, namespace, 10)
+    before = await all_managed(kubernetes, namespace)
+    await operator.settled()
+    position = await kubernetes.witness.position()
+    await operator[WATCHER].kill()
+
+    async with ready_reasons(kubernetes, namespace) as reasons, small_log(operator, times=2) as (log, limit):
+        told = (await log.info()).last_sequence
+        await fill(log, namespace, 2 * limit)
+        assert (await log.info()).first_sequence > told, "something that was told is still there"
+        for worker in operator.workers:
+            await operator.crash(worker)
+        await kubernetes.apply(small_cluster("probe"), namespace)
+        await operator[WATCHER].start()
+        await until_all_ready(kubernetes, namespace, len(names) + 1)
+        await operator.until_ready()
+    assert set[str]().union(*(reasons[name] for name in names)) == {"AllReady", "Resynchronising"}
+    assert await wrong_writes(kubernetes, position) == []
+    assert without_probe(await all_managed(kubernetes, namespace)) == before
+    await operator.settled()
+    assert await differences(operator, namespace) == []
+
+
+async def fill(log: NatsEventLog, namespace: str, size: int) -> None:
+    """Append `size` bytes that concern nobody, and see that they push something out."""
+    key = OrderingKey("local", namespace, "noise")
+    subject = object_subject(key, ObjectRef("", "ConfigMap", namespace, "noise"), PARTITIONS)
+    for number in range(size // _NOISE):
+        noise = base64.b64encode(random.Random(number).randbytes(_NOISE * 3 // 4)).decode()
+        fact = ObjectObserved(uid="u", resource_version=str(number), object={"noise": noise}, observed_at=number)
+        await log.append(NewMessage(subject, encode(fact)))
+    assert (await log.info()).first_sequence > 1, "nothing was ever pushed out"
 
 
 @asynccontextmanager

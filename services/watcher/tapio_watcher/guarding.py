@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import structlog
 
 from tapio_shared.errors import LogMissing, LogRewound, TapioError
-from tapio_shared.facts import SweepMarked
+from tapio_shared.facts import SweepMarked, Synced
 from tapio_shared.ports import Clock, EventLog, LogInfo
 from tapio_watcher.generation import Remembered, went_backwards
 from tapio_watcher.known import Known
@@ -26,6 +26,21 @@ class LogGuard:
     ) -> None:
         self._log, self._writer, self._shared, self._clock = event_log, writer, shared, clock
         self._looked = Remembered(info.created_at, info.last_sequence)
+        self._begins = info.first_sequence
+        self._complete_from = 0
+        """What has been vouched for: nothing live stands before it. 0 until `vouch` is called."""
+
+    def vouch(self, *, trusted: bool) -> int:
+        """The sequence from which on the log holds everything live, now that all of it has been told.
+
+        What an earlier leader vouched for still counts where it is `trusted` and the log begins no later, so that a
+        restart says nothing new.
+        """
+        told = [self._shared.last("synced"), self._shared.last("sweep")] if trusted else []
+        former = max((one.complete_from for one in told if isinstance(one, Synced | SweepMarked)), default=0)
+        oldest = min((one.sequence for one in self._live()), default=self.remembered.last_sequence)
+        self._complete_from = former if former >= self._begins else max(oldest, 1)
+        return self._complete_from
 
     @property
     def remembered(self) -> Remembered:
@@ -47,7 +62,7 @@ class LogGuard:
                 "their objects; they are observed again. Raise TAPIO_LOG_MAX_BYTES when this comes again."
             )
         self._writer.known.forget_gone(info.first_sequence)
-        below = sweep_below(info, self._live(), self._clock.now())
+        below = sweep_below(info, self._live(), self._clock.now(), complete_from=self._complete_from)
         if below:
             await self._sweep(below)
 
@@ -65,12 +80,19 @@ class LogGuard:
 
         On the first mark the owners of the partitions append their last decisions and outcomes anew.
         """
-        await self._shared.publish("sweep", SweepMarked(phase="started", below=below, marked_at=self._clock.now()))
+        await self._mark("started", below)
         subjects = self._writer.known.live_below(below)
         for subject in subjects:
             self._writer.again(subject)
             await self._writer.room()
         await self._shared.again(below)
         await self._writer.flush()
-        await self._shared.publish("sweep", SweepMarked(phase="ended", below=below, marked_at=self._clock.now()))
+        if self._complete_from:
+            self._complete_from = max(self._complete_from, below)
+        await self._mark("ended", below)
         log.info("swept", below=below, objects=len(subjects))
+
+    async def _mark(self, phase: str, below: int) -> None:
+        now = self._clock.now()
+        mark = SweepMarked(phase=phase, below=below, marked_at=now, complete_from=self._complete_from)
+        await self._shared.publish("sweep", mark)

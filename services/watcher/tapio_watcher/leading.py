@@ -166,7 +166,12 @@ class Lead:
             await self._publish_fleet()
             await self._writer.flush()
             kinds = sorted(f"{kind}.{group}" if group else kind for group, kind in self._watches)
-            fact = Synced(generation=self._generation, kinds=kinds, synced_at=self._given.clock.now())
+            fact = Synced(
+                generation=self._generation,
+                kinds=kinds,
+                synced_at=self._given.clock.now(),
+                complete_from=self.guard.vouch(trusted=not self._backwards),
+            )
             await self._shared.publish("synced", fact)
             self._given.metrics.known.set(len(self._writer.known))
             self._say_synced()

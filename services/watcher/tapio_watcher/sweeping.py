@@ -16,12 +16,16 @@ _SWEPT = 0.25
 _DUE = 0.125
 
 
-def sweep_below(info: LogInfo, live: Iterable[Known], now: int) -> int:
-    """The sequence below which everything live is to be appended again; 0 when no sweep is due."""
+def sweep_below(info: LogInfo, live: Iterable[Known], now: int, *, complete_from: int = 0) -> int:
+    """The sequence below which everything live is to be appended again; 0 when no sweep is due.
+
+    `complete_from` is what the log is vouched for, 0 for nothing yet; it must stay ahead of the log's beginning, also
+    where nothing live is near any more, since readers can't see that.
+    """
     facts = list(live)
     if not facts:
         return 0
-    return max(_by_bytes(info, facts), _by_age(info, facts, now))
+    return max(_by_bytes(info, facts), _by_age(info, facts, now), _by_word(info, complete_from))
 
 
 def lost_below(info: LogInfo, live: Iterable[Known]) -> int:
@@ -35,6 +39,13 @@ def _by_bytes(info: LogInfo, facts: list[Known]) -> int:
     length = info.last_sequence - info.first_sequence + 1
     oldest = min(one.sequence for one in facts)
     if oldest >= info.first_sequence + int(length * _DUE):
+        return 0
+    return info.first_sequence + int(length * _SWEPT)
+
+
+def _by_word(info: LogInfo, complete_from: int) -> int:
+    length = info.last_sequence - info.first_sequence + 1
+    if complete_from == 0 or info.first_sequence <= 1 or complete_from >= info.first_sequence + int(length * _DUE):
         return 0
     return info.first_sequence + int(length * _SWEPT)
 

@@ -86,6 +86,22 @@ def test_when_a_sweep_is_due(given_info: LogInfo, facts: list[Known], below: int
     assert sweep_below(given_info, facts, 100 * DAY) == below
 
 
+@pytest.mark.parametrize(
+    ("first", "complete_from", "below"),
+    [
+        pytest.param(1_001, 1_126, 0, id="an eighth ahead"),
+        pytest.param(1_001, 1_125, 1_251, id="the log's beginning comes near"),
+        pytest.param(1_001, 1_000, 1_251, id="the log has passed it"),
+        pytest.param(1, 1, 0, id="nothing was ever dropped"),
+    ],
+)
+def test_what_is_vouched_for_stays_ahead_of_the_beginning_of_the_log(
+    first: int, complete_from: int, below: int
+) -> None:
+    log = replace(INFO, first_sequence=first, last_sequence=first + 999, max_bytes=-1)
+    assert sweep_below(log, [live(log.last_sequence)], 100 * DAY, complete_from=complete_from) == below
+
+
 def test_what_was_pushed_out_is_counted() -> None:
     assert lost_below(INFO, [live(1_000), live(1_001)]) == 1
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from tapio_reconciler.core.changes import NO_MEMORY, Change, Memory, is_controlled_by_cluster, is_managed
+from tapio_reconciler.core.completeness import incompleteness
 from tapio_reconciler.core.components import ComponentProgress, blockers, component_progress
 from tapio_reconciler.core.drafting import WORKLOADS, Draft, Plan
 from tapio_reconciler.core.members import Members, members_of
@@ -33,7 +34,7 @@ from tapio_reconciler.core.wanting import Refused, Wanted, ref_of, wanted
 from tapio_shared.api.labels import FORCE_RECONCILE, PAUSED, TEARDOWN_FINALIZER
 from tapio_shared.api.names import cluster_ref
 from tapio_shared.api.reasons import Reason
-from tapio_shared.facts import DecisionRecorded, DiscoveryObserved, Inputs, OutcomeRecorded, Synced
+from tapio_shared.facts import DecisionRecorded, DiscoveryObserved, Inputs, OutcomeRecorded
 from tapio_shared.json import JsonObject, at, object_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef
 
@@ -41,7 +42,7 @@ _KEPT_KINDS = frozenset(
     {"PersistentVolumeClaim", "Secret", "TapioCluster", "TapioCollector", "TapioIntelligence", "Pods"}
 )
 """Never pruned: data and credentials follow `deletionPolicy`, the custom resources belong to people."""
-_SHARED = ("fleet", "config", "discovery", "synced")
+_SHARED = ("fleet", "config", "discovery", "synced", "sweep")
 _TOO_LARGE = (
     "The decision that this spec asks for, which keeps the pod template of every workload, is larger than the {limit} "
     "bytes that the event log takes for one record, so nothing is done. Make env, args, podTemplate or "
@@ -67,11 +68,11 @@ def plan(state: State, inputs: Inputs) -> Plan:
 
 
 def _plan(draft: Draft, members: Members) -> None:
-    synced = draft.state.shared_fact("synced", Synced)
+    incomplete = incompleteness(draft.state, draft.inputs.log_begins)
     discovery = draft.state.shared_fact("discovery", DiscoveryObserved)
     cluster = draft.cluster
-    if synced is None or discovery is None:
-        draft.waiting.append("The event log does not hold a complete observation of this Kubernetes cluster yet.")
+    if incomplete or discovery is None:
+        draft.waiting.append(incomplete)
         if cluster is not None:
             _write_status(draft, resynchronising_status(cluster, draft.now))
         return

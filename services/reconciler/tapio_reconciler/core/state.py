@@ -37,6 +37,8 @@ class State:
     """Shared facts of the key's target by name: fleet, config, discovery, synced."""
     revision: int = 0
     """Highest sequence of the key's own records."""
+    log_begins: int = 0
+    """First sequence that the log held after this was read from it."""
     answer: tuple[object, object] | None = field(default=None, compare=False, repr=False)
     """The last thing that was worked out from this state, and what it was worked out from. Memory, not state."""
     _seen: dict[str, Seen] = field(default_factory=dict[str, "Seen"], compare=False, repr=False)

@@ -14,6 +14,7 @@ import structlog
 from opentelemetry import trace
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
+from tapio_reconciler.core.completeness import incompleteness
 from tapio_reconciler.core.outcomes import retry_wait
 from tapio_reconciler.core.planning import plan
 from tapio_reconciler.core.state import State
@@ -88,6 +89,8 @@ class Partition:
         self._running: dict[OrderingKey, asyncio.Task[None]] = {}
         self._unplanned: set[OrderingKey] = set()
         """Keys known at take-over that have not been planned yet."""
+        self._incomplete: set[OrderingKey] = set()
+        """Keys whose facts the log may have dropped."""
         self._failures: dict[OrderingKey, int] = {}
         """How often in a row a key's round ended in an error that no outcome tells of."""
         self._recorder: Recorder | None = None
@@ -175,15 +178,14 @@ class Partition:
         self._notice_parked()
         if address is None:
             return
+        cause = Cause(message.subject, message.headers, self._clock.monotonic())
         if address.what == "sweep":
             self._follow_sweep(address.target)
+            for key in sorted(self._incomplete):  # What is vouched for has changed.
+                self._mark(key, cause)
         if not changes:
             return
-        cause = Cause(message.subject, message.headers, self._clock.monotonic())
-        if address.key is not None:
-            self._mark(address.key, cause)
-            return
-        for key in self._states.keys_of(address.target):
+        for key in [address.key] if address.key is not None else self._states.keys_of(address.target):
             self._mark(key, cause)
 
     def _follow_sweep(self, target: str) -> None:
@@ -254,8 +256,9 @@ class Partition:
         with tracer.start_as_current_span("reconcile", context=extract_context(cause.headers)) as span:
             span.set_attribute("tapio.key", str(key))
             planned_at = self._clock.monotonic()
-            planned = plan(state, self._inputs(recorder.token, record_limit))
+            planned = plan(state, self._inputs(recorder.token, state.log_begins, record_limit))
             self._metrics.plan_seconds.observe(self._clock.monotonic() - planned_at)
+            (self._incomplete.add if incompleteness(state, state.log_begins) else self._incomplete.discard)(key)
             self._timers.replace(key, planned.decision.timers)
             if not planned.has_effects and planned.decision.desired_digest == known.desired_digest:
                 self._metrics.plans.labels("unchanged").inc()
@@ -289,12 +292,13 @@ class Partition:
             )
         return True
 
-    def _inputs(self, epoch: int, record_limit: int) -> Inputs:
+    def _inputs(self, epoch: int, log_begins: int, record_limit: int) -> Inputs:
         return Inputs(
             now=self._clock.now(),
             operator_version=self._identity.operator_version,
             logic=self._identity.logic,
             partition_epoch=epoch,
+            log_begins=log_begins,
             record_limit=record_limit,
         )
 

@@ -15,6 +15,7 @@ import structlog
 
 from tapio_reconciler.core.dirtying import dirties
 from tapio_reconciler.core.state import Entry, State, evolve
+from tapio_reconciler.shell.beginning import Beginning
 from tapio_reconciler.shell.capacity import HotStates
 from tapio_shared.api.names import cluster_ref
 from tapio_shared.codec import decode_record
@@ -61,8 +62,10 @@ class States:
     """The same subjects -> up to which message such records have been appended."""
     hot: HotStates = field(default_factory=HotStates)
     _owner: int = field(init=False)
+    _beginning: Beginning = field(init=False)
 
     def __post_init__(self) -> None:
+        self._beginning = Beginning(self.event_log)
         self._owner = self.hot.owner()
 
     def fold(self, message: Message) -> tuple[Address | None, bool]:
@@ -112,10 +115,10 @@ class States:
         state = self.hot.get(self._owner, key)
         if state is None:
             known = self.known.setdefault(key, Known())
-            view = await self._view(key)
+            view, begins = await self._view(key)
             while view.revision < known.revision:  # Followed meanwhile, and folded into no state: the key was cold.
-                view = await self._view(key)
-            state = State(key)
+                view, begins = await self._view(key)
+            state = State(key, log_begins=begins)
             for message in view.messages:
                 address = self._addressed(message)
                 if address is not None:
@@ -141,10 +144,11 @@ class States:
     def keys_of(self, target: str) -> list[OrderingKey]:
         return sorted(key for key in self.known if key.target == target)
 
-    async def _view(self, key: OrderingKey) -> View:
-        return await self.event_log.last_per_subject(
-            f"{key_prefix(key, self.partitions)}.>", at_least=self.known[key].revision
-        )
+    async def _view(self, key: OrderingKey) -> tuple[View, int]:
+        """What the log holds of `key`, and where the log begins after that was read."""
+        pattern = f"{key_prefix(key, self.partitions)}.>"
+        view = await self.event_log.last_per_subject(pattern, at_least=self.known[key].revision)
+        return view, await self._beginning.sequence()
 
     def _addressed(self, message: Message) -> Address | None:
         try:

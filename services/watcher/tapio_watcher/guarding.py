@@ -26,7 +26,7 @@ class LogGuard:
     ) -> None:
         self._log, self._writer, self._shared, self._clock = event_log, writer, shared, clock
         self._looked = Remembered(info.created_at, info.last_sequence)
-        self._begins = info.first_sequence
+        self._begins = max(info.first_sequence, 1)  # 0 before anything was ever appended
         self._complete_from = 0
         """What has been vouched for: nothing live stands before it. 0 until `vouch` is called."""
 

@@ -164,6 +164,36 @@ async def test_a_sweep_moves_what_is_live_and_marks_its_start_and_end() -> None:
         assert (await log.info()).last_sequence == before, "a sweep is not due twice"
 
 
+async def test_what_was_vouched_for_is_said_again_while_the_log_begins_no_later() -> None:
+    clock = ManualClock()
+    log = MemoryEventLog(clock, partitions=4, max_bytes=10_000)
+
+    async def vouched(group: asyncio.TaskGroup, *, trusted: bool = True) -> int:
+        writer = FactWriter(log, "local", 4, clock, Metrics(CollectorRegistry()), group)
+        shared = SharedFacts(log, "local", 4, clock)
+        guard = LogGuard(log, await log.info(), writer, shared, clock)
+        await writer.hydrate()
+        await shared.hydrate()
+        writer.observed(
+            KEY, ObjectRef("", "ConfigMap", "team", "settings"), observed_fact({}, uid="u", resource_version="1", now=1)
+        )
+        await writer.flush()
+        complete_from = guard.vouch(trusted=trusted)
+        await shared.publish("synced", Synced(generation="1", kinds=[], synced_at=1, complete_from=complete_from))
+        return complete_from
+
+    async with asyncio.TaskGroup() as group:
+        assert await vouched(group) == 1, "an empty log"
+        assert await vouched(group) == 1
+        while (await log.info()).first_sequence == 1:
+            await log.append(NewMessage(subject="tapio.cursor.test.filling", data=b"x" * 1_000))
+        begins = (await log.info()).first_sequence
+        told = (await log.info()).last_sequence + 1
+        assert await vouched(group) == begins, "the object was dropped, and is told anew; a shared fact is still there"
+        assert await vouched(group) == begins
+        assert await vouched(group, trusted=False) == told, "another log: what stands there now counts"
+
+
 async def test_a_log_that_dropped_something_live_must_be_filled_anew() -> None:
     clock = ManualClock()
     log = MemoryEventLog(clock, partitions=4, max_bytes=10_000)

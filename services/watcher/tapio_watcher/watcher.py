@@ -25,7 +25,8 @@ log = structlog.get_logger(__name__)
 __all__ = ["Identity", "Pace", "Watcher"]
 
 REFUSE_AFTER = 20.0
-"""Seconds after which a second watcher without leader election gives up: a dead predecessor's Lease is over by then."""
+"""Seconds after which a second watcher without leader election gives up: a dead predecessor's Lease is over by then.
+A watcher that stands by reads the configuration again as often."""
 _FIRST_WAIT, _LAST_WAIT = 0.2, 30.0
 _LASTED = 60.0
 
@@ -100,7 +101,7 @@ class Watcher:
                 await asyncio.gather(leading, losing, return_exceptions=True)
 
     async def _read_configuration(self) -> None:
-        """Read the ConfigMap once before leading: it says whether there is anybody to stand by for."""
+        """Read the ConfigMap while not leading: it says whether there is anybody to stand by for."""
         path = object_path("", "v1", "configmaps", self._given.identity.namespace, CONFIG_MAP)
         try:
             response = await self._given.kube.request("GET", path)
@@ -110,18 +111,19 @@ class Watcher:
             log.warning("configuration not read", error=str(err))
 
     async def _acquire(self, lease: Lease) -> None:
-        """Wait to lead; without leader election a second watcher is refused instead."""
-        if self._configuration.current.leader_election:
-            await lease.acquire()
-            return
-        try:
-            async with asyncio.timeout(REFUSE_AFTER):
-                await lease.acquire()
-        except TimeoutError as err:
-            raise TerminalError(
-                f"Another watcher of {self._given.identity.target} is running and leaderElection is false. "
-                "Run exactly one replica, or set leaderElection to true in the ConfigMap tapio-operator-config."
-            ) from err
+        """Wait to lead; without leader election a second watcher is refused, whenever that was switched off."""
+        while True:
+            is_elected = self._configuration.current.leader_election
+            try:
+                async with asyncio.timeout(REFUSE_AFTER):
+                    return await lease.acquire()
+            except TimeoutError as err:
+                if not is_elected:
+                    raise TerminalError(
+                        f"Another watcher of {self._given.identity.target} is running and leaderElection is false. Run "
+                        "exactly one replica, or set leaderElection to true in the ConfigMap tapio-operator-config."
+                    ) from err
+            await self._read_configuration()
 
     async def _lead_again_and_again(self) -> None:
         """Lead; when the log turns out to be another one, or shorter, observe everything anew."""

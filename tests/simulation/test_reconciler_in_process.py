@@ -11,7 +11,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from tapio_reconciler.core.replaying import Replayed, Replayer, Verdict
 from tapio_shared.adapters.memory_membership import MemoryMembership
+from tapio_shared.codec import to_document
 from tapio_shared.errors import LogFull, LogUnavailable, RevisionConflict, TapioError
 from tapio_shared.kubernetes import object_path
 from tapio_simulator.faults import Action, Fault
@@ -39,6 +41,7 @@ class Chaos:
         kinds: list[Callable[[], Awaitable[None]]] = [
             self._log_fails,
             self._log_is_full,
+            self._log_tells_late,
             self._api_fails,
             self._api_is_slow,
             self._worker_dies,
@@ -87,6 +90,11 @@ class Chaos:
         self._operator.log.fault = fault
         await asyncio.sleep(self._random.uniform(1.0, 30.0))
         self._operator.log.fault = _nothing
+
+    async def _log_tells_late(self) -> None:
+        self._operator.log.delay = self._random.choice((0.01, 0.2, 2.0))
+        await asyncio.sleep(self._random.uniform(5.0, 30.0))
+        self._operator.log.delay = 0.0
 
     async def _api_fails(self) -> None:
         action: Action = self._random.choice(("refuse", "reset", "lost-answer"))
@@ -185,10 +193,35 @@ async def _survives(seed: int, calm: dict[str, None]) -> None:
             assert operator.kube.unrecorded() == []
             assert sorted(operator.objects()) == list(calm)
             assert operator.objects() == operator.wanted()
+            assert_replays(operator)
             await _restart_writes_nothing(operator)
         except BaseException as err:
             err.add_note("\n".join(chaos.told))
             raise
+
+
+def assert_replays(operator: Operator) -> None:
+    """Every decision that was ever recorded comes out of the recorded facts again; none of them can't be checked."""
+    for life in operator.log.lives:
+        replayer, checked = Replayer(), 0
+        for message in life:
+            replayed = replayer.feed(message)
+            if replayed is not None:
+                assert replayed.verdict is Verdict.IDENTICAL, differences_of(replayed)
+                checked += 1
+        assert checked == sum(1 for message in life if message.subject.endswith(".decision"))
+
+
+def differences_of(replayed: Replayed) -> str:
+    """The fields in which a replayed decision differs from the recorded one, for the report of a failed test."""
+    if replayed.planned is None:
+        return f"{replayed.key}@{replayed.sequence}: {replayed.reason}"
+    recorded, planned = to_document(replayed.recorded), to_document(replayed.planned.decision)
+    assert isinstance(recorded, dict)
+    assert isinstance(planned, dict)
+    names = sorted({*recorded, *planned} - {"cause", "pod_templates", "digest"})
+    found = [f"{name}: {recorded.get(name)} -> {planned.get(name)}" for name in names]
+    return "\n".join([f"{replayed.key}@{replayed.sequence}", *(one for one in found if one[0])])
 
 
 async def _restart_writes_nothing(operator: Operator) -> None:

@@ -30,7 +30,7 @@ from tapio_shared.facts import DecisionRecorded
 from tapio_shared.json import JsonObject, object_at, objects_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef
 from tapio_shared.kubernetes import check, object_path
-from tapio_shared.ports import Kube, KubeResponse, NewMessage
+from tapio_shared.ports import Kube, KubeResponse, Message, NewMessage
 from tapio_simulator.calls import User
 from tapio_simulator.cluster import SimulatedCluster
 from tapio_simulator.controllers import ControllerSettings, run_controllers
@@ -55,10 +55,25 @@ class WitnessedLog(MemoryEventLog):
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__(clock, partitions=PARTITIONS)
         self.stored: list[NewMessage] = []
+        self.delay = 0.0
+        """Seconds by which every followed message comes late."""
+        self.lives: list[list[Message]] = [[]]
+        """Every message with its sequence; a log that was lost and made again begins a new list."""
 
     def _store(self, message: NewMessage, size: int) -> None:
         super()._store(message, size)
         self.stored.append(message)
+        self.lives[-1].append(self._messages[self._sequence])
+
+    async def _follow(self, filter_subject: str, from_sequence: int, created: str) -> AsyncGenerator[Message]:
+        async for message in super()._follow(filter_subject, from_sequence, created):
+            if self.delay > 0:
+                await asyncio.sleep(self.delay)
+            yield message
+
+    async def remove(self) -> None:
+        await super().remove()
+        self.lives.append([])
 
     def decisions(self) -> list[tuple[int, DecisionRecorded]]:
         """Every decision that was ever recorded, and how many messages were stored with it."""

@@ -20,6 +20,7 @@ from tapio_reconciler.core.planning import plan
 from tapio_reconciler.core.state import State
 from tapio_reconciler.shell.applying import Applier
 from tapio_reconciler.shell.capacity import Capacity
+from tapio_reconciler.shell.following import Progress
 from tapio_reconciler.shell.metrics import Metrics
 from tapio_reconciler.shell.recording import Recorder, advance_epoch
 from tapio_reconciler.shell.states import States
@@ -97,6 +98,7 @@ class Partition:
         self._group: asyncio.TaskGroup | None = None
         self._draining = False
         self._unreadable = asyncio.Event()
+        self._followed = Progress()
         self._sweeping: asyncio.Task[None] | None = None
         self.ready = asyncio.Event()
         """Set once every key has been planned for the first time."""
@@ -172,6 +174,7 @@ class Partition:
         async with self._log.follow(f"{partition_prefix(self._number)}.>", from_sequence=from_sequence) as messages:
             async for message in messages:
                 self._receive(message)
+                self._followed.advance(message.sequence)
 
     def _receive(self, message: Message) -> None:
         address, changes = self._states.fold(message)
@@ -304,9 +307,8 @@ class Partition:
 
     async def _record_outcome(self, key: OrderingKey, outcome: OutcomeRecorded, headers: Mapping[str, str]) -> None:
         subject = outcome_subject(key, self._identity.partitions)
-        data = encode(outcome)
-        sequence = await self._owned().record(subject, data, headers)
-        self._states.fold(Message(subject, sequence, data))
+        # Not folded here: what was told before it must be in the state too, or no replay comes to the same plan.
+        await self._followed.reached(await self._owned().record(subject, encode(outcome), headers))
 
     def _owned(self) -> Recorder:
         if self._recorder is None:

@@ -14,12 +14,11 @@ import msgspec
 import structlog
 
 from tapio_reconciler.core.dirtying import dirties
+from tapio_reconciler.core.reading import entry_of, is_unreadable, parked
 from tapio_reconciler.core.state import Entry, State, evolve
 from tapio_reconciler.shell.beginning import Beginning
 from tapio_reconciler.shell.capacity import HotStates
 from tapio_shared.api.names import cluster_ref
-from tapio_shared.codec import decode_record
-from tapio_shared.errors import Undecodable
 from tapio_shared.facts import DecisionRecorded, MessageParked, ObjectObserved, OutcomeRecorded
 from tapio_shared.keys import Address, OrderingKey, key_prefix, parked_subject, parse_subject, shared_subject
 from tapio_shared.ports import EventLog, Message, View
@@ -159,15 +158,15 @@ class States:
 
     def _decoded(self, message: Message, address: Address) -> tuple[Entry, bool]:
         """The message as an entry, and whether it could be read; else the entry says that it could not."""
-        try:
-            return Entry(message.sequence, decode_record(message.data)), True
-        except Undecodable as err:
-            where = (
-                shared_subject(self.number, address.target, "parked")
-                if address.key is None
-                else parked_subject(address.key, self.partitions)
-            )
-            return Entry(message.sequence, self._park(message, str(err), where)), False
+        entry = entry_of(message)
+        if not is_unreadable(message, entry) or not isinstance(entry.record, MessageParked):
+            return entry, True
+        where = (
+            shared_subject(self.number, address.target, "parked")
+            if address.key is None
+            else parked_subject(address.key, self.partitions)
+        )
+        return Entry(message.sequence, self._park(message, entry.record.reason, where)), False
 
     def _park(self, message: Message, reason: str, where: str) -> MessageParked:
         """Count, log and remember a message that can't be read, once; `where` its record is to be appended."""
@@ -175,9 +174,7 @@ class States:
         if known is not None:
             return known
         log.error("message parked", subject=message.subject, sequence=message.sequence, reason=reason)
-        found = MessageParked(
-            subject=message.subject, sequence=message.sequence, reason=reason, parked_at=message.written_at
-        )
+        found = parked(message, reason)
         self.parked[message.sequence] = found
         self.parked_total += 1
         if message.sequence > self._recorded.get(where, 0):

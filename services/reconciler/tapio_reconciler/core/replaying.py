@@ -1,0 +1,115 @@
+"""Replay: fold recorded facts again, plan again at every decision, and compare. No effects, no clock, no log.
+
+A decision names what it rests on: the revision of its key's state and the sequences of the shared facts. It is planned
+again from exactly that, whatever else had been appended by the time it was recorded.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from tapio_reconciler.core.drafting import Plan
+from tapio_reconciler.core.planning import plan
+from tapio_reconciler.core.reading import entry_of, is_unreadable
+from tapio_reconciler.core.state import Entry, State, evolve
+from tapio_shared.facts import DecisionRecorded, OutcomeRecorded
+from tapio_shared.keys import OrderingKey, parse_subject
+from tapio_shared.ports import Message
+
+
+class Verdict(StrEnum):
+    """What replaying one decision came to."""
+
+    IDENTICAL = "identical"
+    DIVERGED = "diverged"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """One recorded decision and what this code makes of the same facts."""
+
+    key: OrderingKey
+    sequence: int
+    verdict: Verdict
+    recorded: DecisionRecorded
+    planned: Plan | None = None
+    """None where it was skipped."""
+    reason: str = ""
+    """Why it was skipped, as a sentence."""
+
+
+@dataclass(slots=True)
+class _Key:
+    state: State
+    pending: deque[tuple[str, Entry]] = field(default_factory=deque[tuple[str, Entry]])
+    """Told, and not yet part of what a decision rests on."""
+    is_whole: bool = False
+    """Whether the history holds what the operator remembered of the key when it began."""
+
+
+class Replayer:
+    """Replays what it is fed, in the order of the log. Keys of several partitions and targets may be mixed."""
+
+    def __init__(self, *, complete_from: int = 1) -> None:
+        """`complete_from`: from this sequence on everything live is held; 1 for a log that dropped nothing."""
+        self._complete_from = complete_from
+        self._keys: dict[OrderingKey, _Key] = {}
+        self._shared: dict[tuple[int, str], dict[str, dict[int, Entry]]] = {}
+
+    def feed(self, message: Message) -> Replayed | None:
+        """Take in the next message; answers what came of it when it is a decision."""
+        try:
+            address = parse_subject(message.subject)
+        except ValueError:
+            return None  # An epoch, a cursor, or nothing of ours: no state holds it.
+        entry = entry_of(message)
+        if address.key is None:
+            if not is_unreadable(message, entry):
+                facts = self._shared.setdefault((address.partition, address.target), {})
+                facts.setdefault(address.what, {})[entry.sequence] = entry
+            return None
+        found = self._keys.get(address.key)
+        if found is None:
+            found = self._keys[address.key] = _Key(State(address.key), is_whole=self._complete_from <= 1)
+        replayed = None
+        if address.what == "decision" and isinstance(entry.record, DecisionRecorded):
+            replayed = self._again(found, message.sequence, address.partition, entry.record)
+        elif isinstance(entry.record, OutcomeRecorded):
+            found.is_whole = True
+        found.pending.append((message.subject, entry))
+        return replayed
+
+    def _again(self, key: _Key, sequence: int, partition: int, recorded: DecisionRecorded) -> Replayed:
+        state = key.state
+
+        def skipped(reason: str) -> Replayed:
+            return Replayed(key=state.key, sequence=sequence, verdict=Verdict.SKIPPED, recorded=recorded, reason=reason)
+
+        if recorded.revision < state.revision:
+            return skipped("It was recorded before, and only written again by a sweep.")
+        while key.pending and key.pending[0][1].sequence <= recorded.revision:
+            evolve(state, *key.pending.popleft())
+        if recorded.revision < self._complete_from or not key.is_whole:
+            return skipped("The history does not hold everything that it rests on: that was dropped from the log.")
+        if state.revision != recorded.revision:
+            return skipped(f"The history does not hold revision {recorded.revision}, on which it rests.")
+        facts = self._shared.get((partition, state.key.target), {})
+        shared: dict[str, Entry] = {}
+        for name, at in recorded.inputs.shared_revisions.items():
+            entry = facts.get(name, {}).get(at)
+            if entry is None:
+                return skipped(f"The history does not hold the shared fact {name} at {at}, on which it rests.")
+            shared[name] = entry
+        state.shared = shared
+        planned = plan(state, recorded.inputs)
+        same = planned.decision.digest == recorded.digest
+        return Replayed(
+            key=state.key,
+            sequence=sequence,
+            verdict=Verdict.IDENTICAL if same else Verdict.DIVERGED,
+            recorded=recorded,
+            planned=planned,
+        )

@@ -11,9 +11,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from tapio_cli.render import UNUSABLE, Request, render
 from tapio_cli.run import Options, run
 from tapio_shared.adapters.nats_private import PrivateNatsServer
 from tapio_shared.adapters.random import SystemRandom
+from tapio_shared.api.served import NEWEST, further_groups
 from tapio_shared.errors import TapioError
 from tapio_shared.telemetry import setup_logging
 
@@ -56,6 +58,73 @@ def run_command(
         console.print(f"tapioctl: {err}", style="red", markup=False)
         code = 1
     sys.exit(code)
+
+
+@app.command(name="render")
+def render_command(
+    files: Annotated[
+        list[str],
+        typer.Option(
+            "--filename",
+            "-f",
+            help="File with TapioClusters and what belongs to them; - is standard input. May be given several times.",
+        ),
+    ],
+    kubernetes: Annotated[
+        str, typer.Option(help="Version whose own APIs are taken to be served, 1.20 or newer.")
+    ] = NEWEST,
+    served: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Group/version that is served besides; several times. Of use: {', '.join(further_groups())}."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write to, one object a file, instead of one stream."),
+    ] = None,
+    fleet: Annotated[
+        str,
+        typer.Option(
+            help="File with the Nodes, Namespaces, StorageClasses and PriorityClasses of a cluster, so that what "
+            "depends on them is decided; without, everything that is asked for is rendered."
+        ),
+    ] = "",
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", help="Where resources are that name none.")
+    ] = "default",
+) -> None:
+    """Print the objects that the operator would make, as YAML, without any cluster.
+
+    The objects go to standard output (or into a folder) in a stable order; what is to be said about them (degraded,
+    skipped, not yet supported) goes to standard error. The operator's ConfigMap may be among the files. In a folder,
+    files of an earlier rendering are replaced or removed, files of others never.
+
+    \b
+    Exit codes: 0 rendered; 1 a resource would be refused, with all that is wrong, and nothing was printed;
+    2 a file or an option can't be used.
+
+    \b
+    Examples:
+      tapioctl render -f examples/production.yaml
+      tapioctl render -f examples/edge.yaml --kubernetes 1.20 > edge.yaml
+      kubectl get tapiocluster dev -o yaml | tapioctl render -f - | kubectl diff --server-side -f -
+      tapioctl render -f cluster.yaml -f deploy/operator/config.yaml --served monitoring.coreos.com/v1 -o rendered
+      kubectl get nodes,namespaces,storageclasses,priorityclasses -o yaml > fleet.yaml
+      cat cluster.yaml collectors.yaml | tapioctl render -f - --fleet fleet.yaml
+    """
+    request = Request(
+        files=files, kubernetes=kubernetes, served=served or (), fleet=fleet, namespace=namespace, output=output
+    )
+    try:
+        answer = render(request)
+    except TapioError as err:
+        print(f"tapioctl: {err}", file=sys.stderr)
+        sys.exit(UNUSABLE)
+    for remark in answer.remarks:
+        print(remark, file=sys.stderr)
+    sys.stdout.write(answer.output)
+    sys.exit(answer.code)
 
 
 async def _interruptible(options: Options, console: Console) -> int:

@@ -138,10 +138,12 @@ def deleting_status(seen: Seen, left: Sequence[ObjectRef], now: int, told: Seque
 
 def without_cluster_status(seen: Seen, key: OrderingKey, now: int) -> JsonObject:
     """Status of a TapioCollector or TapioIntelligence whose TapioCluster does not exist."""
-    message = (
-        f"There is no TapioCluster {key.name} in namespace {key.namespace}. Create it, or correct spec.clusterRef.name."
-    )
-    return stalled_status(seen, Reason.CLUSTER_NOT_FOUND, message, now)
+    return stalled_status(seen, Reason.CLUSTER_NOT_FOUND, cluster_not_found(key.namespace, key.name), now)
+
+
+def cluster_not_found(namespace: str, name: str) -> str:
+    """The sentence for a resource whose TapioCluster does not exist."""
+    return f"There is no TapioCluster {name} in namespace {namespace}. Create it, or correct spec.clusterRef.name."
 
 
 def collector_status(
@@ -234,8 +236,13 @@ def _not_yet_supported(paths: Sequence[str]) -> Condition:
         type=ConditionType.NOT_YET_SUPPORTED,
         status="True",
         reason=ConditionType.NOT_YET_SUPPORTED,
-        message=f"Accepted, but without effect in this version: {', '.join(paths)}.",
+        message=not_yet_supported_message(paths),
     )
+
+
+def not_yet_supported_message(paths: Sequence[str]) -> str:
+    """The sentence for fields that are accepted and not acted on."""
+    return f"Accepted, but without effect in this version: {', '.join(paths)}."
 
 
 def _stalled(reason: str, message: str) -> Condition:

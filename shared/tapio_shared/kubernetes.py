@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import cast
 
 import msgspec
@@ -13,6 +13,7 @@ from tapio_shared.errors import (
     ApiRetryable,
     ApiTerminal,
     ResourceExpired,
+    TapioError,
     Undecodable,
 )
 from tapio_shared.facts import ServedResource
@@ -99,11 +100,14 @@ class _Version(msgspec.Struct, frozen=True):
     gitVersion: str = ""  # noqa: N815 - the API's own spelling
 
 
-async def discover(kube: Kube, wanted: Sequence[tuple[str, str]]) -> tuple[str, list[ServedResource]]:
+async def discover(
+    kube: Kube, wanted: Sequence[tuple[str, str]], *, optional: Container[str] = ()
+) -> tuple[str, list[ServedResource]]:
     """The server's version, and which of the `wanted` (group, kind) it serves under which versions.
 
     The group's preferred version comes first, the others in the server's order. A group that can't be read (an
-    aggregated API that is down) raises: an incomplete answer must not look like "not served".
+    aggregated API that is down) raises: an incomplete answer must not look like "not served". Groups that are
+    `optional` count as not served then: nothing that exists depends on them.
     """
     version = decode_as(_Version, check(await kube.request("GET", "/version"))).gitVersion
     groups = decode_as(_GroupList, check(await kube.request("GET", "/apis"))).groups
@@ -117,7 +121,13 @@ async def discover(kube: Kube, wanted: Sequence[tuple[str, str]]) -> tuple[str, 
         if served.name not in kinds:
             continue
         for one in _preferred_first(served):
-            found += await _resources(kube, f"/apis/{one.groupVersion}", served.name, one.version, kinds[served.name])
+            try:
+                found += await _resources(
+                    kube, f"/apis/{one.groupVersion}", served.name, one.version, kinds[served.name]
+                )
+            except TapioError:
+                if served.name not in optional:
+                    raise
     return version, found
 
 

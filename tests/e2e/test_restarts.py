@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tapio_shared.json import JsonObject
+from tapio_shared.json import JsonObject, int_at, objects_at
 from tests.support.e2e_kubernetes import Kubernetes
 from tests.support.e2e_objects import small_cluster
 from tests.support.operator_run import ROOT, WEBHOOK, OperatorRun
@@ -52,6 +52,16 @@ async def _examples(kubernetes: Kubernetes, namespace: str) -> None:
     for file, name in _EXAMPLES.items():
         where = _HOME if file == "quickstart" else namespace
         await kubernetes.until_condition(name, "Ready", "True", namespace=where, seconds=120)
+    await kubernetes.until(lambda: _are_scaled(kubernetes), seconds=60)
+
+
+async def _are_scaled(kubernetes: Kubernetes) -> bool:
+    """Whether every autoscaler has raised its Deployment to the minimum; the real one looks every 15 seconds."""
+    found = await kubernetes.kubectl.document("get", "horizontalpodautoscalers", "--all-namespaces")
+    return all(
+        int_at(one, "status", "currentReplicas") >= int_at(one, "spec", "minReplicas")
+        for one in objects_at(found, "items")
+    )
 
 
 async def _standalone(kubernetes: Kubernetes, namespace: str) -> None:

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 
 import structlog
 
-from tapio_shared.api.kinds import ALL_KINDS, FLEET_KINDS, MANAGED_KINDS, OBSERVED_KINDS, RESOURCE_KINDS, Kind
+from tapio_shared.api.kinds import (
+    ALL_KINDS,
+    DISCOVERED_KINDS,
+    FLEET_KINDS,
+    MANAGED_KINDS,
+    OBSERVED_KINDS,
+    RESOURCE_KINDS,
+    Kind,
+)
 from tapio_shared.api.labels import MANAGED_SELECTOR
 from tapio_shared.api.operator_config import CONFIG_MAP
 from tapio_shared.errors import TapioError
@@ -42,7 +50,9 @@ LISTS_AT_ONCE = 3
 """Pages of lists in memory at once: a page of 500 pods decoded takes some 9 MB."""
 _STILL_LISTING = 15.0
 _MANAGED = {"labelSelector": MANAGED_SELECTOR}
-_VERSIONS = {(kind.group, kind.kind): kind.versions for kind in ALL_KINDS}
+_DISCOVERED = (*ALL_KINDS, *DISCOVERED_KINDS)
+_OPTIONAL = frozenset(kind.group for kind in DISCOVERED_KINDS)
+_VERSIONS = {(kind.group, kind.kind): kind.versions for kind in _DISCOVERED}
 _FOLLOWED = (*RESOURCE_KINDS, *MANAGED_KINDS, *OBSERVED_KINDS, *FLEET_KINDS)
 
 GroupKind = tuple[str, str]
@@ -193,8 +203,8 @@ class Lead:
     # --- kinds -------------------------------------------------------------------------------------------------
 
     async def _discover(self) -> tuple[str, list[ServedResource]]:
-        wanted = [(kind.group, kind.kind) for kind in ALL_KINDS]
-        version, found = await discover(self._given.kube, wanted)
+        wanted = [(kind.group, kind.kind) for kind in _DISCOVERED]
+        version, found = await discover(self._given.kube, wanted, optional=_OPTIONAL)
         usable = [one for one in found if one.version in _VERSIONS.get((one.group, one.kind), ())]
         fact = DiscoveryObserved(version=version, resources=usable, observed_at=self._given.clock.now())
         await self._shared.publish("discovery", fact)

@@ -80,6 +80,17 @@ FLEET_KINDS: Final[tuple[Kind, ...]] = (
 )
 
 
+DISCOVERED_KINDS: Final[tuple[Kind, ...]] = (
+    Kind(
+        group="external.metrics.k8s.io",
+        kind="ExternalMetricValueList",
+        plural="",
+        versions=("v1beta1",),
+    ),
+)
+"""What is only asked for: each resource of this group is a metric. An aggregated API, which may be away at any time."""
+
+
 def _resource(kind: str, plural: str) -> Kind:
     return Kind(group=API_GROUP, kind=kind, plural=plural, versions=("v1alpha1",))
 

@@ -60,10 +60,12 @@ def component_progress(
     seen: Mapping[ObjectRef, Seen],
     waits_for: Sequence[ComponentProgress],
     held: Sequence[ObjectRef],
+    missing: str = "",
 ) -> ComponentProgress:
-    """State of `component`: refused writes first, then what it waits for, then its workloads.
+    """State of `component`: refused writes first, then what is missing, what it waits for, then its workloads.
 
-    `changes` holds what is to be done about each of its objects, `held` those whose change waits for a dependency.
+    `changes` holds what is to be done about each of its objects, `held` those whose change waits for a dependency;
+    `missing` says what a person must supply.
     """
     failed = [(ref, change.failure) for ref, change in changes.items() if change.failure is not None]
     progress = [_workload_progress(component, ref, changes, seen) for ref in component.workloads]
@@ -80,6 +82,8 @@ def component_progress(
         state = ComponentState.FAILED if stalled else ComponentState.PROGRESSING
         message = failure_message(str(ref), failure)
         return answer(state=state, reason=reason, message=message, stalled=stalled)
+    if missing:
+        return answer(state=ComponentState.FAILED, reason=Reason.INVALID_REFERENCE, message=missing, stalled=True)
     if held:
         names = ", ".join(one.component.name for one in waits_for)
         first = waits_for[0]

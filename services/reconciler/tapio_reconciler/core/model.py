@@ -111,6 +111,10 @@ class Served:
         by_version = {one.version: one for one in candidates}
         return next((by_version[version] for version in versions if version in by_version), None)
 
+    def has(self, group: str, plural: str) -> bool:
+        """Whether a resource of this name is served; a metrics API serves one for each metric."""
+        return any(one.group == group and one.plural == plural for one in self._resources)
+
     def api_version(self, group: str, kind: str, *versions: str) -> str:
         """`group/version` (or `version`) to write into a manifest, empty when the kind isn't served."""
         found = self.find(group, kind, *versions)

@@ -18,6 +18,7 @@ from tapio_reconciler.core.members import Members, members_of
 from tapio_reconciler.core.model import Component, Served, WantedObject
 from tapio_reconciler.core.notices import event_of, events_between
 from tapio_reconciler.core.parked import Parked, parked_of
+from tapio_reconciler.core.references import missing_reference
 from tapio_reconciler.core.state import Seen, State
 from tapio_reconciler.core.statuses import (
     cluster_status,
@@ -114,6 +115,7 @@ def _plan(draft: Draft, members: Members) -> None:
 def _plan_components(draft: Draft, result: Wanted, served: Served, parked: Parked) -> list[ComponentProgress]:
     """Plan every component in order of dependency; answers how far each is."""
     done: dict[str, ComponentProgress] = {}
+    generated = frozenset(ref_of(one.manifest) for part in result.rendered.components for one in part.secrets)
     for component in result.rendered.components:
         waits_for = blockers(component, done)
         objects = result.objects[component.name]
@@ -122,7 +124,8 @@ def _plan_components(draft: Draft, result: Wanted, served: Served, parked: Parke
             draft.waiting.append(
                 f"{component.name} waits until {', '.join(one.component.name for one in waits_for)} is ready."
             )
-        done[component.name] = component_progress(component, changes, draft.seen, waits_for, held)
+        missing = missing_reference(component, draft.seen, generated)
+        done[component.name] = component_progress(component, changes, draft.seen, waits_for, held, missing)
     return list(done.values())
 
 

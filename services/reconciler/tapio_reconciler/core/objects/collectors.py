@@ -158,7 +158,7 @@ def _node_agent(ctx: Context, collector: EffectiveCollector, node_selector: Mapp
         ports=_PORTS,
         config_digest=digest(config["data"]),
         args=("-config", f"{_CONFIG}/config.yaml"),
-        env=(_NODE_NAME, *telemetry_env(ctx)),
+        env=(_NODE_NAME, *telemetry_env(ctx, app)),
         volumes=(config_volume("config", name), *(_volume(path) for path in paths)),
         mounts=(
             mount("config", _CONFIG),
@@ -255,10 +255,10 @@ def _cluster_collector(ctx: Context, collector: EffectiveCollector) -> Component
         ports=_PORTS,
         config_digest=digest([digest(config["data"]), ctx.secret_digests.get(collector.credentials, "")]),
         args=("-config", f"{_CONFIG}/config.yaml"),
-        env=telemetry_env(ctx),
+        env=telemetry_env(ctx, app),
         volumes=(
             config_volume("config", ctx.child(f"{suffix}-config")),
-            *((secret_volume("etcd", collector.credentials),) if etcd else ()),
+            *((secret_volume("etcd", collector.credentials, "ca.crt", "tls.crt", "tls.key"),) if etcd else ()),
         ),
         mounts=(mount("config", _CONFIG), *((mount("etcd", _ETCD),) if etcd else ())),
         probes=default_probes(),

@@ -1,4 +1,4 @@
-"""Objects that several components have alike: ServiceAccount, Service, ConfigMap, budget, autoscaler, spread."""
+"""Objects that several components have alike: ServiceAccount, Service, ConfigMap, budget, Deployment, spread."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import yaml
 
+from tapio_reconciler.core.objects.autoscaling import is_autoscaled
 from tapio_reconciler.core.objects.context import Context
 from tapio_shared.api.effective import Scaling
-from tapio_shared.json import JsonObject, JsonValue
+from tapio_shared.json import JsonObject
 
 
 def build_service_account(metadata: JsonObject) -> JsonObject:
@@ -38,11 +39,14 @@ def build_service(
     ports: Mapping[str, int],
     *,
     headless: bool = False,
-    kind: str = "ClusterIP",
+    more: JsonObject | None = None,
 ) -> JsonObject:
-    """A Service on named container ports. A headless one publishes pods that are not ready, so that peers meet."""
+    """A Service on named container ports. A headless one publishes pods that are not ready, so that peers meet.
+
+    `more` is what its spec holds besides, such as another type.
+    """
     spec: JsonObject = {
-        "type": kind,
+        "type": "ClusterIP",
         "selector": selector,
         "ports": [
             {"name": name, "port": number, "targetPort": name, "protocol": "TCP"} for name, number in ports.items()
@@ -50,6 +54,7 @@ def build_service(
     }
     if headless:
         spec |= {"clusterIP": "None", "publishNotReadyAddresses": True}
+    spec |= more or {}
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
 
 
@@ -68,35 +73,6 @@ def build_disruption_budget(
     }
 
 
-def build_autoscaler(ctx: Context, metadata: JsonObject, target: str, scaling: Scaling) -> JsonObject | None:
-    """A HorizontalPodAutoscaler of a Deployment, on CPU unless the spec names metrics."""
-    version = ctx.served.api_version("autoscaling", "HorizontalPodAutoscaler", "v2", "v2beta2")
-    if not has_autoscaler(ctx, scaling):
-        return None
-    cpu: JsonObject = {
-        "type": "Resource",
-        "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 75}},
-    }
-    metrics: list[JsonValue] = [dict(one) for one in scaling.metrics] or [cpu]
-    return {
-        "apiVersion": version,
-        "kind": "HorizontalPodAutoscaler",
-        "metadata": metadata,
-        "spec": {
-            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": target},
-            "minReplicas": scaling.replicas,
-            "maxReplicas": scaling.maximum,
-            "metrics": metrics,
-        },
-    }
-
-
-def has_autoscaler(ctx: Context, scaling: Scaling) -> bool:
-    """Whether an autoscaler owns the replicas of a component."""
-    served = ctx.served.api_version("autoscaling", "HorizontalPodAutoscaler", "v2", "v2beta2")
-    return scaling.maximum > 0 and served != ""
-
-
 def build_deployment(
     ctx: Context,
     metadata: JsonObject,
@@ -113,7 +89,7 @@ def build_deployment(
         "revisionHistoryLimit": 3,
         "template": template,
     }
-    if not has_autoscaler(ctx, scaling):
+    if not is_autoscaled(ctx, scaling):
         spec["replicas"] = scaling.replicas
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
 

@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tapio_reconciler.core.model import Component, Notice
-from tapio_reconciler.core.objects.common import (
-    build_autoscaler,
-    build_config_map,
-    build_deployment,
-    build_disruption_budget,
-    build_service,
-    build_service_account,
-    configuration_text,
-    present,
-    spread,
-)
+from tapio_reconciler.core.objects.common import build_service, spread
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.correlation import graph_credentials, telemetry_env
-from tapio_reconciler.core.objects.merging import merged
+from tapio_reconciler.core.objects.deployed import Deployed, deployed
 from tapio_reconciler.core.objects.nats import client_url
 from tapio_reconciler.core.objects.neo4j import bolt_url
-from tapio_reconciler.core.objects.pod import (
-    METRICS_PORT,
-    PodParts,
-    build_pod_template,
-    config_volume,
-    default_probes,
-    mount,
-    secret_volume,
-)
+from tapio_reconciler.core.objects.pod import METRICS_PORT, PodParts, default_probes, mount, secret_volume
 from tapio_shared.api import names
 from tapio_shared.api.reasons import Reason
-from tapio_shared.codec import digest
 from tapio_shared.json import JsonObject
-from tapio_shared.keys import ObjectRef
 
 APP = "tapio-gateway"
 COMPONENT = names.GATEWAY
 PUBLIC, HEALTH = 8443, 8080
 _PORTS = {"api": PUBLIC, "http": HEALTH, "metrics": METRICS_PORT}
-_CONFIG, _TLS, _CA = "/etc/tapio", "/etc/tapio-tls", "/etc/tapio-oidc"
+_TLS, _CA = "/etc/tapio-tls", "/etc/tapio-oidc"
 
 
 def build_gateway(ctx: Context) -> Component | None:
@@ -46,38 +28,44 @@ def build_gateway(ctx: Context) -> Component | None:
     scaling = ctx.effective.gateway
     if scaling is None:
         return None
-    spec, name = ctx.effective.spec.gateway, ctx.child(COMPONENT)
-    image = ctx.image(COMPONENT, spec)
-    version = ctx.version(spec, image)
-    config = build_config_map(ctx.metadata(ctx.child("gateway-config"), APP, COMPONENT), {"config.yaml": _config(ctx)})
-    selector = ctx.selector(APP, COMPONENT)
-    template = build_pod_template(ctx, spec, _pod(ctx, image, version, digest(config["data"])))
-    exposure = spec.exposure.type
-    return Component(
-        name="gateway",
-        condition="GatewayReady",
-        depends_on=("nats", "neo4j", "graph"),
-        objects=present(
-            [
-                build_service_account(ctx.metadata(name, APP, COMPONENT)),
-                config,
-                build_service(
-                    ctx.metadata(name, APP, COMPONENT),
-                    selector,
-                    {"api": PUBLIC, "metrics": METRICS_PORT},
-                    kind="LoadBalancer" if exposure == "LoadBalancer" else "ClusterIP",
-                ),
-                build_ingress(ctx),
-                build_http_route(ctx),
-                build_deployment(ctx, ctx.metadata(name, APP, COMPONENT, version=version), selector, template, scaling),
-                build_autoscaler(ctx, ctx.metadata(name, APP, COMPONENT), name, scaling),
-                build_disruption_budget(ctx, ctx.metadata(name, APP, COMPONENT), selector, scaling.replicas),
-            ]
+    return deployed(
+        ctx,
+        Deployed(
+            name=COMPONENT,
+            suffix=COMPONENT,
+            app=APP,
+            image_of=COMPONENT,
+            spec=ctx.effective.spec.gateway,
+            condition="GatewayReady",
+            depends_on=("nats", "neo4j", "graph"),
+            configuration=_configuration(ctx),
+            pod=_pod(ctx, scaling.replicas),
+            service_ports={"api": PUBLIC},
+            service=_exposed(ctx),
+            scaling=scaling,
+            secrets=(ctx.child(names.NEO4J_AUTH), *(one.secret for one in _mounted(ctx))),
+            more=(build_metrics_service(ctx), build_ingress(ctx), build_http_route(ctx)),
         ),
-        workloads=(ObjectRef("apps", "Deployment", ctx.namespace, name),),
-        version=version,
-        image=image,
     )
+
+
+def build_metrics_service(ctx: Context) -> JsonObject:
+    """A Service of its own for metrics: what is reached from outside must not hold them."""
+    metadata = ctx.metadata(ctx.child("gateway-metrics"), APP, COMPONENT)
+    return build_service(metadata, ctx.selector(APP, COMPONENT), {"metrics": METRICS_PORT}, headless=True)
+
+
+def _exposed(ctx: Context) -> JsonObject:
+    """What the Service is besides a ClusterIP: a load balancer, which keeps the caller's address where that counts."""
+    spec = ctx.effective.spec.gateway
+    if spec.exposure.type != "LoadBalancer":
+        return {}
+    more: JsonObject = {"type": "LoadBalancer"}
+    if spec.exposure.class_name:
+        more["loadBalancerClass"] = spec.exposure.class_name
+    if spec.rate_limit.key == "address":
+        more["externalTrafficPolicy"] = "Local"
+    return more
 
 
 def endpoint(ctx: Context) -> str:
@@ -142,25 +130,21 @@ def build_http_route(ctx: Context) -> JsonObject | None:
     return {"apiVersion": version, "kind": "HTTPRoute", "metadata": ctx.metadata(name, APP, COMPONENT), "spec": body}
 
 
-def _config(ctx: Context) -> str:
+def _configuration(ctx: Context) -> JsonObject:
     spec = ctx.effective.spec.gateway
+    embedded_url = f"http://{ctx.child(names.CORRELATION)}.{ctx.namespace}.svc:8080"
     document: JsonObject = {
         "listen": f":{PUBLIC}",
         "health": f":{HEALTH}",
         "nats": {"url": client_url(ctx)},
+        "graph": {"url": embedded_url if ctx.effective.embedded else bolt_url(ctx)},
         "rateLimit": spec.rate_limit.document(),
     }
-    if not ctx.effective.embedded:
-        document["graph"] = {"url": bolt_url(ctx)}
-    else:
-        document["graph"] = {"url": f"http://{ctx.child(names.CORRELATION)}.{ctx.namespace}.svc:8080"}
     if spec.tls is not None and spec.tls.secret_ref is not None:
         document["tls"] = {"certificate": f"{_TLS}/tls.crt", "key": f"{_TLS}/tls.key"}
     if spec.auth is not None:
         document["auth"] = _auth(ctx)
-    if spec.config is not None:
-        document = merged(document, dict(spec.config))
-    return configuration_text(document)
+    return document
 
 
 def _auth(ctx: Context) -> JsonObject:
@@ -174,42 +158,40 @@ def _auth(ctx: Context) -> JsonObject:
     return document
 
 
-def _secrets(ctx: Context) -> list[tuple[str, str, str]]:
-    """(volume, Secret, path) of every Secret that the gateway mounts."""
+@dataclass(frozen=True, slots=True)
+class _Mounted:
+    """A Secret that the gateway reads from a folder."""
+
+    volume: str
+    secret: str
+    path: str
+    keys: tuple[str, ...]
+
+
+def _mounted(ctx: Context) -> list[_Mounted]:
     spec = ctx.effective.spec.gateway
-    found: list[tuple[str, str, str]] = []
+    found: list[_Mounted] = []
     if spec.tls is not None and spec.tls.secret_ref is not None:
-        found.append(("tls", spec.tls.secret_ref.name, _TLS))
+        found.append(_Mounted("tls", spec.tls.secret_ref.name, _TLS, ("tls.crt", "tls.key")))
     if spec.auth is not None and spec.auth.oidc is not None and spec.auth.oidc.ca_secret_ref is not None:
-        found.append(("oidc-ca", spec.auth.oidc.ca_secret_ref.name, _CA))
+        found.append(_Mounted("oidc-ca", spec.auth.oidc.ca_secret_ref.name, _CA, ("ca.crt",)))
     return found
 
 
-def _pod(ctx: Context, image: str, version: str, config_digest: str) -> PodParts:
-    secrets = _secrets(ctx)
-    auth = ctx.child(names.NEO4J_AUTH)
-    env = telemetry_env(ctx)
+def _pod(ctx: Context, replicas: int) -> PodParts:
+    mounted = _mounted(ctx)
+    env = telemetry_env(ctx, APP)
     if not ctx.effective.embedded:
-        env += graph_credentials(auth)
-    used = [auth, *(secret for _, secret, _ in secrets)]
-    scaling = ctx.effective.gateway
+        env += graph_credentials(ctx.child(names.NEO4J_AUTH))
     return PodParts(
         app=APP,
         component=COMPONENT,
-        image=image,
-        version=version,
-        service_account=ctx.child(COMPONENT),
         ports=_PORTS,
-        config_digest=digest([config_digest, [ctx.secret_digests.get(secret, "") for secret in used]]),
-        args=("-config", f"{_CONFIG}/config.yaml"),
         env=env,
-        volumes=(
-            config_volume("config", ctx.child("gateway-config")),
-            *(secret_volume(volume, secret) for volume, secret, _ in secrets),
-        ),
-        mounts=(mount("config", _CONFIG), *(mount(volume, path) for volume, _, path in secrets)),
+        volumes=tuple(secret_volume(one.volume, one.secret, *one.keys) for one in mounted),
+        mounts=tuple(mount(one.volume, one.path) for one in mounted),
         probes=default_probes(),
         resources=ctx.effective.resources["gateway"],
-        group=65532 if secrets else 0,
-        spread=spread(ctx, ctx.selector(APP, COMPONENT), 1 if scaling is None else scaling.replicas),
+        group=65532 if mounted else 0,
+        spread=spread(ctx, ctx.selector(APP, COMPONENT), replicas),
     )

@@ -7,6 +7,7 @@ lame-duck mode, so that clients move before it ends.
 from __future__ import annotations
 
 from tapio_reconciler.core.model import Component
+from tapio_reconciler.core.objects.autoscaling import build_vertical_autoscaler
 from tapio_reconciler.core.objects.common import (
     build_config_map,
     build_disruption_budget,
@@ -62,6 +63,7 @@ def build_nats(ctx: Context) -> Component | None:
                 ),
                 build_service(ctx.metadata(name, APP, APP), selector, {"client": CLIENT}),
                 _stateful_set(ctx, name, headless, selector, template, version),
+                build_vertical_autoscaler(ctx, ctx.metadata(name, APP, APP), "StatefulSet", name, APP),
                 build_disruption_budget(ctx, ctx.metadata(name, APP, APP), selector, ctx.effective.nats_servers),
             ]
         ),

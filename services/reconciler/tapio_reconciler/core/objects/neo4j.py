@@ -9,6 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from tapio_reconciler.core.model import Component, GeneratedSecret, Notice
+from tapio_reconciler.core.objects.autoscaling import build_vertical_autoscaler
 from tapio_reconciler.core.objects.common import (
     build_config_map,
     build_disruption_budget,
@@ -73,6 +74,7 @@ def build_neo4j(ctx: Context) -> Component | None:
                 build_service(ctx.metadata(name, APP, APP), selector, {"http": HTTP, "bolt": BOLT}),
                 build_service(ctx.metadata(ctx.child("neo4j-headless"), APP, APP), selector, ports, headless=True),
                 *(_member(ctx, ctx.child(suffix), image, version, ports, digest(config["data"])) for suffix in members),
+                *(_vertical_autoscaler(ctx, ctx.child(suffix)) for suffix in members),
                 build_disruption_budget(ctx, ctx.metadata(name, APP, APP), selector, effective.neo4j_members),
             ]
         ),
@@ -81,6 +83,12 @@ def build_neo4j(ctx: Context) -> Component | None:
         version=version,
         image=image,
     )
+
+
+def _vertical_autoscaler(ctx: Context, member: str) -> JsonObject | None:
+    """It only ever recommends: heap and page cache are derived from the limit, which a pod must not outgrow."""
+    metadata = ctx.metadata(member, APP, APP)
+    return build_vertical_autoscaler(ctx, metadata, "StatefulSet", member, APP, only_recommends=True)
 
 
 def refuses_unlicensed(ctx: Context) -> bool:

@@ -33,12 +33,12 @@ class PodParts:
 
     app: str
     component: str
-    image: str
-    version: str
-    service_account: str
     ports: Mapping[str, int]
     """Port names, at most 15 characters, to numbers; all TCP."""
-    config_digest: str
+    image: str = ""
+    version: str = ""
+    service_account: str = ""
+    config_digest: str = ""
     command: Sequence[str] = ()
     args: Sequence[str] = ()
     env: Sequence[JsonObject] = ()
@@ -78,7 +78,7 @@ def tcp_probe(port: str, **timing: int) -> JsonObject:
 
 def default_probes(
     path_ready: str = "/readyz", path_alive: str = "/healthz", port: str = "http"
-) -> dict[str, JsonObject]:
+) -> Mapping[str, JsonObject]:
     """The probes of Tapio's own programs."""
     return {
         "startup": http_probe(path_alive, port, periodSeconds=5, failureThreshold=30),
@@ -206,9 +206,10 @@ def config_volume(name: str, config_map: str) -> JsonObject:
     return {"name": name, "configMap": {"name": config_map, "defaultMode": 0o444}}
 
 
-def secret_volume(name: str, secret: str) -> JsonObject:
-    """A volume of a Secret, readable by the pod's group alone."""
-    return {"name": name, "secret": {"secretName": secret, "defaultMode": 0o440}}
+def secret_volume(name: str, secret: str, *keys: str) -> JsonObject:
+    """A volume of the `keys` of a Secret, readable by the pod's group alone."""
+    items: list[JsonValue] = [{"key": key, "path": key} for key in keys]
+    return {"name": name, "secret": {"secretName": secret, "defaultMode": 0o440, "items": items}}
 
 
 def mount(name: str, path: str, *, read_only: bool = True, propagation: str = "") -> JsonObject:

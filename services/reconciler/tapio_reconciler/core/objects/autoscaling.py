@@ -1,0 +1,118 @@
+"""Who scales a component: a HorizontalPodAutoscaler by load or by backlog, a VerticalPodAutoscaler by its use.
+
+The two never steer by the same resource. What a VerticalPodAutoscaler changes are pods, not templates, so that nobody
+fights about a field.
+"""
+
+from __future__ import annotations
+
+from tapio_reconciler.core.objects.context import Context
+from tapio_shared.api.effective import Scaling
+from tapio_shared.json import JsonObject, JsonValue, str_at
+
+BACKLOG_METRIC = "jetstream_consumer_num_pending"
+"""What prometheus-nats-exporter calls the messages that a consumer has not been given yet."""
+_BACKLOG_PER_POD = "1000"
+_SCALE_DOWN: JsonObject = {
+    "stabilizationWindowSeconds": 300,
+    "policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}],
+}
+"""One pod a minute, after five quiet ones: load that comes in waves must not move pods in waves."""
+_VERTICAL = ("autoscaling.k8s.io", "VerticalPodAutoscaler")
+
+
+def is_autoscaled(ctx: Context, scaling: Scaling) -> bool:
+    """Whether a HorizontalPodAutoscaler owns the replicas of a component."""
+    return scaling.maximum > 0 and _horizontal_version(ctx) != ""
+
+
+def build_horizontal_autoscaler(
+    ctx: Context, metadata: JsonObject, target: str, scaling: Scaling, load: JsonObject | None = None
+) -> JsonObject | None:
+    """A HorizontalPodAutoscaler of a Deployment: by the spec's metrics, else by `load`, else by CPU."""
+    if not is_autoscaled(ctx, scaling):
+        return None
+    cpu: JsonObject = {
+        "type": "Resource",
+        "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 75}},
+    }
+    metrics: list[JsonValue] = [dict(one) for one in scaling.metrics] or [load or cpu]
+    return {
+        "apiVersion": _horizontal_version(ctx),
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": metadata,
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": target},
+            "minReplicas": scaling.replicas,
+            "maxReplicas": scaling.maximum,
+            "metrics": metrics,
+            "behavior": {"scaleDown": _SCALE_DOWN},
+        },
+    }
+
+
+def backlog_metric(ctx: Context, stream: str, consumer: str) -> JsonObject | None:
+    """The backlog of a consumer as an external metric, where somebody serves it (external.metrics.k8s.io)."""
+    if not ctx.served.has("external.metrics.k8s.io", BACKLOG_METRIC):
+        return None
+    labels: JsonObject = {"stream_name": stream, "consumer_name": consumer, "tapio_cluster": ctx.name}
+    return {
+        "type": "External",
+        "external": {
+            "metric": {"name": BACKLOG_METRIC, "selector": {"matchLabels": labels}},
+            "target": {"type": "AverageValue", "averageValue": _BACKLOG_PER_POD},
+        },
+    }
+
+
+def build_vertical_autoscaler(
+    ctx: Context,
+    metadata: JsonObject,
+    kind: str,
+    target: str,
+    container: str,
+    scaling: Scaling | None = None,
+    *,
+    only_recommends: bool = False,
+) -> JsonObject | None:
+    """A VerticalPodAutoscaler of a workload, where its API is served and `autoscaling.vertical` is not Off.
+
+    It only recommends, unless `Auto` is asked for; and then leaves alone what a HorizontalPodAutoscaler steers by, and
+    components that size themselves by their memory (`only_recommends`).
+    """
+    version, asked = ctx.served.api_version(*_VERTICAL, "v1"), ctx.effective.spec.autoscaling.vertical
+    if not version or asked == "Off":
+        return None
+    resources = [name for name in ("cpu", "memory") if name not in _steered_by(ctx, scaling)]
+    acts = asked == "Auto" and not only_recommends and bool(resources)
+    return {
+        "apiVersion": version,
+        "kind": _VERTICAL[1],
+        "metadata": metadata,
+        "spec": {
+            "targetRef": {"apiVersion": "apps/v1", "kind": kind, "name": target},
+            "updatePolicy": {"updateMode": "Recreate" if acts else "Off"},
+            "resourcePolicy": {
+                "containerPolicies": [
+                    {
+                        "containerName": container,
+                        "controlledResources": [*(resources if acts else ("cpu", "memory"))],
+                        "controlledValues": "RequestsOnly",
+                    }
+                ]
+            },
+        },
+    }
+
+
+def _steered_by(ctx: Context, scaling: Scaling | None) -> set[str]:
+    """Resources by which a HorizontalPodAutoscaler scales; CPU where the spec names no metrics."""
+    if scaling is None or not is_autoscaled(ctx, scaling):
+        return set()
+    if not scaling.metrics:
+        return {"cpu"}
+    return {str_at(one, kind, "name") for one in scaling.metrics for kind in ("resource", "containerResource")}
+
+
+def _horizontal_version(ctx: Context) -> str:
+    return ctx.served.api_version("autoscaling", "HorizontalPodAutoscaler", "v2", "v2beta2")

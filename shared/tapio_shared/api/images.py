@@ -29,9 +29,11 @@ def _own(name: str) -> DefaultImage:
 
 
 NEO4J_ENTERPRISE: Final = "neo4j-enterprise"
+NATS_EXPORTER: Final = "nats-exporter"
 
 DEFAULT_IMAGES: Final[Mapping[str, DefaultImage]] = {
     "nats": DefaultImage("docker.io/library/nats", "2.12", "-alpine"),
+    NATS_EXPORTER: DefaultImage("docker.io/natsio/prometheus-nats-exporter", "0.17.3"),
     "neo4j": DefaultImage("docker.io/library/neo4j", "5.26", "-community"),
     NEO4J_ENTERPRISE: DefaultImage("docker.io/library/neo4j", "5.26", "-enterprise"),
     "correlation": _own("correlation"),

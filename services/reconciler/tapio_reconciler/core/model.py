@@ -103,6 +103,10 @@ class Served:
         self._resources = resources
         self.version = version
 
+    def all(self) -> tuple[ServedResource, ...]:
+        """Everything that is served of what the operator asks for."""
+        return self._resources
+
     def find(self, group: str, kind: str, *versions: str) -> ServedResource | None:
         """The served resource of `group`/`kind`: the first of `versions` that is served, or the preferred one."""
         candidates = [one for one in self._resources if one.group == group and one.kind == kind]

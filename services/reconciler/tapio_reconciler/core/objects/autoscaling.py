@@ -55,7 +55,8 @@ def backlog_metric(ctx: Context, stream: str, consumer: str) -> JsonObject | Non
     """The backlog of a consumer as an external metric, where somebody serves it (external.metrics.k8s.io)."""
     if not ctx.served.has("external.metrics.k8s.io", BACKLOG_METRIC):
         return None
-    labels: JsonObject = {"stream_name": stream, "consumer_name": consumer, "tapio_cluster": ctx.name}
+    labels: JsonObject = {"stream_name": stream, "consumer_name": consumer, "is_consumer_leader": "true"}
+    labels |= {"tapio_cluster": ctx.name, "tapio_namespace": ctx.namespace}
     return {
         "type": "External",
         "external": {

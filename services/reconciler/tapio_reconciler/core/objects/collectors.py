@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tapio_reconciler.core.model import Component
+from tapio_reconciler.core.objects.autoscaling import build_vertical_autoscaler
 from tapio_reconciler.core.objects.common import (
     build_config_map,
     build_deployment,
@@ -195,6 +196,7 @@ def _node_agent(ctx: Context, collector: EffectiveCollector, node_selector: Mapp
                         "template": template,
                     },
                 },
+                build_vertical_autoscaler(ctx, ctx.node_metadata(name, app, suffix), "DaemonSet", name, suffix),
             ]
         ),
         workloads=(ObjectRef("apps", "DaemonSet", ctx.node_namespace, name),),
@@ -287,6 +289,9 @@ def _cluster_collector(ctx: Context, collector: EffectiveCollector) -> Component
                     template,
                     Scaling(replicas=1),
                     max_unavailable=1,
+                ),
+                build_vertical_autoscaler(
+                    ctx, ctx.metadata(name, app, suffix, collector=suffix), "Deployment", name, suffix
                 ),
             ]
         ),

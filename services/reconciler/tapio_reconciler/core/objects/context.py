@@ -122,11 +122,21 @@ class Context:
             return explicit_image(spec.image, version=spec.version, tapio_version=version)
         trusted = self.config.trust.is_trusted(self.namespace)
         own_registry = self.effective.spec.image.registry if trusted or not node_agent else None
+        return self._default_image(component, spec.version, own_registry)
+
+    def sidecar_image(self, component: str) -> str:
+        """The image of a container that stands beside a component's own, which no spec names."""
+        return self._default_image(component, None, self.effective.spec.image.registry)
+
+    def _default_image(self, component: str, version: str | None, registry: str | None) -> str:
         image = default_image(
-            component, tapio_version=version, version=spec.version, overrides=self.config.image_overrides
+            component,
+            tapio_version=self.effective.version,
+            version=version,
+            overrides=self.config.image_overrides,
         )
-        registry = own_registry or self.config.images.registry
-        return with_registry(image, registry) if registry else image
+        wanted = registry or self.config.images.registry
+        return with_registry(image, wanted) if wanted else image
 
     def version(self, spec: ComponentSpec, image: str) -> str:
         """The version that a component's labels and status show: its own, else its image's tag, else Tapio's."""

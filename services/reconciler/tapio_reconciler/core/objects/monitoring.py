@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from tapio_reconciler.core.model import Component, Notice
+from tapio_reconciler.core.objects.alerts import alert_groups
 from tapio_reconciler.core.objects.common import build_config_map, present
 from tapio_reconciler.core.objects.context import Context
-from tapio_shared.api.labels import INSTANCE, PART_OF, PART_OF_TAPIO
+from tapio_reconciler.core.objects.dashboards import dashboards
+from tapio_reconciler.core.objects.metrics import CLUSTER_LABEL, NAMESPACE_LABEL
+from tapio_shared.api.labels import CLUSTER, CLUSTER_NAMESPACE, NAME, PART_OF, PART_OF_TAPIO
 from tapio_shared.api.reasons import Reason
-from tapio_shared.json import JsonObject, JsonValue
+from tapio_shared.json import JsonObject
 
 APP = "tapio-monitoring"
 COMPONENT = "monitoring"
@@ -18,8 +20,8 @@ _GROUP = "monitoring.coreos.com"
 
 
 def build_monitoring(ctx: Context) -> Component | None:
-    """Monitor, rules and dashboard; None when nothing of it is wanted or can be served."""
-    objects = present([build_service_monitor(ctx), build_prometheus_rule(ctx), build_dashboard(ctx)])
+    """Monitor, rules and dashboards; None when nothing of it is wanted or can be served."""
+    objects = present([build_service_monitor(ctx), build_prometheus_rule(ctx), build_dashboards(ctx)])
     return Component(name=COMPONENT, objects=objects) if objects else None
 
 
@@ -40,7 +42,7 @@ def monitoring_notices(ctx: Context) -> list[Notice]:
 
 
 def build_service_monitor(ctx: Context) -> JsonObject | None:
-    """One monitor for all Services of the cluster, in both namespaces."""
+    """One monitor for all Services of the cluster, in both namespaces; `job` is the component's application."""
     version = ctx.served.api_version(_GROUP, "ServiceMonitor", "v1")
     if not ctx.effective.prometheus or not version:
         return None
@@ -50,75 +52,44 @@ def build_service_monitor(ctx: Context) -> JsonObject | None:
         "kind": "ServiceMonitor",
         "metadata": _metadata(ctx, "metrics", prometheus.labels),
         "spec": {
+            "jobLabel": NAME,
             "selector": {
-                "matchLabels": {PART_OF: PART_OF_TAPIO, "tapio.io/cluster": ctx.name},
+                "matchLabels": {PART_OF: PART_OF_TAPIO, CLUSTER: ctx.name, CLUSTER_NAMESPACE: ctx.namespace},
             },
-            "namespaceSelector": {"matchNames": [ctx.namespace, ctx.node_namespace]},
-            "endpoints": [{"port": "metrics", "interval": prometheus.interval}],
+            "namespaceSelector": {"matchNames": [*sorted({ctx.namespace, ctx.node_namespace})]},
+            "endpoints": [
+                {
+                    "port": "metrics",
+                    "interval": prometheus.interval,
+                    "relabelings": [
+                        {"targetLabel": CLUSTER_LABEL, "replacement": ctx.name},
+                        {"targetLabel": NAMESPACE_LABEL, "replacement": ctx.namespace},
+                    ],
+                }
+            ],
         },
     }
 
 
 def build_prometheus_rule(ctx: Context) -> JsonObject | None:
-    """Alerts that a person should get whatever else they watch."""
+    """Alerts that a person should get whatever else they watch; docs/alerts.md says what to do about each."""
     version = ctx.served.api_version(_GROUP, "PrometheusRule", "v1")
     if not ctx.effective.prometheus or not version:
         return None
-    names = f'namespace="{ctx.namespace}",job=~"{ctx.name}-.*"'
-    rules: list[JsonValue] = [
-        {
-            "alert": "TapioComponentDown",
-            "expr": f"up{{{names}}} == 0",
-            "for": "5m",
-            "labels": {"severity": "warning"},
-            "annotations": {
-                "summary": "A component of Tapio does not answer.",
-                "description": "{{ $labels.job }} in {{ $labels.namespace }} has not been scraped for 5 minutes. "
-                f"Look at: kubectl describe tapiocluster {ctx.name} -n {ctx.namespace}",
-            },
-        }
-    ]
     return {
         "apiVersion": version,
         "kind": "PrometheusRule",
         "metadata": _metadata(ctx, "alerts", ctx.effective.spec.monitoring.prometheus.labels),
-        "spec": {"groups": [{"name": f"tapio.{ctx.name}", "rules": rules}]},
+        "spec": {"groups": [*alert_groups(ctx)]},
     }
 
 
-def build_dashboard(ctx: Context) -> JsonObject | None:
-    """A dashboard as a ConfigMap, which Grafana's sidecar finds by its label."""
+def build_dashboards(ctx: Context) -> JsonObject | None:
+    """Dashboards in a ConfigMap, which Grafana's sidecar finds by its label."""
     if not ctx.effective.grafana:
         return None
     labels = ctx.effective.spec.monitoring.grafana.labels or {"grafana_dashboard": "1"}
-    metadata = _metadata(ctx, "dashboards", labels)
-    return build_config_map(metadata, {f"tapio-{ctx.name}.json": json.dumps(_dashboard(ctx), sort_keys=True)})
-
-
-def _dashboard(ctx: Context) -> JsonObject:
-    job = f'namespace="{ctx.namespace}",{INSTANCE.replace(".", "_").replace("/", "_")}="{ctx.name}"'
-    panels: list[JsonValue] = [
-        _panel(1, "Components up", f"up{{{job}}}", 0),
-        _panel(2, "Memory", f"process_resident_memory_bytes{{{job}}}", 12),
-    ]
-    return {
-        "title": f"Tapio {ctx.namespace}/{ctx.name}",
-        "uid": f"tapio-{ctx.uid[:30]}",
-        "schemaVersion": 39,
-        "tags": ["tapio"],
-        "time": {"from": "now-6h", "to": "now"},
-        "panels": panels,
-    }
-
-
-def _panel(number: int, title: str, expression: str, left: int) -> JsonObject:
-    return {
-        "id": number,
-        "type": "timeseries",
-        "title": title,
-        "gridPos": {"h": 8, "w": 12, "x": left, "y": 0},
-        "targets": [{"expr": expression, "legendFormat": "{{job}}"}],
-    }
+    return build_config_map(_metadata(ctx, "dashboards", labels), dashboards(ctx))
 
 
 def _metadata(ctx: Context, suffix: str, labels: Mapping[str, str] | None) -> JsonObject:

@@ -18,15 +18,24 @@ from tapio_reconciler.core.objects.common import (
 )
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.merging import merged
-from tapio_reconciler.core.objects.pod import PodParts, build_pod_template, config_volume, http_probe, mount
+from tapio_reconciler.core.objects.pod import (
+    RESTRICTED_CONTAINER,
+    PodParts,
+    build_pod_template,
+    config_volume,
+    http_probe,
+    mount,
+    pull_policy,
+)
 from tapio_shared.api import names
+from tapio_shared.api.images import NATS_EXPORTER
 from tapio_shared.api.quantity import parse_quantity
 from tapio_shared.codec import digest
 from tapio_shared.json import JsonObject, JsonValue
 from tapio_shared.keys import ObjectRef
 
 APP = "nats"
-CLIENT, ROUTES, MONITOR = 4222, 6222, 8222
+CLIENT, ROUTES, MONITOR, EXPORTER = 4222, 6222, 8222, 7777
 _CONFIG = "/etc/nats-config/nats.conf"
 _PID = "/var/run/nats/nats.pid"
 _STORE = "/data"
@@ -58,7 +67,12 @@ def build_nats(ctx: Context) -> Component | None:
                 build_service(
                     ctx.metadata(headless, APP, APP),
                     selector,
-                    {"client": CLIENT, "routes": ROUTES, "monitor": MONITOR},
+                    {
+                        "client": CLIENT,
+                        "routes": ROUTES,
+                        "monitor": MONITOR,
+                        **({"metrics": EXPORTER} if ctx.effective.prometheus else {}),
+                    },
                     headless=True,
                 ),
                 build_service(ctx.metadata(name, APP, APP), selector, {"client": CLIENT}),
@@ -162,7 +176,25 @@ def _pod(ctx: Context, image: str, version: str, config_digest: str) -> PodParts
         grace=60,
         pre_stop={"exec": {"command": ["nats-server", f"-sl=ldm={_PID}"]}},
         spread=spread(ctx, ctx.selector(APP, APP), servers),
+        extra_containers=(_exporter(ctx),) if ctx.effective.prometheus else (),
+        metrics_port=EXPORTER if ctx.effective.prometheus else 0,
     )
+
+
+def _exporter(ctx: Context) -> JsonObject:
+    """Turns the server's monitoring endpoints into metrics: NATS itself has none that Prometheus understands."""
+    probe = http_probe("/metrics", "metrics", periodSeconds=30, timeoutSeconds=5)
+    return {
+        "name": "exporter",
+        "image": ctx.sidecar_image(NATS_EXPORTER),
+        **pull_policy(ctx),
+        "args": ["-port", str(EXPORTER), "-varz", "-jsz=all", f"http://localhost:{MONITOR}"],
+        "ports": [{"name": "metrics", "containerPort": EXPORTER, "protocol": "TCP"}],
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "64Mi"}},
+        "securityContext": RESTRICTED_CONTAINER,
+        "readinessProbe": probe,
+        "livenessProbe": probe,
+    }
 
 
 def _stateful_set(

@@ -172,6 +172,11 @@ def _environment(ctx: Context) -> dict[str, str]:
         "server.default_listen_address": "0.0.0.0",  # noqa: S104 - in the container
         "server.directories.logs": "/logs",
     }
+    if effective.neo4j_edition == "enterprise" and effective.prometheus:
+        settings |= {
+            "server.metrics.prometheus.enabled": "true",
+            "server.metrics.prometheus.endpoint": f"0.0.0.0:{METRICS}",
+        }
     if effective.neo4j_edition == "enterprise" and effective.neo4j_members > 1:
         endpoints = ",".join(
             f"{ctx.child(names.neo4j_member_suffix(index))}-0.{ctx.child('neo4j-headless')}.{ctx.namespace}.svc:{TRANSACTIONS}"

@@ -28,7 +28,7 @@ def build_network_policies(ctx: Context, components: Sequence[Component]) -> lis
     if "nats" in names:
         flows = _ingress(_of_cluster(ctx), nats.CLIENT) + _ingress(_pods(ctx, nats.APP), nats.ROUTES)
         policies.append(
-            _policy(ctx, "nats", nats.APP, [*flows, *_scrape(nats.MONITOR)], [_to(_pods(ctx, nats.APP), nats.ROUTES)])
+            _policy(ctx, "nats", nats.APP, [*flows, *_scrape(nats.EXPORTER)], [_to(_pods(ctx, nats.APP), nats.ROUTES)])
         )
     if "neo4j" in names:
         peers = [*_pods(ctx, correlation.APP), *_pods(ctx, gateway.APP)]

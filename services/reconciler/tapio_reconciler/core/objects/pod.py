@@ -64,6 +64,8 @@ class PodParts:
     spread: Sequence[JsonObject] = ()
     priority_class: str = ""
     extra_containers: Sequence[JsonObject] = ()
+    metrics_port: int = 0
+    """Where metrics are, when no port of the component's own container is named so; 0: nowhere."""
 
 
 def http_probe(path: str, port: str, **timing: int) -> JsonObject:
@@ -98,10 +100,11 @@ def build_pod_template(ctx: Context, spec: ComponentSpec, parts: PodParts) -> Js
 def _metadata(ctx: Context, spec: ComponentSpec, parts: PodParts) -> JsonObject:
     labels = ctx.labels(parts.app, parts.component, version=parts.version, collector=parts.collector, node=parts.node)
     annotations = {**(spec.pod_annotations or {}), CONFIG_HASH: parts.config_digest}
-    if not _monitors_are_served(ctx) and ctx.effective.prometheus and "metrics" in parts.ports:
+    metrics_port = parts.metrics_port or parts.ports.get("metrics")
+    if not _monitors_are_served(ctx) and ctx.effective.prometheus and metrics_port:
         annotations |= {
             "prometheus.io/scrape": "true",
-            "prometheus.io/port": str(parts.ports["metrics"]),
+            "prometheus.io/port": str(metrics_port),
             "prometheus.io/path": "/metrics",
         }
     return {
@@ -170,9 +173,7 @@ def _container(ctx: Context, spec: ComponentSpec, parts: PodParts) -> JsonObject
         "resources": parts.resources,
         "securityContext": parts.container_security or RESTRICTED_CONTAINER,
     }
-    policy = ctx.effective.spec.image.pull_policy
-    if policy:
-        container["imagePullPolicy"] = policy
+    container |= pull_policy(ctx)
     command, args = spec.command if spec.command is not None else parts.command, spec.args
     if command:
         container["command"] = list(command)
@@ -199,6 +200,12 @@ def _container(ctx: Context, spec: ComponentSpec, parts: PodParts) -> JsonObject
     if parts.pre_stop is not None:
         container["lifecycle"] = {"preStop": parts.pre_stop}
     return container
+
+
+def pull_policy(ctx: Context) -> JsonObject:
+    """When images are pulled, as a container has it; nothing where Kubernetes shall decide."""
+    policy = ctx.effective.spec.image.pull_policy
+    return {"imagePullPolicy": policy} if policy else {}
 
 
 def config_volume(name: str, config_map: str) -> JsonObject:

@@ -1,0 +1,121 @@
+"""Who scales what: nobody is scaled by two, and nothing by a resource that another one steers by."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tapio_reconciler.core.model import Served
+from tapio_reconciler.core.objects.context import Context
+from tapio_reconciler.core.rendering import render
+from tapio_shared.facts import ServedResource
+from tapio_shared.json import JsonObject, JsonValue, list_at, object_at, objects_at, str_at
+from tests.support.rendered import context_of, objects_of
+
+BACKLOG = ServedResource(
+    group="external.metrics.k8s.io",
+    version="v1beta1",
+    kind="ExternalMetricValueList",
+    plural="jetstream_consumer_num_pending",
+    namespaced=True,
+)
+VERTICAL = ServedResource(
+    group="autoscaling.k8s.io",
+    version="v1",
+    kind="VerticalPodAutoscaler",
+    plural="verticalpodautoscalers",
+    namespaced=True,
+)
+MEMORY: JsonObject = {
+    "type": "Resource",
+    "resource": {"name": "memory", "target": {"type": "Utilization", "averageUtilization": 80}},
+}
+
+
+def cluster(**spec: JsonValue) -> JsonObject:
+    return {"metadata": {"name": "any", "namespace": "some"}, "spec": {"collectors": {"all": True}, **spec}}
+
+
+def serving(document: JsonObject, *more: ServedResource) -> Context:
+    context = context_of(document)
+    resources = [one for one in context.served.all() if one.group != "autoscaling.k8s.io"]
+    return replace(context, served=Served((*resources, *more), "v1.31.0"))
+
+
+def found(context: Context, kind: str) -> dict[str, JsonObject]:
+    """Objects of a kind by the workload that they scale."""
+    key = "scaleTargetRef" if kind == "HorizontalPodAutoscaler" else "targetRef"
+    objects = [one for one in objects_of(render(context)) if str_at(one, "kind") == kind]
+    return {str_at(one, "spec", key, "name"): object_at(one, "spec") for one in objects}
+
+
+def test_without_their_api_there_are_no_vertical_autoscalers() -> None:
+    assert found(serving(cluster()), "VerticalPodAutoscaler") == {}
+    assert found(serving(cluster(autoscaling={"vertical": "Off"}), VERTICAL), "VerticalPodAutoscaler") == {}
+
+
+def test_by_default_a_vertical_autoscaler_of_every_workload_recommends() -> None:
+    scalers = found(serving(cluster(), VERTICAL), "VerticalPodAutoscaler")
+    workloads = {
+        str_at(one, "metadata", "name"): str_at(one, "spec", "template", "spec", "containers")
+        for one in objects_of(render(serving(cluster(), VERTICAL)))
+        if str_at(one, "kind") in {"Deployment", "StatefulSet", "DaemonSet"}
+    }
+    assert scalers.keys() == workloads.keys()
+    assert {str_at(one, "updatePolicy", "updateMode") for one in scalers.values()} == {"Off"}
+
+
+@pytest.mark.parametrize(
+    ("correlation", "mode", "resources"),
+    [
+        pytest.param({}, "Recreate", ["memory"], id="scaled by cpu"),
+        pytest.param({"autoscaling": {"metrics": [MEMORY]}}, "Recreate", ["cpu"], id="scaled by memory"),
+        pytest.param({"replicas": 2}, "Recreate", ["cpu", "memory"], id="not scaled"),
+    ],
+)
+def test_auto_leaves_alone_what_the_horizontal_autoscaler_steers_by(
+    correlation: JsonObject, mode: str, resources: list[str]
+) -> None:
+    document = cluster(
+        autoscaling={"vertical": "Auto"}, intelligence={"neo4j": {}, "correlation": correlation}, profile="production"
+    )
+    scalers = found(serving(document, VERTICAL), "VerticalPodAutoscaler")
+    policy = objects_at(scalers["any-correlation"], "resourcePolicy", "containerPolicies")[0]
+    assert str_at(scalers["any-correlation"], "updatePolicy", "updateMode") == mode
+    assert list_at(policy, "controlledResources") == resources
+    assert str_at(policy, "containerName") == "correlation"
+    neo4j = scalers["any-neo4j-0"]
+    assert str_at(neo4j, "updatePolicy", "updateMode") == "Off", "its heap is derived from its memory"
+
+
+def test_auto_that_has_nothing_left_to_steer_recommends() -> None:
+    both: list[JsonValue] = [MEMORY, {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Value"}}}]
+    document = cluster(
+        autoscaling={"vertical": "Auto"},
+        intelligence={"neo4j": {}, "correlation": {"autoscaling": {"metrics": both}}},
+    )
+    scaler = found(serving(document, VERTICAL), "VerticalPodAutoscaler")["any-correlation"]
+    assert str_at(scaler, "updatePolicy", "updateMode") == "Off"
+
+
+def test_correlation_is_scaled_by_its_backlog_where_that_is_served_and_the_gateway_by_cpu() -> None:
+    scalers = found(serving(cluster(), BACKLOG), "HorizontalPodAutoscaler")
+    metric = objects_at(scalers["any-correlation"], "metrics")[0]
+    assert str_at(metric, "external", "metric", "name") == "jetstream_consumer_num_pending"
+    assert object_at(metric, "external", "metric", "selector", "matchLabels") == {
+        "stream_name": "OBSERVATIONS",
+        "consumer_name": "neo4j-loader",
+        "is_consumer_leader": "true",
+        "tapio_cluster": "any",
+        "tapio_namespace": "some",
+    }
+    assert str_at(objects_at(scalers["any-gateway"], "metrics")[0], "resource", "name") == "cpu"
+    without = found(serving(cluster()), "HorizontalPodAutoscaler")
+    assert str_at(objects_at(without["any-correlation"], "metrics")[0], "resource", "name") == "cpu"
+
+
+def test_the_metrics_of_the_spec_come_before_the_backlog() -> None:
+    document = cluster(intelligence={"neo4j": {}, "correlation": {"autoscaling": {"metrics": [MEMORY]}}})
+    scaler = found(serving(document, BACKLOG), "HorizontalPodAutoscaler")["any-correlation"]
+    assert objects_at(scaler, "metrics") == [MEMORY]

@@ -10,10 +10,18 @@ from collections.abc import Iterator
 from tapio_shared.api.labels import RESERVED_KEYS, RESERVED_PREFIXES
 from tapio_shared.api.problems import Path, Problem, path_text, problem
 from tapio_shared.api.quantity import quantity_or_none
-from tapio_shared.api.shapes import exactly_one, shape_problems
+from tapio_shared.api.shapes import DIRECTIVE, exactly_one, shape_problems
 from tapio_shared.json import JsonObject, at, list_at, object_at, str_at
 
 PROBE_HANDLERS = ("httpGet", "tcpSocket", "exec", "grpc")
+_NEVER_TAKEN_AWAY: tuple[tuple[str, ...], ...] = (
+    (),
+    ("metadata",),
+    ("metadata", "labels"),
+    ("metadata", "annotations"),
+    ("spec",),
+)
+"""Parts of a pod template that an overlay may add to, and never remove: the selectors are among the labels."""
 ENV_SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef")
 
 
@@ -94,6 +102,13 @@ def _pod_template(component: JsonObject, path: Path) -> Iterator[Problem]:
         return
     where: Path = (*path, "podTemplate")
     yield from shape_problems("PodTemplateSpec", template, where, overlay=True)
+    for inner in _NEVER_TAKEN_AWAY:
+        owner, name = at(template, *inner[:-1]), inner[-1] if inner else ""
+        given = at(template, *inner)
+        if (name and isinstance(owner, dict) and name in owner and given is None) or (
+            isinstance(given, dict) and DIRECTIVE in given
+        ):
+            yield problem((*where, *inner), given, f"an object without {DIRECTIVE}, since it is added to what is there")
     for name in ("labels", "annotations"):
         yield from reserved_keys(object_at(template, "metadata", name), (*where, "metadata", name))
 

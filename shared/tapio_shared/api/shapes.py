@@ -16,6 +16,11 @@ from tapio_shared.api.problems import Path, Problem, path_text, problem, unknown
 from tapio_shared.api.quantity import is_quantity
 from tapio_shared.json import JsonObject, JsonValue
 
+DIRECTIVE: Final = "$patch"
+"""In an overlay, as in a strategic merge patch: `delete` takes an entry of a list, or an object, away, `replace` puts
+the patch in the place of what there is."""
+DIRECTIVES: Final = ("delete", "replace")
+
 _MAX_PROBLEMS: Final = 50
 
 
@@ -88,11 +93,14 @@ def _object_problems(kind: str, value: JsonValue, path: Path, *, overlay: bool) 
         return
     fields = _fields(kind)
     for key, entry in value.items():
-        if key in fields:
+        if overlay and key == DIRECTIVE:
+            if entry not in DIRECTIVES:
+                yield problem((*path, key), entry, f"one of {', '.join(DIRECTIVES)}")
+        elif key in fields:
             yield from _value_problems(fields[key].type, entry, (*path, key), overlay=overlay)
         else:
             yield unknown_field((*path, key), entry, tuple(fields))
-    merged_by_name = overlay and bool(path) and isinstance(path[-1], int)
+    merged_by_name = overlay and bool(path) and isinstance(path[-1], int) and value.get(DIRECTIVE) != "replace"
     for name, field in fields.items():
         needed = field.required and (not overlay or (merged_by_name and name == "name"))
         if needed and value.get(name) is None:

@@ -52,8 +52,10 @@ class NodeGroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     virtual: bool = False
     control_plane: bool = False
     btf_label: str = ""
+    platform: str = ""
+    """Who runs the Kubernetes cluster, where a node tells: eks, gke, aks, openshift, hypershift, k3s, rke2, ..."""
     labels: dict[str, str] = {}
-    """Labels common to all nodes of the group that selectors use (kubernetes.io/*, node-role..., tapio.io/*)."""
+    """Labels common to all nodes of the group: those of `FleetObserved.dropped_labels` are missing."""
     taints: list[str] = []
     """`key=value:effect`, sorted."""
 
@@ -72,6 +74,9 @@ class FleetObserved(LogRecord, frozen=True, kw_only=True, tag="FleetObserved"):
     namespaces: dict[str, str] = {}
     """Namespaces that matter to placement (allowed node-agent namespaces that exist) -> enforced Pod Security level."""
     priority_classes: list[str] = []
+    dropped_labels: list[str] | None = None
+    """Keys of node labels that no group holds, since they differ from node to node or say nothing of placement; `*`
+    stands for any. None: an older record, which does not tell, so any label may be on any node."""
     observed_at: int
 
 

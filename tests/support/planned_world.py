@@ -57,16 +57,16 @@ FLEET = FleetObserved(
 )
 
 
-def discovery(*, monitoring: bool = False) -> DiscoveryObserved:
+def discovery(*, monitoring: bool = False, version: str = "v1.31.0") -> DiscoveryObserved:
     """What a current API server serves, with or without the Prometheus operator's kinds."""
     return DiscoveryObserved(
-        version="v1.31.0",
+        version=version,
         resources=[
             ServedResource(
-                group=kind.group, version=version, kind=kind.kind, plural=kind.plural, namespaced=kind.namespaced
+                group=kind.group, version=served, kind=kind.kind, plural=kind.plural, namespaced=kind.namespaced
             )
             for kind in ALL_KINDS
-            for version in kind.versions
+            for served in kind.versions
             if kind.group not in _OPTIONAL or (monitoring and kind.group == _OPTIONAL[0])
         ],
         observed_at=START,

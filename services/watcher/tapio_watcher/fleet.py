@@ -1,19 +1,24 @@
-"""The Nodes of a target, reduced to what placement needs; a node's heartbeat changes nothing in it."""
+"""The Nodes of a target, reduced to what placement needs; a node's heartbeat changes nothing in it.
+
+Nodes that look alike are one group, so the fact grows with the kinds of nodes and not with their number. Which labels
+of nodes are kept, so that this stays so, is in node_labels.py; what a node tells of its provider in platforms.py.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from tapio_shared.facts import FleetObserved, NodeGroup
 from tapio_shared.json import JsonObject, at, objects_at, str_at, strings_at
+from tapio_watcher.node_labels import without_distinguishing
+from tapio_watcher.platforms import is_virtual, platform_of
 
 _ZONE = "topology.kubernetes.io/zone"
 _OLD_ZONE = "failure-domain.beta.kubernetes.io/zone"
-_KEPT_LABELS = ("kubernetes.io/os", "kubernetes.io/arch", "node.kubernetes.io/instance-type")
-_KEPT_PREFIXES = ("tapio.io/", "node-role.kubernetes.io/")
 _CONTROL_PLANE = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
-_VIRTUAL = "virtual-kubelet"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _OLD_DEFAULT_CLASS = "storageclass.beta.kubernetes.io/is-default-class"
 _PSS = "pod-security.kubernetes.io/enforce"
@@ -77,20 +82,22 @@ def fleet_of(
     now: int,
 ) -> FleetObserved:
     """The fleet fact: groups of like nodes in a stable order, and the names that placement refers to."""
-    groups: dict[tuple[object, ...], NodeGroup] = {}
+    seen = list(nodes)
+    labels, dropped = without_distinguishing([node.group.labels for node in seen])
+    groups: dict[bytes, NodeGroup] = {}
     hosts, zones = 0, set[str]()
-    for node in nodes:
-        group = node.group
+    for node, kept in zip(seen, labels, strict=True):
+        group = msgspec.structs.replace(node.group, labels=kept)
         if group.ready and node.is_usable:
             hosts += 1
             if group.zone:
                 zones.add(group.zone)
         identity = _identity(group)
         known = groups.get(identity)
-        groups[identity] = group if known is None else _merged(known, group)
+        groups[identity] = group if known is None else _together(known, group)
     classes = sorted(storage_classes, key=lambda one: one.name)
     return FleetObserved(
-        groups=[groups[identity] for identity in sorted(groups, key=repr)],
+        groups=[groups[identity] for identity in sorted(groups)],
         hosts=hosts,
         zones=sorted(zones),
         storage_classes=[one.name for one in classes],
@@ -101,6 +108,7 @@ def fleet_of(
             if one.name in allowed_namespaces and one.is_active
         },
         priority_classes=sorted(one.name for one in priority_classes),
+        dropped_labels=dropped,
         observed_at=now,
     )
 
@@ -117,14 +125,11 @@ def _group_of(node: JsonObject, *, ready: bool) -> NodeGroup:
         os_image=info["osImage"],
         runtime=str_at(node, "status", "nodeInfo", "containerRuntimeVersion").partition("://")[0],
         zone=labels.get(_ZONE) or labels.get(_OLD_ZONE, ""),
-        virtual=labels.get("type") == _VIRTUAL,
+        virtual=is_virtual(node),
         control_plane=any(label in labels for label in _CONTROL_PLANE),
         btf_label=labels.get("tapio.io/btf", ""),
-        labels={
-            name: value
-            for name, value in sorted(labels.items())
-            if name in _KEPT_LABELS or name.startswith(_KEPT_PREFIXES)
-        },
+        platform=platform_of(node),
+        labels=dict(sorted(labels.items())),
         taints=sorted(
             f"{str_at(taint, 'key')}={str_at(taint, 'value')}:{str_at(taint, 'effect')}"
             for taint in objects_at(node, "spec", "taints")
@@ -133,38 +138,13 @@ def _group_of(node: JsonObject, *, ready: bool) -> NodeGroup:
     )
 
 
-def _identity(group: NodeGroup) -> tuple[object, ...]:
-    return (
-        group.os,
-        group.architecture,
-        group.kernel,
-        group.os_image,
-        group.runtime,
-        group.zone,
-        group.virtual,
-        group.control_plane,
-        group.btf_label,
-        tuple(group.labels.items()),
-        tuple(group.taints),
-    )
+def _identity(group: NodeGroup) -> bytes:
+    """Everything but the two counts."""
+    return msgspec.json.encode(msgspec.structs.replace(group, count=0, ready=0), order="sorted")
 
 
-def _merged(one: NodeGroup, other: NodeGroup) -> NodeGroup:
-    return NodeGroup(
-        count=one.count + other.count,
-        ready=one.ready + other.ready,
-        os=one.os,
-        architecture=one.architecture,
-        kernel=one.kernel,
-        os_image=one.os_image,
-        runtime=one.runtime,
-        zone=one.zone,
-        virtual=one.virtual,
-        control_plane=one.control_plane,
-        btf_label=one.btf_label,
-        labels=one.labels,
-        taints=one.taints,
-    )
+def _together(one: NodeGroup, other: NodeGroup) -> NodeGroup:
+    return msgspec.structs.replace(one, count=one.count + other.count, ready=one.ready + other.ready)
 
 
 def _is_ready(node: JsonObject) -> bool:

@@ -42,6 +42,8 @@ ADOPT: Final = "tapio.io/adopt"
 DESIRED_HASH: Final = "tapio.io/desired-hash"
 CONFIG_HASH: Final = "tapio.io/config-hash"
 REVISION: Final = "tapio.io/revision"
+FLEET: Final = "tapio.io/fleet"
+"""On the pod templates of node agents: what of the fleet the template was made for (placement.py)."""
 
 TEARDOWN_FINALIZER: Final = "tapio.io/teardown"
 

@@ -21,8 +21,8 @@ from tapio_shared.api.budget import BudgetTooSmall
 from tapio_shared.api.kinds import MANAGED_KINDS
 from tapio_shared.api.labels import APPLYSET_PART_OF, CLUSTER, CLUSTER_NAMESPACE, MANAGED_BY
 from tapio_shared.json import JsonObject, JsonValue, at, list_at, object_at, objects_at, str_at, strings_at
-from tests.support.planned_world import example
-from tests.support.rendered import objects_of, rendered
+from tests.support.planned_world import discovery, example
+from tests.support.rendered import context_of, objects_of, rendered, rendered_in
 from tests.unit.objects.golden import EXAMPLES, FOLDER, rendering
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
@@ -133,7 +133,8 @@ def test_every_object_is_valid_and_refers_to_what_exists(spec: JsonObject) -> No
 @pytest.mark.parametrize("version", ["1.25", "1.37"])
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_examples_are_valid_strictly(name: str, version: str) -> None:
-    for document in objects_of(rendered(example(name))):
+    server = discovery(version=f"v{version}.0")
+    for document in objects_of(rendered_in(context_of(example(name), discovered=server))):
         validate(document, version)
 
 

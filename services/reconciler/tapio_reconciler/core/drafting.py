@@ -99,9 +99,12 @@ class Plan:
 
 def pod_templates(decision: DecisionRecorded) -> JsonObject:
     """The pod templates that a decision kept: workload -> template."""
-    if not decision.pod_templates:
-        return {}
-    return cast("JsonObject", msgspec.json.decode(zlib.decompress(decision.pod_templates)))
+    return unpacked_templates(decision.pod_templates)
+
+
+def unpacked_templates(packed: bytes) -> JsonObject:
+    """The same, from what the record holds."""
+    return cast("JsonObject", msgspec.json.decode(zlib.decompress(packed))) if packed else {}
 
 
 @dataclass(slots=True, kw_only=True)

@@ -22,12 +22,14 @@ def render(ctx: Context) -> Rendered:
     found = [build_nats(ctx), build_neo4j(ctx), build_correlation(ctx), build_gateway(ctx)]
     components = [one for one in found if one is not None]
     skipped: list[Skipped] = []
+    untold: list[Skipped] = []
     for collector in ctx.effective.collectors:
         name = component_name(collector)
         verdict = eligibility(ctx, collector, name)
         skipped += verdict.skipped
         if verdict.runs:
-            components.append(build_collector(ctx, collector, None))
+            components.append(build_collector(ctx, collector, verdict.learned))
+        untold += verdict.untold
     monitoring = build_monitoring(ctx)
     if monitoring is not None:
         components.append(monitoring)
@@ -40,6 +42,7 @@ def render(ctx: Context) -> Rendered:
             *exposure_notices(ctx),
             *monitoring_notices(ctx),
             *_spread_notices(ctx),
+            *(Notice(reason=one.reason, message=f"Collector {one.collector}: {one.message}") for one in untold),
         ),
         skipped=tuple(skipped),
         endpoints=_endpoints(ctx, components),

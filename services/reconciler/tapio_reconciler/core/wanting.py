@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import msgspec
 
+from tapio_reconciler.core.learning import learned_of_fleet
 from tapio_reconciler.core.members import Members
 from tapio_reconciler.core.model import Rendered, Served, WantedObject
 from tapio_reconciler.core.objects.context import Context
@@ -65,17 +66,18 @@ def wanted(state: State, cluster: Seen, members: Members) -> Wanted | Refused:
     The answer is remembered with the state it was worked out from, since most plans follow from changes of children.
     """
     asked = _asked(cluster, state)
-    secrets = _secret_digests(state)
+    secrets, learned = _secret_digests(state), learned_of_fleet(state, cluster.uid)
     basis = (
         encode(asked),
         cluster.uid,
         tuple((ref, seen.sequence) for ref, seen in members.all()),
         tuple((name, state.shared[name].sequence) for name in ("config", "discovery", "fleet") if name in state.shared),
         tuple(secrets.items()),
+        tuple(learned.items()),
     )
     if state.answer is not None and state.answer[0] == basis and isinstance(state.answer[1], Wanted | Refused):
         return state.answer[1]
-    answer = _wanted(state, cluster.uid, asked, members, secrets)
+    answer = _wanted(state, cluster.uid, asked, members, secrets, learned)
     state.answer = (basis, answer)
     return answer
 
@@ -89,7 +91,14 @@ def _asked(cluster: Seen, state: State) -> JsonObject:
     }
 
 
-def _wanted(state: State, uid: str, asked: JsonObject, members: Members, secrets: dict[str, str]) -> Wanted | Refused:
+def _wanted(
+    state: State,
+    uid: str,
+    asked: JsonObject,
+    members: Members,
+    secrets: dict[str, str],
+    learned: dict[str, str],
+) -> Wanted | Refused:
     config = _configuration(state)
     problems = validate_cluster(asked, trust=config.trust)
     if problems:
@@ -113,6 +122,7 @@ def _wanted(state: State, uid: str, asked: JsonObject, members: Members, secrets
         fleet=None if fleet is None else fleet[1],
         config=object_at({"c": config.document()}, "c"),
         secrets=secrets,
+        learned=learned,
     )
     try:
         rendered, objects = _rendered(encode(inputs), _discovery_bytes(state))
@@ -140,6 +150,7 @@ class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
     fleet: FleetObserved | None
     config: JsonObject
     secrets: dict[str, str]
+    learned: dict[str, str]
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -161,6 +172,7 @@ def _rendered(inputs: bytes, discovery: bytes) -> tuple[Rendered, Mapping[str, S
             fleet=given.fleet,
             config=OperatorConfig.from_document(given.config),
             secret_digests=given.secrets,
+            learned=given.learned,
         )
     )
     return rendered, {

@@ -6,14 +6,13 @@ Node agents live in a namespace of their own, with the privileges that each need
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from tapio_reconciler.core.model import Component
 from tapio_reconciler.core.objects.autoscaling import build_vertical_autoscaler
 from tapio_reconciler.core.objects.common import (
     build_config_map,
-    build_deployment,
     build_service,
     build_service_account,
     configuration_text,
@@ -21,9 +20,11 @@ from tapio_reconciler.core.objects.common import (
 )
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.correlation import telemetry_env
+from tapio_reconciler.core.objects.host_access import HOST_PROC, app_armor, capabilities, host_paths
 from tapio_reconciler.core.objects.kubernetes_rbac import kubernetes_roles
 from tapio_reconciler.core.objects.merging import merged
 from tapio_reconciler.core.objects.nats import client_url
+from tapio_reconciler.core.objects.placement import Learned, node_affinity
 from tapio_reconciler.core.objects.pod import (
     HTTP_PORT,
     METRICS_PORT,
@@ -36,53 +37,21 @@ from tapio_reconciler.core.objects.pod import (
     secret_volume,
 )
 from tapio_shared.api import names
-from tapio_shared.api.effective import NODE_COLLECTORS, EffectiveCollector, Scaling
+from tapio_shared.api.effective import NODE_COLLECTORS, EffectiveCollector
+from tapio_shared.api.labels import FLEET
 from tapio_shared.codec import digest
-from tapio_shared.json import JsonObject, JsonValue
+from tapio_shared.json import JsonObject, object_at
 from tapio_shared.keys import ObjectRef
 
 _CONFIG, _ETCD = "/etc/tapio", "/etc/tapio-etcd"
+_ETCD_KEYS = ("ca.crt", "tls.crt", "tls.key")
 _PORTS = {"http": HTTP_PORT, "metrics": METRICS_PORT}
 _NODE_NAME: JsonObject = {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
+_HOST_PROC: tuple[JsonObject, ...] = ({"name": "HOST_PROC", "value": HOST_PROC},)
 _EVERYWHERE: tuple[JsonObject, ...] = ({"operator": "Exists"},)
 """Node agents tolerate every taint: an observer that stays away from a troubled node sees nothing of the trouble."""
 
 
-@dataclass(frozen=True, slots=True)
-class _HostPath:
-    name: str
-    path: str
-    read_only: bool = True
-    kind: str = ""
-    propagation: str = ""
-
-
-_HOST_PATHS: Mapping[str, Sequence[_HostPath]] = {
-    "ebpf": (
-        _HostPath("btf", "/sys/kernel/btf"),
-        _HostPath("bpf", "/sys/fs/bpf", read_only=False),
-        _HostPath("tracing", "/sys/kernel/tracing"),
-        _HostPath("cgroup", "/sys/fs/cgroup"),
-    ),
-    "systemd": (
-        _HostPath("run-systemd", "/run/systemd"),
-        _HostPath("run-journal", "/run/log/journal", kind="DirectoryOrCreate"),
-        _HostPath("var-journal", "/var/log/journal", kind="DirectoryOrCreate"),
-        _HostPath("machine-id", "/etc/machine-id"),
-        _HostPath("dbus", "/run/dbus/system_bus_socket"),
-    ),
-    "cni": (
-        _HostPath("cni-config", "/etc/cni/net.d"),
-        _HostPath("cni-bin", "/opt/cni/bin"),
-        _HostPath("netns", "/var/run/netns", kind="DirectoryOrCreate", propagation="HostToContainer"),
-    ),
-}
-_CAPABILITIES: Mapping[str, Mapping[str, Sequence[str]]] = {
-    "ebpf": {"least": ("BPF", "PERFMON", "SYS_RESOURCE"), "privileged": ("SYS_ADMIN", "SYS_PTRACE", "NET_ADMIN")},
-    "systemd": {"least": (), "privileged": ("DAC_READ_SEARCH",)},
-    "cni": {"least": (), "privileged": ("NET_ADMIN", "SYS_ADMIN")},
-}
-"""`least` needs kernel 5.8; `privileged` adds what uprobes, traffic control and entering namespaces need."""
 _OBSERVERS: Mapping[str, Sequence[str]] = {
     "ebpf": ("kernel", "network", "process-signals", "memory", "storage-io", "scheduler"),
     "systemd": ("systemd",),
@@ -98,10 +67,10 @@ def component_name(collector: EffectiveCollector) -> str:
     return names.collector_suffix(collector.type, collector.resource or None)
 
 
-def build_collector(ctx: Context, collector: EffectiveCollector, node_selector: Mapping[str, str] | None) -> Component:
-    """One collector and its objects; `node_selector` keeps a node agent to the nodes on which it can work."""
+def build_collector(ctx: Context, collector: EffectiveCollector, learned: Learned) -> Component:
+    """One collector and its objects; `learned` is what of the fleet a node agent's pods are made for."""
     if collector.type in NODE_COLLECTORS:
-        return _node_agent(ctx, collector, node_selector or {})
+        return _node_agent(ctx, collector, learned)
     return _cluster_collector(ctx, collector)
 
 
@@ -127,27 +96,25 @@ def _observer(collector: EffectiveCollector) -> JsonObject:
         settings["namespaces"] = [*collector.namespaces]
     if collector.type == "etcd":
         settings["endpoints"] = [*collector.endpoints]
-        settings["tls"] = {"ca": f"{_ETCD}/ca.crt", "cert": f"{_ETCD}/tls.crt", "key": f"{_ETCD}/tls.key"}
+        settings["tls"] = {name: f"{_ETCD}/{key}" for name, key in zip(("ca", "cert", "key"), _ETCD_KEYS, strict=True)}
     return settings
 
 
-def _node_agent(ctx: Context, collector: EffectiveCollector, node_selector: Mapping[str, str]) -> Component:
+def _node_agent(ctx: Context, collector: EffectiveCollector, learned: Learned) -> Component:
     suffix, kind = component_name(collector), collector.type
     app, name = f"tapio-{kind}", ctx.node_child(suffix)
     image = ctx.image(kind, collector.spec, node_agent=True)
     version = ctx.version(collector.spec, image)
     config = build_config_map(ctx.node_metadata(name, app, suffix), {"config.yaml": _config(ctx, collector)})
     selector = ctx.selector(app, suffix, node=True)
-    paths = _HOST_PATHS[kind]
-    capabilities = ctx.effective.spec.node_agents.capabilities
-    added: list[JsonValue] = [*_CAPABILITIES[kind]["least"]]
-    if capabilities == "privileged":
-        added += [*_CAPABILITIES[kind]["privileged"]]
-    security: JsonObject = {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"], **({"add": added} if added else {})},
-    }
+    paths = host_paths(kind, learned.platform)
+    annotations, unconfined = app_armor(kind, suffix, _server(ctx.served.version))
+    added = capabilities(
+        kind,
+        privileged=ctx.effective.spec.node_agents.capabilities == "privileged",
+        # While nobody knows the nodes, the oldest kernel that can be observed is reckoned with.
+        raises_memlock=learned.memlock or ctx.fleet is None,
+    )
     parts = PodParts(
         app=app,
         component=suffix,
@@ -159,22 +126,25 @@ def _node_agent(ctx: Context, collector: EffectiveCollector, node_selector: Mapp
         ports=_PORTS,
         config_digest=digest(config["data"]),
         args=("-config", f"{_CONFIG}/config.yaml"),
-        env=(_NODE_NAME, *telemetry_env(ctx, app)),
-        volumes=(config_volume("config", name), *(_volume(path) for path in paths)),
-        mounts=(
-            mount("config", _CONFIG),
-            *(mount(one.name, one.path, read_only=one.read_only, propagation=one.propagation) for one in paths),
-        ),
+        env=(_NODE_NAME, *(_HOST_PROC if kind == "ebpf" else ()), *telemetry_env(ctx, app)),
+        volumes=(config_volume("config", name), *(path.volume() for path in paths)),
+        mounts=(mount("config", _CONFIG), *(path.mount() for path in paths)),
         probes=default_probes(),
         resources=collector.resources,
-        container_security=security,
+        container_security={
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"], **({"add": added} if added else {})},
+            **unconfined,
+        },
         pod_security={"runAsUser": 0, "runAsGroup": 0, "seccompProfile": {"type": "RuntimeDefault"}},
         host={"hostPID": True} if kind == "ebpf" else {},
         tolerations=_EVERYWHERE,
-        affinity=_affinity(node_selector),
+        affinity=node_affinity(kind, learned, _given(collector.spec.affinity)),
         priority_class="system-node-critical",
+        annotations=annotations | ({FLEET: learned.text()} if learned.text() else {}),
     )
-    template = build_pod_template(ctx, collector.spec, parts)
+    template = _resolving(build_pod_template(ctx, collector.spec, parts))
     return Component(
         name=suffix,
         condition="CollectorsReady",
@@ -205,26 +175,25 @@ def _node_agent(ctx: Context, collector: EffectiveCollector, node_selector: Mapp
     )
 
 
-def _volume(path: _HostPath) -> JsonObject:
-    source: JsonObject = {"path": path.path}
-    if path.kind:
-        source["type"] = path.kind
-    return {"name": path.name, "hostPath": source}
+def _given(value: JsonObject | None) -> JsonObject | None:
+    return None if value is None else dict(value)
 
 
-def _affinity(node_selector: Mapping[str, str]) -> JsonObject:
-    """Linux on amd64 and arm64, and the nodes on which the collector can work."""
-    expressions: list[JsonValue] = [
-        {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64", "arm64"]},
-        {"key": "type", "operator": "NotIn", "values": ["virtual-kubelet"]},
-    ]
-    for key, value in sorted(node_selector.items()):
-        expressions.append({"key": key, "operator": "In", "values": [value]})
-    return {
-        "nodeAffinity": {
-            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": expressions}]}
-        }
-    }
+def _server(version: str) -> tuple[int, int]:
+    """Minor version of an API server, from `v1.31.0-eks-1`; the oldest when it is not told."""
+    found = re.match(r"v?(\d+)\.(\d+)", version)
+    return (0, 0) if found is None else (int(found[1]), int(found[2]))
+
+
+def _resolving(template: JsonObject) -> JsonObject:
+    """A pod that podTemplate puts into the host's network still resolves Services, unless it says how it resolves.
+
+    The operator itself asks for no host network: eBPF sees all namespaces from its own, and a host has each port once.
+    """
+    spec = object_at(template, "spec")
+    if spec.get("hostNetwork") is True:
+        spec.setdefault("dnsPolicy", "ClusterFirstWithHostNet")
+    return template
 
 
 def _update_strategy(collector: EffectiveCollector) -> JsonObject:
@@ -232,8 +201,20 @@ def _update_strategy(collector: EffectiveCollector) -> JsonObject:
     given = collector.spec.update_strategy
     if given is not None and given.type == "OnDelete":
         return {"type": "OnDelete"}
-    rolling = None if given is None or given.rolling_update is None else given.rolling_update.document()
-    return {"type": "RollingUpdate", "rollingUpdate": rolling or {"maxUnavailable": "10%"}}
+    rolling = {} if given is None or given.rolling_update is None else given.rolling_update.document()
+    if rolling.get("maxUnavailable") is None:
+        # The API server takes 1 for an absent one, and refuses it beside a surge.
+        rolling["maxUnavailable"] = "10%" if rolling.get("maxSurge") in (None, 0, "0%") else 0
+    return {"type": "RollingUpdate", "rollingUpdate": rolling}
+
+
+def _deployment_strategy(collector: EffectiveCollector) -> JsonObject:
+    """The old pod goes before the new one comes: two of them would report everything twice. Else as the spec says."""
+    given = collector.spec.update_strategy
+    if given is None or (given.type is None and given.rolling_update is None):
+        return {"type": "Recreate"}
+    rolling = {} if given.rolling_update is None else given.rolling_update.document()
+    return {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1, **rolling}}
 
 
 def _cluster_collector(ctx: Context, collector: EffectiveCollector) -> Component:
@@ -260,7 +241,7 @@ def _cluster_collector(ctx: Context, collector: EffectiveCollector) -> Component
         env=telemetry_env(ctx, app),
         volumes=(
             config_volume("config", ctx.child(f"{suffix}-config")),
-            *((secret_volume("etcd", collector.credentials, "ca.crt", "tls.crt", "tls.key"),) if etcd else ()),
+            *((secret_volume("etcd", collector.credentials, *_ETCD_KEYS, mode=0o400),) if etcd else ()),
         ),
         mounts=(mount("config", _CONFIG), *((mount("etcd", _ETCD),) if etcd else ())),
         probes=default_probes(),
@@ -282,14 +263,18 @@ def _cluster_collector(ctx: Context, collector: EffectiveCollector) -> Component
                 *roles,
                 build_service(ctx.metadata(name, app, suffix, collector=suffix), selector, {"metrics": METRICS_PORT}),
                 # One watcher of the whole cluster: a second one would report everything twice.
-                build_deployment(
-                    ctx,
-                    ctx.metadata(name, app, suffix, version=version, collector=suffix),
-                    selector,
-                    template,
-                    Scaling(replicas=1),
-                    max_unavailable=1,
-                ),
+                {
+                    "apiVersion": "apps/v1",
+                    "kind": "Deployment",
+                    "metadata": ctx.metadata(name, app, suffix, version=version, collector=suffix),
+                    "spec": {
+                        "replicas": 1,
+                        "selector": {"matchLabels": selector},
+                        "strategy": _deployment_strategy(collector),
+                        "revisionHistoryLimit": 3,
+                        "template": template,
+                    },
+                },
                 build_vertical_autoscaler(
                     ctx, ctx.metadata(name, app, suffix, collector=suffix), "Deployment", name, suffix
                 ),

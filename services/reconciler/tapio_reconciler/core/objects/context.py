@@ -29,6 +29,8 @@ class Context:
     config: OperatorConfig
     secret_digests: Mapping[str, str] = field(default_factory=dict[str, str])
     """Digest of what each known Secret of the namespace holds, so that a change of it rolls the pods that use it."""
+    learned: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Component -> what its last pod template was made for (the annotation tapio.io/fleet), see placement.py."""
 
     @property
     def node_namespace(self) -> str:

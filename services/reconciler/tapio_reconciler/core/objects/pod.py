@@ -66,6 +66,8 @@ class PodParts:
     extra_containers: Sequence[JsonObject] = ()
     metrics_port: int = 0
     """Where metrics are, when no port of the component's own container is named so; 0: nowhere."""
+    annotations: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of the pod, besides those of the spec and the digest of its configuration."""
 
 
 def http_probe(path: str, port: str, **timing: int) -> JsonObject:
@@ -99,7 +101,7 @@ def build_pod_template(ctx: Context, spec: ComponentSpec, parts: PodParts) -> Js
 
 def _metadata(ctx: Context, spec: ComponentSpec, parts: PodParts) -> JsonObject:
     labels = ctx.labels(parts.app, parts.component, version=parts.version, collector=parts.collector, node=parts.node)
-    annotations = {**(spec.pod_annotations or {}), CONFIG_HASH: parts.config_digest}
+    annotations = {**(spec.pod_annotations or {}), **parts.annotations, CONFIG_HASH: parts.config_digest}
     metrics_port = parts.metrics_port or parts.ports.get("metrics")
     if not _monitors_are_served(ctx) and ctx.effective.prometheus and metrics_port:
         annotations |= {
@@ -150,7 +152,8 @@ def _pod_spec(ctx: Context, spec: ComponentSpec, parts: PodParts) -> JsonObject:
         pod["tolerations"] = [one.document() for one in tolerations]
     elif parts.tolerations:
         pod["tolerations"] = list(parts.tolerations)
-    affinity = spec.affinity if spec.affinity is not None else None if parts.node else scheduling.affinity
+    # A node agent's own affinity holds what the spec asks for already: it is never all that decides.
+    affinity = None if parts.node else spec.affinity if spec.affinity is not None else scheduling.affinity
     if affinity is not None:
         pod["affinity"] = dict(affinity)
     elif parts.affinity is not None:
@@ -213,10 +216,11 @@ def config_volume(name: str, config_map: str) -> JsonObject:
     return {"name": name, "configMap": {"name": config_map, "defaultMode": 0o444}}
 
 
-def secret_volume(name: str, secret: str, *keys: str) -> JsonObject:
-    """A volume of the `keys` of a Secret, readable by the pod's group alone."""
+def secret_volume(name: str, secret: str, *keys: str, mode: int = 0o440) -> JsonObject:
+    """A volume of the `keys` of a Secret, readable by the pod's group alone: Kubernetes lets it (fsGroup) read what is
+    0400 too."""
     items: list[JsonValue] = [{"key": key, "path": key} for key in keys]
-    return {"name": name, "secret": {"secretName": secret, "defaultMode": 0o440, "items": items}}
+    return {"name": name, "secret": {"secretName": secret, "defaultMode": mode, "items": items}}
 
 
 def mount(name: str, path: str, *, read_only: bool = True, propagation: str = "") -> JsonObject:

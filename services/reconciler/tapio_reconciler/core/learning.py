@@ -1,0 +1,50 @@
+"""What the templates of node agents were last made for, as the log remembers it: the last decision tells.
+
+A decision keeps the pod template of every workload. One that wanted nothing (paused, refused) keeps none, and then the
+DaemonSet as it was observed stands in; an edit of it teaches nothing as long as a decision speaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from tapio_reconciler.core.changes import is_managed
+from tapio_reconciler.core.drafting import unpacked_templates
+from tapio_reconciler.core.state import State
+from tapio_shared.api.labels import COMPONENT, FLEET
+from tapio_shared.facts import DecisionRecorded
+from tapio_shared.json import JsonValue, object_at, strings_at
+
+
+def learned_of_fleet(state: State, uid: str) -> dict[str, str]:
+    """Component -> the annotation tapio.io/fleet of its pod template, for those that have one, in order of names."""
+    found = state.find("decision", DecisionRecorded)
+    decided = _of_decision(found[1]) if found is not None and found[1].cluster_uid == uid else dict[str, str]()
+    observed: dict[str, str] = {}
+    for ref, seen in state.seen().items():
+        if ref.kind == "DaemonSet" and is_managed(
+            seen.document or {}, cluster=state.key.name, namespace=state.key.namespace
+        ):
+            observed |= _learned(object_at(seen.document, "spec", "template"))
+    learned = {**observed, **decided}
+    return {component: learned[component] for component in sorted(learned) if learned[component]}
+
+
+def _of_decision(decision: DecisionRecorded) -> Mapping[str, str]:
+    has_agents = any(name.startswith("DaemonSet.") for name in decision.objects)
+    return _decided(decision.pod_templates) if has_agents and decision.pod_templates else {}
+
+
+@lru_cache(maxsize=256)
+def _decided(packed: bytes) -> Mapping[str, str]:
+    learned: dict[str, str] = {}
+    for name, template in unpacked_templates(packed).items():
+        if name.startswith("DaemonSet."):
+            learned |= _learned(template)
+    return learned
+
+
+def _learned(template: JsonValue) -> dict[str, str]:
+    component = strings_at(template, "metadata", "labels").get(COMPONENT, "")
+    return {component: strings_at(template, "metadata", "annotations").get(FLEET, "")} if component else {}

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import signal
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from tapio_cli.history.commands import add_history_commands
+from tapio_cli.history.where import Live
 from tapio_cli.render import UNUSABLE, Request, render
 from tapio_cli.run import Options, run
+from tapio_shared.adapters.clock import SystemClock
+from tapio_shared.adapters.nats_connection import NatsConnection
+from tapio_shared.adapters.nats_log import NatsEventLog
 from tapio_shared.adapters.nats_private import PrivateNatsServer
 from tapio_shared.adapters.random import SystemRandom
 from tapio_shared.api.served import NEWEST, further_groups
 from tapio_shared.errors import TapioError
+from tapio_shared.ports import EventLog
 from tapio_shared.telemetry import setup_logging
 
+_PATIENCE = 5.0
+"""Seconds to wait for a NATS that a person has named."""
 app = typer.Typer(add_completion=True, no_args_is_help=True, help="The Tapio Operator's command line.")
 
 
@@ -125,6 +136,21 @@ def render_command(
         print(remark, file=sys.stderr)
     sys.stdout.write(answer.output)
     sys.exit(answer.code)
+
+
+@asynccontextmanager
+async def _connected(source: Live) -> AsyncGenerator[EventLog]:
+    """The log of a NATS, for reading."""
+    connection = await NatsConnection.connect(
+        [source.url], name="tapioctl", credentials=source.credentials, ca_file=source.ca, patience=_PATIENCE
+    )
+    try:
+        yield NatsEventLog(connection)
+    finally:
+        await connection.close()
+
+
+add_history_commands(app, _connected, version=importlib.metadata.version("tapio-operator"), now=SystemClock().now)
 
 
 async def _interruptible(options: Options, console: Console) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
 import os
 import shutil
 import sys
@@ -22,6 +23,7 @@ from rich.console import Console
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from tapio_cli.children import Child, Children, wait_for_line, wait_until_ready
+from tapio_cli.history.where import CLIENT_FILE
 from tapio_cli.kubectl import Kubectl, KubectlError
 from tapio_cli.progress import show_until_ready
 from tapio_cli.service_accounts import service_kubeconfig
@@ -73,6 +75,10 @@ async def run(options: Options, make_nats: MakeNats, console: Console) -> int:
         async with make_nats(options.directory / "nats", partitions) as nats:
             try:
                 console.print(f"nats-server       {nats.url}")
+                _write_private(
+                    options.directory / CLIENT_FILE,
+                    json.dumps({"url": nats.url, "credentials": str(nats.credentials("tapioctl").resolve())}),
+                )
                 async with _kubernetes(options, children, console) as (kubectl, kubeconfig, webhook_port):
                     await _install(kubectl, options, console)
                     await _services(options, children, nats, partitions, kubectl, kubeconfig, webhook_port, console)

@@ -161,3 +161,14 @@ def parse_subject(subject: str) -> Address:
     if what in {"decision", "outcome", "parked"} and not rest:
         return Address(partition, target, key, what)
     raise ValueError(f"{subject!r} is not a subject of the log: {what!r} with {len(rest)} further tokens.")
+
+
+def subject_matches(pattern: str, subject: str) -> bool:
+    """Whether a NATS filter with `*` and `>` matches `subject`."""
+    wanted, tokens = pattern.split("."), subject.split(".")
+    for index, part in enumerate(wanted):
+        if part == ">":
+            return len(tokens) > index
+        if index >= len(tokens) or part not in {"*", tokens[index]}:
+            return False
+    return len(wanted) == len(tokens)

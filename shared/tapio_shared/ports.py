@@ -134,6 +134,11 @@ class EventLog(Protocol):
         ever; survives reconnects. The iterator raises `LogRewound` or `LogMissing` when the log went backwards."""
         ...
 
+    def read(self, filter_subject: str, *, from_sequence: int = 1, up_to: int) -> AsyncIterator[Message]:
+        """Every message matching `filter_subject` from `from_sequence` up to and including `up_to`, in order; what the
+        log has dropped meanwhile is left out. Ends by itself."""
+        ...
+
     async def info(self) -> LogInfo: ...
 
 

@@ -11,6 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 
 from tapio_shared.adapters.batches import check_batch, check_size
 from tapio_shared.errors import LogFull, LogMissing, LogRewound, LogUnavailable, RevisionConflict, TapioError
+from tapio_shared.keys import subject_matches
 from tapio_shared.ports import Appended, Clock, LogInfo, Message, NewMessage, View
 
 DUPLICATE_WINDOW = 120_000
@@ -76,6 +77,13 @@ class MemoryEventLog:
             raise self._rewound(from_sequence - 1)
         async with aclosing(self._follow(filter_subject, from_sequence, self._created_at)) as messages:
             yield messages
+
+    async def read(self, filter_subject: str, *, from_sequence: int = 1, up_to: int) -> AsyncGenerator[Message]:
+        await self._begin("follow", filter_subject)
+        for sequence in range(max(from_sequence, 1), up_to + 1):
+            message = self._messages.get(sequence)
+            if message is not None and subject_matches(filter_subject, message.subject):
+                yield message
 
     async def info(self) -> LogInfo:
         await self._begin("info", "")
@@ -156,7 +164,7 @@ class MemoryEventLog:
             while following <= self._sequence and self._created_at == created:
                 message = self._messages.get(following)
                 following += 1
-                if message is not None and matches(filter_subject, message.subject):
+                if message is not None and subject_matches(filter_subject, message.subject):
                     yield message
             async with self._changed:
                 if following == self._sequence + 1 and self._created_at == created and self._exists:
@@ -242,15 +250,4 @@ def _size(message: NewMessage) -> int:
 
 
 def _any(filters: Sequence[str], subject: str) -> bool:
-    return any(matches(one, subject) for one in filters)
-
-
-def matches(pattern: str, subject: str) -> bool:
-    """Whether a NATS filter with `*` and `>` matches `subject`."""
-    wanted, tokens = pattern.split("."), subject.split(".")
-    for index, part in enumerate(wanted):
-        if part == ">":
-            return len(tokens) > index
-        if index >= len(tokens) or part not in {"*", tokens[index]}:
-            return False
-    return len(wanted) == len(tokens)
+    return any(subject_matches(one, subject) for one in filters)

@@ -74,6 +74,9 @@ class NatsEventLog:
         async with self._consumers.follow(filter_subject, from_sequence, known) as messages:
             yield messages
 
+    def read(self, filter_subject: str, *, from_sequence: int = 1, up_to: int) -> AsyncIterator[Message]:
+        return self._consumers.read(filter_subject, from_sequence, up_to)
+
     async def info(self) -> LogInfo:
         return await self._reader.info()
 

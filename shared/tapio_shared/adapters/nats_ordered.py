@@ -100,18 +100,21 @@ class Consumer:
 
         Only heartbeats tell how far a consumer has looked: CONSUMER.INFO tells the sequence of its last delivery.
         """
-        messages: list[Message] = []
+        return [message async for message in self.up_to(revision)]
+
+    async def up_to(self, revision: int) -> AsyncGenerator[Message]:
+        """The same, one after the other."""
         idle = 0
         while self._reached < revision:
             delivery = await self._take_next()
             if delivery is not None:
-                messages.append(delivery.message)
                 idle = 0
+                if delivery.message.sequence <= revision:
+                    yield delivery.message
                 continue
             idle += 0 if self._flow_controlled else 1
             if idle > _IDLE_HEARTBEATS and self._reached < revision:
                 raise Broken(f"its replica is at sequence {self._reached}, not yet at {revision}")
-        return messages
 
     async def _take_next(self) -> Delivery | None:
         """One message: a delivery, or None for a heartbeat or flow control."""
@@ -159,7 +162,12 @@ class OrderedConsumers:
 
     @asynccontextmanager
     async def open(
-        self, filter_subject: str, *, from_sequence: int = 0, last_per_subject: bool = False
+        self,
+        filter_subject: str,
+        *,
+        from_sequence: int = 0,
+        last_per_subject: bool = False,
+        heartbeat: float = HEARTBEAT,
     ) -> AsyncGenerator[Consumer]:
         """A new consumer; deleted on the way out. Made again by the caller when it is `Broken`."""
         deliver = self._connection.client.new_inbox()
@@ -181,7 +189,7 @@ class OrderedConsumers:
                 f"CONSUMER.CREATE.{self._stream}.{name}.{filter_subject}",
                 {
                     "stream_name": self._stream,
-                    "config": _config(name, deliver, filter_subject, from_sequence, last_per_subject),
+                    "config": _config(name, deliver, filter_subject, from_sequence, last_per_subject, heartbeat),
                 },
                 _ConsumerInfo,
             )
@@ -221,6 +229,20 @@ class OrderedConsumers:
                 log.warning("consumer not made", filter=filter_subject, error=str(err))
                 await asyncio.sleep(_RETRY)
 
+    async def read(self, filter_subject: str, from_sequence: int, revision: int) -> AsyncGenerator[Message]:
+        """See `ports.EventLog.read`."""
+        following = from_sequence
+        while following <= revision:
+            try:
+                async with self.open(filter_subject, from_sequence=following, heartbeat=_QUICK_HEARTBEAT) as consumer:
+                    async for message in consumer.up_to(revision):
+                        if message.sequence >= following:
+                            following = message.sequence + 1
+                            yield message
+                    return
+            except Broken as err:
+                log.info("consumer made anew", filter=filter_subject, sequence=following, reason=str(err))
+
     async def _same_log(self, known: LogInfo, seen: int) -> None:
         info = await self._connection.api(f"STREAM.INFO.{self._stream}", None, _CreatedInfo)
         if info.created != known.created_at:
@@ -234,7 +256,9 @@ class OrderedConsumers:
             )
 
 
-def _config(name: str, deliver: str, filter_subject: str, from_sequence: int, last_per_subject: bool) -> object:
+def _config(
+    name: str, deliver: str, filter_subject: str, from_sequence: int, last_per_subject: bool, heartbeat: float
+) -> object:
     policy: dict[str, object] = (
         {"deliver_policy": "last_per_subject"}
         if last_per_subject
@@ -247,7 +271,7 @@ def _config(name: str, deliver: str, filter_subject: str, from_sequence: int, la
         "ack_policy": "none",
         "max_deliver": 1,
         "flow_control": True,
-        "idle_heartbeat": int((_QUICK_HEARTBEAT if last_per_subject else HEARTBEAT) * 1e9),
+        "idle_heartbeat": int((_QUICK_HEARTBEAT if last_per_subject else heartbeat) * 1e9),
         "inactive_threshold": int(_INACTIVE * 1e9),
         "mem_storage": True,
         "num_replicas": 1,

@@ -82,3 +82,16 @@ async def test_the_log_tells_its_limits_and_partitions(event_log: EventLog) -> N
     assert (info.max_bytes, info.max_age, info.partitions) == (MAX_BYTES, 30 * 86_400.0, PARTITIONS)
     assert 0 < info.bytes < 500
     assert info.created_at != ""
+
+
+async def test_reading_ends_where_it_was_asked_to(event_log: EventLog) -> None:
+    await fill(event_log, "tapio.log.1.a", "tapio.log.2.b", "tapio.log.1.a", "tapio.log.1.c", "tapio.log.2.b")
+
+    async def read(filter_subject: str, from_sequence: int, up_to: int) -> list[tuple[str, int]]:
+        messages = event_log.read(filter_subject, from_sequence=from_sequence, up_to=up_to)
+        return [(message.subject, message.sequence) async for message in messages]
+
+    assert await read("tapio.log.1.>", 1, 5) == [("tapio.log.1.a", 1), ("tapio.log.1.a", 3), ("tapio.log.1.c", 4)]
+    assert await read("tapio.log.1.>", 2, 3) == [("tapio.log.1.a", 3)]
+    assert await read("tapio.log.3.>", 1, 5) == []
+    assert await read("tapio.log.>", 4, 3) == []

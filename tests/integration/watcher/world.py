@@ -14,7 +14,6 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from tapio_shared.adapters.clock import SystemClock
-from tapio_shared.adapters.memory_log import matches
 from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_log import NatsEventLog
 from tapio_shared.adapters.nats_server import EmbeddedNatsServer
@@ -25,7 +24,7 @@ from tapio_shared.codec import decode_as, decode_record, encode
 from tapio_shared.errors import TapioError
 from tapio_shared.facts import ObjectGone, ObjectObserved, Record
 from tapio_shared.json import JsonObject, str_at
-from tapio_shared.keys import LOG_STREAM, ObjectRef, OrderingKey, object_subject
+from tapio_shared.keys import LOG_STREAM, ObjectRef, OrderingKey, object_subject, subject_matches
 from tapio_shared.kubernetes import check, object_path
 from tapio_shared.ports import Message, NewMessage
 from tapio_simulator.cluster import SimulatedCluster
@@ -227,7 +226,7 @@ class World:
         async with self.log.follow("tapio.>", from_sequence=from_sequence) as messages:
             async for message in messages:
                 if message.sequence >= end:
-                    return [one for one in found if matches(filter_subject, one.subject)]
+                    return [one for one in found if subject_matches(filter_subject, one.subject)]
                 found.append(message)
         return found
 

@@ -10,8 +10,9 @@ import asyncio
 import pytest
 
 from tapio_shared.adapters.clock import ManualClock
-from tapio_shared.adapters.memory_log import Fault, MemoryEventLog, matches
+from tapio_shared.adapters.memory_log import Fault, MemoryEventLog
 from tapio_shared.errors import LogFull, LogMissing, LogRewound, LogUnavailable, RevisionConflict, TapioError
+from tapio_shared.keys import subject_matches
 from tapio_shared.ports import Appended, NewMessage
 
 A, B = "tapio.log.1.a", "tapio.log.1.b"
@@ -188,4 +189,4 @@ async def test_a_follower_of_a_log_that_was_made_anew_does_not_mistake_it(log: M
     ],
 )
 def test_filters(pattern: str, subject: str, expected: bool) -> None:
-    assert matches(pattern, subject) is expected
+    assert subject_matches(pattern, subject) is expected

@@ -14,7 +14,7 @@ from tapio_reconciler.core.drafting import Plan
 from tapio_reconciler.core.planning import plan
 from tapio_reconciler.core.reading import entry_of, is_unreadable
 from tapio_reconciler.core.state import Entry, State, evolve
-from tapio_shared.facts import DecisionRecorded, OutcomeRecorded
+from tapio_shared.facts import DecisionRecorded, OutcomeRecorded, SweepMarked, Synced
 from tapio_shared.keys import OrderingKey, parse_subject
 from tapio_shared.ports import Message
 
@@ -53,9 +53,13 @@ class _Key:
 class Replayer:
     """Replays what it is fed, in the order of the log. Keys of several partitions and targets may be mixed."""
 
-    def __init__(self, *, complete_from: int = 1) -> None:
-        """`complete_from`: from this sequence on everything live is held; 1 for a log that dropped nothing."""
-        self._complete_from = complete_from
+    def __init__(self, *, begins: int = 1) -> None:
+        """`begins`: the first sequence that the log held; from 1 on nothing was dropped.
+
+        A log that begins later is whole from where the watcher first vouches for all that it holds (ADR 0006).
+        """
+        self._begins = begins
+        self._whole_from: dict[tuple[int, str], int] = {}
         self._keys: dict[OrderingKey, _Key] = {}
         self._shared: dict[tuple[int, str], dict[str, dict[int, Entry]]] = {}
 
@@ -70,10 +74,12 @@ class Replayer:
             if not is_unreadable(message, entry):
                 facts = self._shared.setdefault((address.partition, address.target), {})
                 facts.setdefault(address.what, {})[entry.sequence] = entry
+            if isinstance(entry.record, Synced | SweepMarked) and entry.record.complete_from >= self._begins:
+                self._whole_from.setdefault((address.partition, address.target), entry.sequence)
             return None
         found = self._keys.get(address.key)
         if found is None:
-            found = self._keys[address.key] = _Key(State(address.key), is_whole=self._complete_from <= 1)
+            found = self._keys[address.key] = _Key(State(address.key), is_whole=self._begins <= 1)
         replayed = None
         if address.what == "decision" and isinstance(entry.record, DecisionRecorded):
             replayed = self._again(found, message.sequence, address.partition, entry.record)
@@ -92,7 +98,8 @@ class Replayer:
             return skipped("It was recorded before, and only written again by a sweep.")
         while key.pending and key.pending[0][1].sequence <= recorded.revision:
             evolve(state, *key.pending.popleft())
-        if recorded.revision < self._complete_from or not key.is_whole:
+        whole_from = 1 if self._begins <= 1 else self._whole_from.get((partition, state.key.target))
+        if whole_from is None or recorded.revision < whole_from or not key.is_whole:
             return skipped("The history does not hold everything that it rests on: that was dropped from the log.")
         if state.revision != recorded.revision:
             return skipped(f"The history does not hold revision {recorded.revision}, on which it rests.")

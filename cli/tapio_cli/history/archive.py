@@ -1,0 +1,203 @@
+"""An archive: a history in one file, compressed, versioned, and chained by checksums from its first byte to its last.
+
+    TAPIO-HISTORY 1\n
+    block*            each: 4 bytes length, 32 bytes SHA-256 over (former checksum + payload), payload
+
+The first payload is the header, the last one the trailer, and each between a batch of messages; payloads are
+MessagePack compressed by zlib. A file that was cut off has no trailer, and one that was changed has a checksum that
+does not fit: both are refused with the place. The checksums tell accidents and careless edits, not a forger who
+computes them anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import msgspec
+
+from tapio_shared.errors import TerminalError
+from tapio_shared.keys import subject_matches
+from tapio_shared.ports import LogInfo, Message
+
+T = TypeVar("T")
+MAGIC = b"TAPIO-HISTORY 1\n"
+_FAMILY = b"TAPIO-HISTORY "
+_BATCH_MESSAGES, _BATCH_BYTES = 2_000, 4 << 20
+_LONGEST = 256 << 20
+"""Bytes of one block that are read into memory; a longer length is a damaged one."""
+
+
+class ArchiveError(TerminalError):
+    """An archive that can't be trusted; the sentence says where and what to do."""
+
+
+class Stream(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """The stream that an archive was made of, as `ports.LogInfo` has it."""
+
+    created_at: str
+    first_sequence: int
+    last_sequence: int
+    max_age: float
+    partitions: int
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header"):
+    """What the archive holds, and who made it when."""
+
+    made_at: int
+    operator_version: str
+    stream: Stream
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True, tag="batch"):
+    """Messages in order: subject, sequence, data, headers, written_at."""
+
+    messages: list[tuple[str, int, bytes, dict[str, str], int]]
+
+
+class Trailer(msgspec.Struct, frozen=True, kw_only=True, tag="trailer"):
+    """Says that nothing is missing."""
+
+    messages: int
+
+
+_Block = Header | Batch | Trailer
+_encode = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(_Block)
+
+
+class ArchiveWriter:
+    """Writes one archive. A context manager: the file appears under its name when all of it was written."""
+
+    def __init__(self, path: Path, header: Header) -> None:
+        self._path, self._temporary = path, path.with_name(path.name + ".partial")
+        self._header = header
+        self._checksum = hashlib.sha256(MAGIC).digest()
+        self._waiting: list[tuple[str, int, bytes, dict[str, str], int]] = []
+        self._waiting_bytes = self.messages = 0
+
+    def __enter__(self) -> ArchiveWriter:
+        self._file: BinaryIO = self._temporary.open("wb")
+        self._file.write(MAGIC)
+        self._block(self._header)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._flush()
+            self._block(Trailer(messages=self.messages))
+        self._file.close()
+        if kind is None:
+            self._temporary.replace(self._path)
+        else:
+            self._temporary.unlink()
+
+    def add(self, message: Message) -> None:
+        """Add the next message of the history."""
+        self._waiting.append(
+            (message.subject, message.sequence, message.data, dict(message.headers), message.written_at)
+        )
+        self._waiting_bytes += len(message.data)
+        self.messages += 1
+        if len(self._waiting) >= _BATCH_MESSAGES or self._waiting_bytes >= _BATCH_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._block(Batch(messages=self._waiting))
+            self._waiting, self._waiting_bytes = [], 0
+
+    def _block(self, block: _Block) -> None:
+        payload = zlib.compress(_encode(block), 6)
+        self._checksum = hashlib.sha256(self._checksum + payload).digest()
+        self._file.write(len(payload).to_bytes(4, "big") + self._checksum + payload)
+
+
+class Archive:
+    """A readable archive. Every pass over it checks all of it that it passes; `open` has checked its header."""
+
+    def __init__(self, path: Path, header: Header) -> None:
+        self.path, self.header = path, header
+
+    @classmethod
+    def open(cls, path: Path) -> Archive:
+        """The archive in `path`; `ArchiveError` for anything else."""
+        first = next(_blocks(path), None)
+        if not isinstance(first, Header):
+            raise ArchiveError(f"{path} has no header: it was damaged in its first block. Export the history again.")
+        return cls(path, first)
+
+    def messages(self) -> Iterator[Message]:
+        """Every message, in order. `ArchiveError` where the file turns out to be cut off or changed."""
+        told, ended = 0, False
+        for block in _blocks(self.path):
+            match block:
+                case Batch():
+                    for subject, sequence, data, headers, written_at in block.messages:
+                        yield Message(subject, sequence, data, headers, written_at)
+                    told += len(block.messages)
+                case Trailer():
+                    ended = block.messages == told
+                case Header():
+                    pass
+        if not ended:
+            raise ArchiveError(
+                f"{self.path} is cut off after {told} messages: its end is missing. Copy it again, or export again."
+            )
+
+    async def read(self, filter_subject: str, *, from_sequence: int = 1, up_to: int) -> AsyncIterator[Message]:
+        """As `Recorded.read`; the whole file is checked on the way."""
+        for message in self.messages():
+            if from_sequence <= message.sequence <= up_to and subject_matches(filter_subject, message.subject):
+                yield message
+
+    async def info(self) -> LogInfo:
+        """The stream as it was when the archive was made."""
+        stream = self.header.stream
+        return LogInfo(
+            created_at=stream.created_at,
+            first_sequence=stream.first_sequence,
+            last_sequence=stream.last_sequence,
+            messages=0,
+            bytes=self.path.stat().st_size,
+            max_bytes=-1,
+            max_age=stream.max_age,
+            partitions=stream.partitions,
+        )
+
+
+def _blocks(path: Path) -> Iterator[_Block]:
+    with path.open("rb") as file:
+        magic = file.read(len(MAGIC))
+        if magic != MAGIC:
+            if magic.startswith(_FAMILY):
+                version = magic[len(_FAMILY) :].decode(errors="replace").strip()
+                raise ArchiveError(
+                    f"{path} has format {version}, and this version reads format 1. Use a newer tapioctl."
+                )
+            raise ArchiveError(f"{path} is no archive of a history: it does not begin with {MAGIC[:-1].decode()!r}.")
+        checksum, number = hashlib.sha256(MAGIC).digest(), 0
+        while True:
+            place, head = file.tell(), file.read(36)
+            if not head:
+                return
+            length = int.from_bytes(head[:4], "big")
+            payload = file.read(length) if len(head) == 36 and length <= _LONGEST else b""
+            where = f"block {number} (bytes {place} to {place + 36 + length})"
+            if len(head) < 36 or (length <= _LONGEST and len(payload) < length):
+                raise ArchiveError(f"{path} is cut off in {where}. Copy it again, or export the history again.")
+            checksum = hashlib.sha256(checksum + payload).digest()
+            if checksum != head[4:]:
+                raise ArchiveError(
+                    f"{path} was changed in {where}: its checksum does not fit. Nothing from there on can be trusted; "
+                    "copy it again, or export the history again."
+                )
+            yield _decoder.decode(zlib.decompress(payload))
+            number += 1
+
+
+__all__ = ["Archive", "ArchiveError", "ArchiveWriter", "Header", "Stream"]

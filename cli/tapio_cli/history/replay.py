@@ -1,0 +1,148 @@
+"""`tapioctl replay`: every recorded decision is planned again by this code, in parallel, and compared.
+
+Decisions of one partition rest on that partition's records alone, so partitions are what is shared out.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from tapio_cli.history.archive import Archive
+from tapio_reconciler.core.replaying import Replayed, Replayer, Verdict
+from tapio_shared.codec import to_document
+from tapio_shared.facts import DecisionRecorded
+from tapio_shared.json import JsonObject
+from tapio_shared.keys import OrderingKey, parse_subject
+
+IDENTICAL, UNUSABLE, DIVERGED = 0, 1, 2
+"""Exit codes: everything came out the same; the history can't be read or checked; something came out differently."""
+_SHOWN = 20
+"""Divergences that are kept with their differences, per partition; the others are counted."""
+_NOT_COMPARED = frozenset({"type", "cause", "pod_templates", "digest", "desired_digest"})
+
+
+class Divergence(msgspec.Struct, frozen=True, kw_only=True):
+    """The first decision of a key that came out differently."""
+
+    key: str
+    sequence: int
+    revision: int
+    decided_at: int
+    operator_version: str
+    differences: list[str]
+    """A unified diff of the decision as recorded and as planned now, as YAML."""
+
+
+class Summary(msgspec.Struct, kw_only=True):
+    """What a replay came to."""
+
+    checked: int = 0
+    identical: int = 0
+    diverged: int = 0
+    skipped: dict[str, int] = {}
+    """Reason -> how many decisions could not be checked because of it."""
+    keys: int = 0
+    divergences: list[Divergence] = []
+
+    def add(self, other: Summary) -> None:
+        """Take in what another part came to."""
+        self.checked += other.checked
+        self.identical += other.identical
+        self.diverged += other.diverged
+        self.keys += other.keys
+        self.skipped = dict(Counter(self.skipped) + Counter(other.skipped))
+        self.divergences = sorted([*self.divergences, *other.divergences], key=lambda one: one.sequence)
+
+    @property
+    def code(self) -> int:
+        """The exit code."""
+        if self.diverged:
+            return DIVERGED
+        return IDENTICAL if self.checked else UNUSABLE
+
+
+def replay(
+    path: Path, keys: Sequence[OrderingKey] = (), *, jobs: int = 0, progress: Callable[[float], None] | None = None
+) -> Summary:
+    """Replay the archive in `path`, of `keys` alone when there are any. `ArchiveError` when it can't be trusted.
+
+    `jobs` processes share the partitions; 0 means one per core. `progress` is told how much is done, from 0 to 1.
+    """
+    partitions = max(Archive.open(path).header.stream.partitions, 1)
+    shares = min(jobs or os.cpu_count() or 1, partitions)
+    result = Summary()
+    if shares == 1:
+        return replay_share(path, 0, 1, keys)
+    with ProcessPoolExecutor(shares) as pool:
+        running = [pool.submit(replay_share, path, share, shares, keys) for share in range(shares)]
+        for number, one in enumerate(as_completed(running), start=1):
+            result.add(one.result())
+            if progress is not None:
+                progress(number / shares)
+    return result
+
+
+def replay_share(path: Path, share: int, shares: int, keys: Sequence[OrderingKey] = ()) -> Summary:
+    """Replay the partitions whose number, divided by `shares`, leaves `share`."""
+    archive = Archive.open(path)
+    replayer, result = Replayer(begins=archive.header.stream.first_sequence), Summary()
+    seen: set[OrderingKey] = set()
+    diverged: set[OrderingKey] = set()
+    for message in archive.messages():
+        try:
+            address = parse_subject(message.subject)
+        except ValueError:
+            continue
+        if address.partition % shares != share or (keys and address.key is not None and address.key not in keys):
+            continue
+        replayed = replayer.feed(message)
+        if replayed is None:
+            continue
+        seen.add(replayed.key)
+        match replayed.verdict:
+            case Verdict.IDENTICAL:
+                result.checked += 1
+                result.identical += 1
+            case Verdict.SKIPPED:
+                result.skipped[replayed.reason] = result.skipped.get(replayed.reason, 0) + 1
+            case Verdict.DIVERGED:
+                result.checked += 1
+                result.diverged += 1
+                if replayed.key not in diverged and len(result.divergences) < _SHOWN:
+                    result.divergences.append(divergence_of(replayed))
+                diverged.add(replayed.key)
+    result.keys = len(seen)
+    return result
+
+
+def divergence_of(replayed: Replayed) -> Divergence:
+    """A divergence with the fields that differ."""
+    recorded = replayed.recorded
+    planned = recorded if replayed.planned is None else replayed.planned.decision
+    return Divergence(
+        key=str(replayed.key),
+        sequence=replayed.sequence,
+        revision=recorded.revision,
+        decided_at=recorded.inputs.now,
+        operator_version=recorded.inputs.operator_version,
+        differences=list(_differences(recorded, planned)),
+    )
+
+
+def _differences(recorded: DecisionRecorded, planned: DecisionRecorded) -> Iterator[str]:
+    before, after = (yaml.dump(_compared(one), Dumper=yaml.CSafeDumper).splitlines() for one in (recorded, planned))
+    return difflib.unified_diff(before, after, "recorded", "planned now", lineterm="", n=2)
+
+
+def _compared(decision: DecisionRecorded) -> JsonObject:
+    document = to_document(decision)
+    assert isinstance(document, dict), "a record is an object"
+    return {name: value for name, value in document.items() if name not in _NOT_COMPARED}

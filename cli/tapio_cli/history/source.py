@@ -1,0 +1,18 @@
+"""Where a history comes from: a live log, or an archive of one. Every command reads through this and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from tapio_shared.ports import LogInfo, Message
+
+
+class Recorded(Protocol):
+    """Recorded messages in one order. `ports.EventLog` is one, and so is an archive."""
+
+    def read(self, filter_subject: str, *, from_sequence: int = 1, up_to: int) -> AsyncIterator[Message]:
+        """Every message that matches, in order, up to and including `up_to`; see `ports.EventLog.read`."""
+        ...
+
+    async def info(self) -> LogInfo: ...

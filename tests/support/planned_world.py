@@ -18,7 +18,7 @@ from tapio_reconciler.core.planning import plan
 from tapio_reconciler.core.state import Entry, State, evolve
 from tapio_reconciler.core.wanting import ref_of
 from tapio_shared.api.kinds import ALL_KINDS
-from tapio_shared.api.names import cluster_ref
+from tapio_shared.api.names import API_GROUP, cluster_ref
 from tapio_shared.facts import (
     DiscoveryObserved,
     FleetObserved,
@@ -194,6 +194,7 @@ class World:
             self.lose(ref)
             report.results.append(ObjectResult(ref=str(ref), action="delete"))
         self._write_cluster(planned, report)
+        self._write_members(planned, report)
         if planned.has_effects:
             self._record(outcome_subject(self.key, PARTITIONS), planned.outcome(sequence, report, now=self.now))
         return planned
@@ -221,6 +222,14 @@ class World:
         for name in ("status", "finalizer"):
             if (name == "status" and decision.status is not None) or (name == "finalizer" and decision.finalizer):
                 report.results.append(ObjectResult(ref=name, action=name, resource_version=str(self.version)))
+
+    def _write_members(self, planned: Plan, report: Report) -> None:
+        for name, status in planned.decision.resources.items():
+            kind, _, own = name.partition("/")
+            found = self.find(ObjectRef(API_GROUP, kind, self.key.namespace, own))
+            assert found is not None
+            self.observe({**copy.deepcopy(found), "status": status})
+            report.results.append(ObjectResult(ref=name, action="status", resource_version=str(self.version)))
 
     def _apply(self, manifest: JsonObject, *, ready: bool) -> None:
         document = copy.deepcopy(manifest)

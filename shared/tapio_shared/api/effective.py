@@ -31,6 +31,10 @@ _DEFAULT_RESOURCES: Mapping[str, JsonObject] = {
     "correlation": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}},
     "gateway": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
     "collector": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
+    # Maps and ring buffers count as the pod's memory from Linux 5.11 on.
+    "ebpf": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}},
+    # It holds every object that it watches.
+    "kubernetes": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}},
 }
 
 
@@ -123,7 +127,7 @@ def effective_cluster(
         version=version,
         high_availability=available,
         lightweight=lightweight,
-        collectors=(*_inline_collectors(spec), *_resource_collectors(collectors or {})),
+        collectors=(*inline_collectors(spec), *_resource_collectors(collectors or {})),
         intelligence=mind,
         embedded=embedded,
         neo4j=neo4j,
@@ -173,7 +177,7 @@ def _scaling(component: Component, explicit: int | None, default: int, horizonta
     return Scaling(replicas=minimum, maximum=max(own.max or minimum * 4, minimum), metrics=metrics)
 
 
-def _inline_collectors(spec: TapioClusterSpec) -> list[EffectiveCollector]:
+def inline_collectors(spec: TapioClusterSpec) -> list[EffectiveCollector]:
     """The collectors that the TapioCluster itself asks for: named, or all that are not switched off."""
     block = spec.collectors
     everything = DEFAULTS[spec.profile].collectors_all if block is None else block.all
@@ -189,25 +193,25 @@ def _inline_collectors(spec: TapioClusterSpec) -> list[EffectiveCollector]:
     return found
 
 
+def resource_collector(name: str, spec: TapioCollectorSpec) -> EffectiveCollector | None:
+    """What the TapioCollector `name` asks for; None when it is switched off."""
+    if spec.enabled is False:
+        return None
+    return EffectiveCollector(
+        type=spec.type,
+        spec=spec,
+        resource=name,
+        resources=_own_resources(spec.type, spec),
+        namespaces=tuple(spec.namespaces or ()),
+        watch_secrets=bool(spec.watch_secrets),
+        endpoints=tuple(spec.endpoints or ()),
+        credentials=_secret(spec.credentials_secret_ref),
+    )
+
+
 def _resource_collectors(resources: Mapping[str, TapioCollectorSpec]) -> list[EffectiveCollector]:
-    found: list[EffectiveCollector] = []
-    for name in sorted(resources):
-        spec = resources[name]
-        if spec.enabled is False:
-            continue
-        found.append(
-            EffectiveCollector(
-                type=spec.type,
-                spec=spec,
-                resource=name,
-                resources=_own_resources(spec),
-                namespaces=tuple(spec.namespaces or ()),
-                watch_secrets=bool(spec.watch_secrets),
-                endpoints=tuple(spec.endpoints or ()),
-                credentials=_secret(spec.credentials_secret_ref),
-            )
-        )
-    return found
+    found = (resource_collector(name, resources[name]) for name in sorted(resources))
+    return [one for one in found if one is not None]
 
 
 def _collector(kind: CollectorType, spec: Collector, *, asked_for: bool) -> EffectiveCollector:
@@ -216,7 +220,7 @@ def _collector(kind: CollectorType, spec: Collector, *, asked_for: bool) -> Effe
     return EffectiveCollector(
         type=kind,
         spec=spec,
-        resources=_own_resources(spec),
+        resources=_own_resources(kind, spec),
         namespaces=tuple(kubernetes.namespaces or ()),
         watch_secrets=kubernetes.watch_secrets,
         endpoints=tuple(etcd.endpoints or ()),
@@ -225,8 +229,9 @@ def _collector(kind: CollectorType, spec: Collector, *, asked_for: bool) -> Effe
     )
 
 
-def _own_resources(spec: Component) -> JsonObject:
-    return dict(_DEFAULT_RESOURCES["collector"]) if spec.resources is None else spec.resources.document()
+def _own_resources(kind: CollectorType, spec: Component) -> JsonObject:
+    default = _DEFAULT_RESOURCES.get(kind, _DEFAULT_RESOURCES["collector"])
+    return dict(default) if spec.resources is None else spec.resources.document()
 
 
 def _secret(reference: SecretReference | None) -> str:

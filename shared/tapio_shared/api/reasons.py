@@ -203,7 +203,7 @@ class Reason(StrEnum):
     NODES_NOT_READY = (
         "NodesNotReady",
         ReasonFamily.COMPONENT,
-        "Some nodes have no ready pod of a collector, within what its update strategy allows.",
+        "Some nodes have no ready pod of a collector. Within what its update strategy allows it counts as ready.",
     )
 
     LICENSE_NOT_ACCEPTED = (

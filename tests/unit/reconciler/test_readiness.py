@@ -17,11 +17,14 @@ def deployment(generation: int = 1, **status: object) -> JsonObject:
     }
 
 
-def daemon_set(desired: int, ready: int, updated: int) -> JsonObject:
+SURGE: JsonObject = {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 2}}
+
+
+def daemon_set(desired: int, ready: int, updated: int, strategy: JsonObject | None = None) -> JsonObject:
     return {
         "kind": "DaemonSet",
         "metadata": {"name": "d", "generation": 1},
-        "spec": {"updateStrategy": {"rollingUpdate": {"maxUnavailable": "10%"}}},
+        "spec": {"updateStrategy": strategy or {"rollingUpdate": {"maxUnavailable": "10%"}}},
         "status": {
             "observedGeneration": 1,
             "desiredNumberScheduled": desired,
@@ -54,7 +57,17 @@ DONE = {"replicas": 2, "availableReplicas": 2, "updatedReplicas": 2}
             deployment(conditions=[{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: q"}]),
             None, "Failed", "QuotaExceeded", id="quota"),
         pytest.param(daemon_set(500, 460, 500), None, "Ready", "NodesNotReady", id="a fleet within its tolerance"),
-        pytest.param(daemon_set(500, 440, 500), None, "Progressing", "RollingOut", id="a fleet beyond its tolerance"),
+        pytest.param(daemon_set(500, 440, 500), None, "Progressing", "NodesNotReady",
+                     id="a fleet beyond its tolerance"),
+        pytest.param(daemon_set(500, 470, 470), None, "Ready", "NodesNotReady",
+                     id="nodes that are down keep their old pods"),
+        pytest.param(daemon_set(500, 470, 100), None, "Progressing", "RollingOut", id="a fleet in the midst of a roll"),
+        pytest.param(daemon_set(500, 500, 100, {"type": "OnDelete"}), None, "Ready", "",
+                     id="old pods that somebody replaces by hand"),
+        pytest.param(daemon_set(500, 460, 100, {"type": "OnDelete"}), None, "Ready", "NodesNotReady",
+                     id="by hand, within a tenth"),
+        pytest.param(daemon_set(500, 498, 500, SURGE), None, "Ready", "NodesNotReady", id="a surge is a tolerance too"),
+        pytest.param(daemon_set(500, 497, 500, SURGE), None, "Progressing", "NodesNotReady", id="beyond the surge"),
         pytest.param(daemon_set(0, 0, 0), None, "Ready", "", id="no node to run on"),
     ],
 )  # fmt: skip
@@ -111,6 +124,13 @@ REFUSED = "StatefulSet nats: the API server refuses its pods: "
             f"{REFUSED}exceeded quota: q, requested: pods=1, limited: pods=1. "
             "Raise the quota of its namespace, or ask for less in the spec.",
             id="quota",
+        ),
+        pytest.param(
+            "insufficient quota to match these scopes: [{PriorityClass In [system-node-critical]}]",
+            "QuotaExceeded",
+            f"{REFUSED}insufficient quota to match these scopes: [{{PriorityClass In [system-node-critical]}}]. "
+            "Raise the quota of its namespace, or ask for less in the spec.",
+            id="a priority class that needs a quota",
         ),
         pytest.param(
             'error looking up service account team/nats: serviceaccount "nats" not found',

@@ -2,54 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tapio_reconciler.core.members import Member
-from tapio_shared.api.effective import NODE_COLLECTORS
-from tapio_shared.api.names import COLLECTOR_KIND, INTELLIGENCE_KIND
+from tapio_reconciler.core.objects.placement import matches
+from tapio_shared.api.cluster import TapioClusterSpec
+from tapio_shared.api.collectors import CollectorType, TapioCollectorSpec
+from tapio_shared.api.effective import EffectiveCollector, inline_collectors, resource_collector
+from tapio_shared.api.names import COLLECTOR_KIND, INTELLIGENCE_KIND, collector_suffix
 from tapio_shared.api.normalise import normalise_spec
 from tapio_shared.api.operator_config import OperatorConfig
-from tapio_shared.api.profiles import DEFAULTS
 from tapio_shared.api.reasons import Reason
 from tapio_shared.api.validation import one_answer, validate_collector, validate_intelligence
 from tapio_shared.facts import FleetObserved
-from tapio_shared.json import JsonObject, at, object_at, str_at, strings_at
+from tapio_shared.json import JsonObject, at, object_at, str_at
 from tapio_shared.keys import ObjectRef
 
 Refusals = dict[ObjectRef, tuple[str, str]]
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The TapioCollectors that run, and what became of the others."""
+
+    specs: Mapping[str, JsonObject]
+    """By name."""
+    refused: Refusals
+    kept: frozenset[str]
+    """Components that go on as they are: their TapioCollectors are invalid, which deletes nothing that runs."""
+
+
 def accepted_collectors(
     members: Sequence[Member], spec: JsonObject, config: OperatorConfig, fleet: FleetObserved | None
-) -> tuple[dict[str, JsonObject], Refusals]:
-    """The specs of the TapioCollectors that run, by name; the older of two that overlap wins."""
+) -> Accepted:
+    """Of two collectors that overlap the TapioCluster's own runs, else the older one. One that is switched off, or
+    can't run for lack of access, is in nobody's way."""
     accepted: dict[str, JsonObject] = {}
     refused: Refusals = {}
-    taken: list[tuple[str, str, dict[str, str]]] = [
-        (kind, f"spec.collectors.{kind} of the TapioCluster", strings_at(spec, "collectors", kind, "nodeSelector"))
-        for kind in _inline(spec)
-    ]
+    kept: set[str] = set()
+    taken = _inline(spec) if members else []
     for ref, seen in members:
         document = seen.document or {}
         problems = validate_collector(document, trust=config.trust)
         if problems:
             refused[ref] = (problems[0].reason, one_answer(problems))
+            kept.add(collector_suffix(str_at(document, "spec", "type"), ref.name))
             continue
         own = object_at({"spec": normalise_spec(COLLECTOR_KIND, object_at(document, "spec"))}, "spec")
-        kind, selector = str_at(own, "type"), strings_at(own, "nodeSelector")
-        other = next(
-            (name for type_, name, nodes in taken if type_ == kind and _overlap(kind, nodes, selector, fleet)), None
-        )
-        if other is not None and at(own, "allowOverlap") is not True:
-            refused[ref] = (
-                Reason.OVERLAPS_WITH,
-                f"A collector of type {kind} already runs on some of the same nodes: {other}. Choose other nodes with "
-                "spec.nodeSelector, or set spec.allowOverlap to true.",
-            )
-            continue
-        taken.append((kind, f"TapioCollector {ref.name}", selector))
         accepted[ref.name] = own
-    return accepted, refused
+        collector = resource_collector(ref.name, TapioCollectorSpec.from_document(own))
+        if collector is None or not _has_access(collector):
+            continue
+        other = next((name for name, one in taken if _meet(one, collector, fleet)), None)
+        if other is not None and at(own, "allowOverlap") is not True:
+            refused[ref] = (Reason.OVERLAPS_WITH, _WHERE_THEY_MEET[collector.type].format(other=other))
+            del accepted[ref.name]
+            continue
+        taken.append((f"TapioCollector {ref.name}", collector))
+    return Accepted(accepted, refused, frozenset(kept))
 
 
 def chosen_intelligence(
@@ -82,30 +93,47 @@ def chosen_intelligence(
     return chosen, refused
 
 
-def _inline(spec: JsonObject) -> list[str]:
-    """Types of the collectors that the TapioCluster itself runs."""
-    block = at(spec, "collectors")
-    profile = str_at(spec, "profile", default="production")
-    everything = profile in DEFAULTS and DEFAULTS[profile].collectors_all
-    if not isinstance(block, dict):
-        return ["ebpf", "systemd", "cni", "kubernetes"] if everything else ["kubernetes"]
-    kinds: list[str] = []
-    for kind in ("ebpf", "systemd", "cni", "kubernetes", "etcd"):
-        given = at(block, kind)
-        on = isinstance(given, dict) and given.get("enabled") is not False
-        off = isinstance(given, dict) and given.get("enabled") is False
-        if on or (at(block, "all") is True and not off and kind != "etcd"):
-            kinds.append(kind)
-    return kinds
+def _inline(spec: JsonObject) -> list[tuple[str, EffectiveCollector]]:
+    """The collectors that the TapioCluster itself runs."""
+    found = inline_collectors(TapioClusterSpec.from_document(spec))
+    return [(f"spec.collectors.{one.type} of the TapioCluster", one) for one in found if _has_access(one)]
 
 
-def _overlap(kind: str, one: dict[str, str], other: dict[str, str], fleet: FleetObserved | None) -> bool:
-    """Whether two node selectors meet on a node; cluster collectors always do. Unknown nodes are taken to meet."""
-    if kind not in NODE_COLLECTORS:
-        return True
+def _has_access(collector: EffectiveCollector) -> bool:
+    return collector.type != "etcd" or bool(collector.endpoints and collector.credentials)
+
+
+_NODES = (
+    "A collector of its type already runs on some of the same nodes: {other}. Choose other nodes with "
+    "spec.nodeSelector, or set spec.allowOverlap to true."
+)
+_WHERE_THEY_MEET: Mapping[CollectorType, str] = {
+    "ebpf": _NODES,
+    "systemd": _NODES,
+    "cni": _NODES,
+    "kubernetes": "A collector of its type already observes some of the same namespaces: {other}. Choose other ones "
+    "with spec.namespaces, or set spec.allowOverlap to true.",
+    "etcd": "A collector of its type already observes some of the same endpoints: {other}. Choose other ones with "
+    "spec.endpoints, or set spec.allowOverlap to true.",
+}
+
+
+def _meet(one: EffectiveCollector, other: EffectiveCollector, fleet: FleetObserved | None) -> bool:
+    """Whether two collectors would report something twice."""
+    if one.type != other.type:
+        return False
+    if one.type == "kubernetes":
+        return not one.namespaces or not other.namespaces or bool({*one.namespaces} & {*other.namespaces})
+    if one.type == "etcd":
+        return bool({*one.endpoints} & {*other.endpoints})
+    return _meet_on_a_node(one.spec.node_selector or {}, other.spec.node_selector or {}, fleet)
+
+
+def _meet_on_a_node(one: Mapping[str, str], other: Mapping[str, str], fleet: FleetObserved | None) -> bool:
+    """Whether two node selectors meet, by Node facts. Unknown nodes are taken to meet."""
     if any(one[key] != other[key] for key in one.keys() & other.keys()):
         return False
     if fleet is None or not fleet.groups:
         return True
-    both = one | other
-    return any(all(group.labels.get(key) in {value, None} for key, value in both.items()) for group in fleet.groups)
+    both = {**one, **other}
+    return any(matches(group, both, fleet.dropped_labels) for group in fleet.groups)

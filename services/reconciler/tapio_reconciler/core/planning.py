@@ -15,7 +15,7 @@ from tapio_reconciler.core.completeness import incompleteness
 from tapio_reconciler.core.components import ComponentProgress, blockers, component_progress
 from tapio_reconciler.core.drafting import WORKLOADS, Draft, Plan
 from tapio_reconciler.core.members import Members, members_of
-from tapio_reconciler.core.model import Component, Served, WantedObject
+from tapio_reconciler.core.model import Component, Served, Skipped, WantedObject
 from tapio_reconciler.core.notices import event_of, events_between
 from tapio_reconciler.core.parked import Parked, parked_of
 from tapio_reconciler.core.references import missing_reference
@@ -32,7 +32,7 @@ from tapio_reconciler.core.statuses import (
 )
 from tapio_reconciler.core.teardown import is_torn_down, tear_down
 from tapio_reconciler.core.wanting import Refused, Wanted, ref_of, wanted
-from tapio_shared.api.labels import FORCE_RECONCILE, PAUSED, TEARDOWN_FINALIZER
+from tapio_shared.api.labels import COMPONENT, FORCE_RECONCILE, PAUSED, TEARDOWN_FINALIZER
 from tapio_shared.api.names import cluster_ref
 from tapio_shared.api.reasons import Reason
 from tapio_shared.facts import DecisionRecorded, DiscoveryObserved, Inputs, OutcomeRecorded
@@ -107,9 +107,9 @@ def _plan(draft: Draft, members: Members) -> None:
         draft.set_finalizer("add")
     draft.forced = _force_requested(draft, cluster)
     progress = _plan_components(draft, result, served, parked)
-    _prune(draft, served)
+    _prune(draft, served, result.kept)
     _write_status(draft, cluster_status(cluster, result, progress, draft.now, parked.notices))
-    _write_member_statuses(draft, members, progress, result.refused_members)
+    _write_member_statuses(draft, members, progress, result.refused_members, result.rendered.skipped)
 
 
 def _plan_components(draft: Draft, result: Wanted, served: Served, parked: Parked) -> list[ComponentProgress]:
@@ -155,8 +155,11 @@ def _plan_objects(
     return changes, held
 
 
-def _prune(draft: Draft, served: Served) -> None:
-    """Delete what the cluster no longer consists of: ours by label and by controller, seen, and not wanted."""
+def _prune(draft: Draft, served: Served, kept: frozenset[str]) -> None:
+    """Delete what the cluster no longer consists of: ours by label and by controller, seen, and not wanted.
+
+    `kept` are components that are to go on as they are.
+    """
     key = draft.state.key
     for ref, seen in draft.seen.items():
         if seen.document is None or ref.kind in _KEPT_KINDS or str(ref) in draft.objects:
@@ -164,6 +167,8 @@ def _prune(draft: Draft, served: Served) -> None:
         if not is_managed(seen.document, cluster=key.name, namespace=key.namespace):
             continue
         if not is_controlled_by_cluster(seen.document, namespace=key.namespace):
+            continue
+        if strings_at(seen.document, "metadata", "labels").get(COMPONENT) in kept:
             continue
         resource = served.find(ref.group, ref.kind)
         if resource is not None:
@@ -209,9 +214,11 @@ def _write_member_statuses(
     members: Members,
     progress: Sequence[ComponentProgress],
     refused: Mapping[ObjectRef, tuple[str, str]],
+    skipped: Sequence[Skipped] = (),
 ) -> None:
     for ref, seen in members.collectors:
-        draft.set_resource_status(ref, seen, collector_status(ref, seen, progress, refused.get(ref), draft.now))
+        status = collector_status(ref, seen, progress, refused.get(ref), skipped, draft.now)
+        draft.set_resource_status(ref, seen, status)
     for ref, seen in members.intelligences:
         draft.set_resource_status(ref, seen, intelligence_status(seen, progress, refused.get(ref), draft.now))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tapio_shared.api.reasons import ComponentState, Reason
-from tapio_shared.json import JsonObject, at, int_at, object_at, objects_at, str_at
+from tapio_shared.json import JsonObject, int_at, object_at, objects_at, str_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,16 +81,23 @@ def progress_of(
     if trouble is not None:
         reason, message = trouble
         state = ComponentState.FAILED if reason is not Reason.VOLUME_PENDING else ComponentState.PROGRESSING
-        tolerated = counts.tolerated > 0 and counts.desired - counts.ready <= counts.tolerated
-        if tolerated and counts.updated >= counts.desired:
+        if counts.is_tolerable:
             return progress(state=ComponentState.READY, reason=reason, message=message, within_tolerance=True)
         return progress(state=state, reason=reason, message=f"{kind} {name}: {message}")
-    if counts.tolerated > 0 and counts.desired - counts.ready <= counts.tolerated and counts.updated >= counts.desired:
+    if counts.is_tolerable:
         return progress(
             state=ComponentState.READY,
             reason=Reason.NODES_NOT_READY,
             message=f"{kind} {name} is ready on {counts.ready} of {counts.desired} nodes.",
             within_tolerance=True,
+        )
+    if kind == "DaemonSet" and counts.updated >= counts.desired:
+        missing = counts.desired - counts.ready
+        return progress(
+            state=ComponentState.PROGRESSING,
+            reason=Reason.NODES_NOT_READY,
+            message=f"{kind} {name} is not ready on {missing} of {counts.desired} nodes, more than the "
+            f"{counts.tolerated} that its update strategy allows. Look with: kubectl get nodes",
         )
     return progress(
         state=ComponentState.PROGRESSING,
@@ -110,6 +117,16 @@ class _Counts:
     """Pods that the API server has accepted, ready or not."""
     old: bool = False
     tolerated: int = 0
+    """Of a DaemonSet: on how many nodes its pod may be missing."""
+
+    @property
+    def is_tolerable(self) -> bool:
+        """Whether so few pods are missing that a fleet counts as observed.
+
+        The pod of a node that is down can't be replaced, so as many old ones as are missing hold nothing up.
+        """
+        missing = self.desired - self.ready
+        return 0 < missing <= self.tolerated and self.desired - self.updated <= missing
 
 
 def _replica_counts(workload: JsonObject) -> _Counts:
@@ -134,19 +151,23 @@ def _replica_counts(workload: JsonObject) -> _Counts:
 
 
 def _daemon_counts(workload: JsonObject) -> _Counts:
-    status = object_at(workload, "status")
+    status, strategy = object_at(workload, "status"), object_at(workload, "spec", "updateStrategy")
     desired = int_at(status, "desiredNumberScheduled")
+    by_hand = str_at(strategy, "type") == "OnDelete"
+    limits = object_at(strategy, "rollingUpdate")
+    surges = limits.get("maxSurge") not in (None, 0, "0%")
     return _Counts(
         desired=desired,
         ready=int_at(status, "numberAvailable", default=int_at(status, "numberReady")),
-        updated=int_at(status, "updatedNumberScheduled"),
+        # Who replaces pods by hand decides when; the operator waits for nobody.
+        updated=desired if by_hand else int_at(status, "updatedNumberScheduled"),
         existing=int_at(status, "currentNumberScheduled"),
-        tolerated=_tolerated(at(workload, "spec", "updateStrategy", "rollingUpdate", "maxUnavailable"), desired),
+        tolerated=_tolerated("10%" if by_hand else limits.get("maxSurge" if surges else "maxUnavailable"), desired),
     )
 
 
 def _tolerated(limit: object, desired: int) -> int:
-    """`maxUnavailable` as a number of nodes; a share is rounded up, as the DaemonSet controller does."""
+    """A limit of the update strategy as a number of nodes; a share is rounded up, as the DaemonSet controller does."""
     if isinstance(limit, str) and limit.endswith("%") and limit[:-1].isdigit():
         return -(-desired * int(limit[:-1]) // 100)
     return limit if isinstance(limit, int) and not isinstance(limit, bool) else 1
@@ -214,7 +235,7 @@ def _refusal_reason(message: str) -> Reason:
     lower = message.lower()
     if "podsecurity" in lower or "admission webhook" in lower:
         return Reason.POD_SECURITY_REFUSED
-    if "exceeded quota" in lower:
+    if "exceeded quota" in lower or "insufficient quota" in lower:
         return Reason.QUOTA_EXCEEDED
     if "serviceaccount" in lower or "service account" in lower:
         return Reason.DEPENDENCY_NOT_READY

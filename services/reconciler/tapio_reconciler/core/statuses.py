@@ -19,7 +19,7 @@ from tapio_reconciler.core.state import Seen
 from tapio_reconciler.core.wanting import Wanted
 from tapio_shared.api.names import collector_suffix
 from tapio_shared.api.reasons import ConditionType, Reason
-from tapio_shared.json import JsonObject, JsonValue, int_at, list_at, object_at, str_at
+from tapio_shared.json import JsonObject, JsonValue, at, int_at, list_at, object_at, str_at
 from tapio_shared.keys import ObjectRef, OrderingKey
 
 _KEPT = (
@@ -147,14 +147,36 @@ def cluster_not_found(namespace: str, name: str) -> str:
 
 
 def collector_status(
-    ref: ObjectRef, seen: Seen, progress: Sequence[ComponentProgress], refused: tuple[str, str] | None, now: int
+    ref: ObjectRef,
+    seen: Seen,
+    progress: Sequence[ComponentProgress],
+    refused: tuple[str, str] | None,
+    skipped: Sequence[Skipped],
+    now: int,
 ) -> JsonObject:
-    """Status of a TapioCollector, from the component that it makes."""
-    if refused is not None:
-        return stalled_status(seen, *refused, now)
+    """Status of a TapioCollector: of the component that it makes, or why it makes none."""
     name = collector_suffix(str_at(seen.document, "spec", "type"), ref.name)
     own = [one for one in progress if one.component.name == name]
-    status = _part_status(seen, own, now)
+    left_out = [one for one in skipped if one.collector == name]
+    if refused is not None:
+        status = stalled_status(seen, *refused, now)
+        if refused[0] != Reason.OVERLAPS_WITH:
+            return status  # What runs goes on running, and its numbers with it.
+        status["components"] = []
+    elif at(seen.document, "spec", "enabled") is False:
+        off = Condition(
+            type=ConditionType.READY,
+            status="True",
+            reason=Reason.ALL_READY,
+            message="The collector is switched off (spec.enabled is false), so nothing of it runs.",
+        )
+        status = {**_status(seen, [off], object_at(seen.document, "status"), now), "components": []}
+    elif left_out and not own:
+        status = {**_nowhere(seen, left_out, now), "components": []}
+    else:
+        status = _part_status(seen, own, now, [_degraded(own, (), ())])
+    if left_out:
+        status["skipped"] = [_skipped(one) for one in left_out]
     for field, count in (
         ("desired", sum(one.desired for one in own)),
         ("ready", sum(one.ready for one in own)),
@@ -162,6 +184,13 @@ def collector_status(
     ):
         status[field] = count
     return status
+
+
+def _nowhere(seen: Seen, left_out: Sequence[Skipped], now: int) -> JsonObject:
+    """Status of a collector that can't work anywhere here."""
+    reason, message = left_out[0].reason, " ".join(one.message for one in left_out)
+    ready = Condition(type=ConditionType.READY, status="False", reason=reason, message=message)
+    return _status(seen, [ready, _stalled(reason, message)], object_at(seen.document, "status"), now)
 
 
 def intelligence_status(
@@ -178,7 +207,9 @@ def intelligence_status(
     return status
 
 
-def _part_status(seen: Seen, progress: Sequence[ComponentProgress], now: int) -> JsonObject:
+def _part_status(
+    seen: Seen, progress: Sequence[ComponentProgress], now: int, more: Sequence[Condition] = ()
+) -> JsonObject:
     previous = object_at(seen.document, "status")
     if progress:
         ready, reconciling, stalled = overall(progress)
@@ -188,7 +219,7 @@ def _part_status(seen: Seen, progress: Sequence[ComponentProgress], now: int) ->
             type=ConditionType.READY, status="False", reason=Reason.WAITING_FOR_DEPENDENCY, message=message
         )
         reconciling, stalled = None, None
-    conditions = [ready, *([reconciling] if reconciling else []), *([stalled] if stalled else [])]
+    conditions = [ready, *([reconciling] if reconciling else []), *([stalled] if stalled else []), *more]
     status = _status(seen, conditions, previous, now)
     status["components"] = component_documents(progress, previous, now=now)
     return status

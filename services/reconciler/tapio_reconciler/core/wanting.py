@@ -49,6 +49,8 @@ class Wanted:
     """Component -> its objects, without the generated Secrets."""
     not_yet_supported: tuple[str, ...]
     refused_members: Mapping[ObjectRef, tuple[str, str]]
+    kept: frozenset[str] = frozenset()
+    """Components that are not rendered, since nobody can tell what they should be, and go on as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,11 +107,9 @@ def _wanted(
         return Refused(reason=problems[0].reason, message=one_answer(problems))
     spec = object_at({"spec": normalise_spec(CLUSTER_KIND, object_at(asked, "spec"))}, "spec")
     fleet = state.shared_fact("fleet", FleetObserved)
-    collectors, refused_collectors = accepted_collectors(
-        members.collectors, spec, config, None if fleet is None else fleet[1]
-    )
+    collectors = accepted_collectors(members.collectors, spec, config, None if fleet is None else fleet[1])
     intelligence, refused_minds = chosen_intelligence(members.intelligences, spec, config)
-    refused = {**refused_collectors, **refused_minds}
+    refused = {**collectors.refused, **refused_minds}
     version = str_at(spec, "version") or str_at(asked, "status", "version") or DEFAULT_TAPIO_VERSION
     inputs = _Inputs(
         name=state.key.name,
@@ -117,7 +117,7 @@ def _wanted(
         uid=uid,
         version=version,
         spec=spec,
-        collectors=collectors,
+        collectors=dict(collectors.specs),
         intelligence=intelligence,
         fleet=None if fleet is None else fleet[1],
         config=object_at({"c": config.document()}, "c"),
@@ -134,6 +134,7 @@ def _wanted(
         objects=objects,
         not_yet_supported=tuple(not_yet_supported(spec)),
         refused_members=refused,
+        kept=collectors.kept,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import cast
 
 import msgspec
@@ -36,7 +37,12 @@ def world_of(**collectors: object) -> World:
 
 def add(world: World, name: str, kind: str, *, made: str = "2026-01-01T00:00:00Z", **spec: object) -> None:
     """A TapioCollector of the world's cluster."""
-    fields = cast("JsonObject", spec)
+    add_of(world, name, kind, spec, made)
+
+
+def add_of(world: World, name: str, kind: str, spec: Mapping[str, object], made: str = "2026-01-01T00:00:00Z") -> None:
+    """The same, of fields in a table."""
+    fields = cast("JsonObject", dict(spec))
     document: JsonObject = {
         "apiVersion": "tapio.io/v1alpha1",
         "kind": "TapioCollector",
@@ -219,8 +225,8 @@ def test_collectors_that_run_once_meet_by_what_they_observe(
     kind: str, one: dict[str, object], other: dict[str, object], message: str
 ) -> None:
     world = world_of(ebpf=True)
-    add(world, "a", kind, **one)
-    add(world, "b", kind, **other)
+    add_of(world, "a", kind, one)
+    add_of(world, "b", kind, other)
     world.settle()
     assert condition(world, "b", "Stalled")[2] == message
     assert running(world, "Deployment") == ([f"{kind}-a"] if message else [f"{kind}-a", f"{kind}-b"])

@@ -51,12 +51,33 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """TCP connections that pods open. Said once, where they are opened: the side that is reached follows from it."""
+
+    ports: tuple[int, ...]
+    app: str = ""
+    """`app.kubernetes.io/name` of this cluster's pods that are reached; empty: anybody, of whom no more is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodGroup:
+    """Pods of one component, as its network policy selects them, and what they may do on the network."""
+
+    app: str
+    component: str
+    node: bool = False
+    """Whether they live in the node agents' namespace."""
+    opens: tuple[Flow, ...] = ()
+    admits: tuple[int, ...] = ()
+    """Ports on which anybody may reach them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
     """One part of a cluster: its objects, what it waits for and where its readiness is read."""
 
     name: str
-    """As in `status.components[].name`: nats, neo4j, graph (embedded), correlation, gateway, monitoring, ebpf, ...;
-    `base` for what belongs to no component (never shown)."""
+    """As in `status.components[].name`: nats, neo4j, graph (embedded), correlation, gateway, monitoring, ebpf, ..."""
     condition: str = ""
     """MessagingReady | GraphStoreReady | CorrelationReady | GatewayReady | CollectorsReady | nothing."""
     depends_on: tuple[str, ...] = ()
@@ -67,6 +88,8 @@ class Component:
     secrets: tuple[GeneratedSecret, ...] = ()
     workloads: tuple[ObjectRef, ...] = ()
     """Which of `objects` are its workloads (Deployment, StatefulSet, DaemonSet)."""
+    pods: tuple[PodGroup, ...] = ()
+    """All pods that its objects make, Jobs included; each group gets a network policy."""
     version: str = ""
     image: str = ""
 

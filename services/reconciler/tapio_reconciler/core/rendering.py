@@ -11,7 +11,7 @@ from tapio_reconciler.core.objects.gateway import build_gateway, endpoint, expos
 from tapio_reconciler.core.objects.monitoring import build_monitoring, monitoring_notices
 from tapio_reconciler.core.objects.nats import build_nats, client_url
 from tapio_reconciler.core.objects.neo4j import bolt_url, build_neo4j, licence_notices
-from tapio_reconciler.core.objects.network_policies import build_network_policies
+from tapio_reconciler.core.objects.network_policies import with_network_policies
 from tapio_shared.api import names
 from tapio_shared.api.effective import NODE_COLLECTORS
 from tapio_shared.api.reasons import Reason
@@ -33,9 +33,8 @@ def render(ctx: Context) -> Rendered:
     monitoring = build_monitoring(ctx)
     if monitoring is not None:
         components.append(monitoring)
-    base = Component(name="base", objects=tuple(build_network_policies(ctx, components)))
     return Rendered(
-        components=(base, *components),
+        components=tuple(with_network_policies(ctx, components)),
         notices=(
             *_placement_notices(ctx),
             *licence_notices(ctx),

@@ -42,10 +42,7 @@ def cluster_status(
 ) -> JsonObject:
     """Status of a TapioCluster that is being run; `told` is what there is to say beside what rendering says."""
     previous = object_at(cluster.document, "status")
-    shown = [one for one in progress if one.component.name != "base"]
-    # The parts that are not shown are named only when they alone are not ready; else the count is of what is shown.
-    only_hidden = all(one.is_ready for one in shown) and not all(one.is_ready for one in progress)
-    ready, reconciling, stalled = overall(progress if only_hidden else shown)
+    ready, reconciling, stalled = overall(progress)
     notices = [*wanted.rendered.notices, *told]
     stalled_notice = next((one for one in notices if one.condition == str(ConditionType.STALLED)), None)
     if stalled_notice is not None and stalled is None:
@@ -64,8 +61,8 @@ def cluster_status(
     ]
     status = _status(cluster, conditions, previous, now)
     status["version"] = wanted.version
-    status["readyComponents"] = ready_count(shown)
-    status["components"] = component_documents(shown, previous, now=now)
+    status["readyComponents"] = ready_count(progress)
+    status["components"] = component_documents(progress, previous, now=now)
     if wanted.rendered.skipped:
         status["skipped"] = [_skipped(one) for one in wanted.rendered.skipped]
     for name, values in (("endpoints", wanted.rendered.endpoints), ("credentials", wanted.rendered.credentials)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from tapio_reconciler.core.model import Component
+from tapio_reconciler.core.model import Component, Flow, PodGroup
 from tapio_reconciler.core.objects.autoscaling import build_vertical_autoscaler
 from tapio_reconciler.core.objects.common import (
     build_config_map,
@@ -20,10 +20,11 @@ from tapio_reconciler.core.objects.common import (
 )
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.correlation import telemetry_env
+from tapio_reconciler.core.objects.flows import API_SERVER, scraped, to_telemetry, to_urls
 from tapio_reconciler.core.objects.host_access import HOST_PROC, app_armor, capabilities, host_paths
 from tapio_reconciler.core.objects.kubernetes_rbac import kubernetes_roles
 from tapio_reconciler.core.objects.merging import merged
-from tapio_reconciler.core.objects.nats import client_url
+from tapio_reconciler.core.objects.nats import client_url, to_nats
 from tapio_reconciler.core.objects.placement import Learned, node_affinity
 from tapio_reconciler.core.objects.pod import (
     HTTP_PORT,
@@ -170,6 +171,7 @@ def _node_agent(ctx: Context, collector: EffectiveCollector, learned: Learned) -
             ]
         ),
         workloads=(ObjectRef("apps", "DaemonSet", ctx.node_namespace, name),),
+        pods=(_pods(ctx, app, suffix, node=True),),
         version=version,
         image=image,
     )
@@ -177,6 +179,12 @@ def _node_agent(ctx: Context, collector: EffectiveCollector, learned: Learned) -
 
 def _given(value: JsonObject | None) -> JsonObject | None:
     return None if value is None else dict(value)
+
+
+def _pods(ctx: Context, app: str, suffix: str, observed: tuple[Flow, ...] = (), *, node: bool = False) -> PodGroup:
+    """A collector's pods; `observed` is what they reach besides NATS and telemetry."""
+    opens = (*to_nats(ctx), *observed, *to_telemetry(ctx))
+    return PodGroup(app=app, component=suffix, node=node, opens=opens, admits=scraped(ctx, METRICS_PORT))
 
 
 def _server(version: str) -> tuple[int, int]:
@@ -281,6 +289,7 @@ def _cluster_collector(ctx: Context, collector: EffectiveCollector) -> Component
             ]
         ),
         workloads=(ObjectRef("apps", "Deployment", ctx.namespace, name),),
+        pods=(_pods(ctx, app, suffix, (API_SERVER,) if kind == "kubernetes" else to_urls(*collector.endpoints)),),
         version=version,
         image=image,
     )

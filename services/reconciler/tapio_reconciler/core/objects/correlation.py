@@ -10,8 +10,9 @@ from tapio_reconciler.core.objects.autoscaling import backlog_metric
 from tapio_reconciler.core.objects.common import spread
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.deployed import Deployed, deployed
-from tapio_reconciler.core.objects.nats import client_url, volume_claim
-from tapio_reconciler.core.objects.neo4j import bolt_url, refuses_unlicensed
+from tapio_reconciler.core.objects.flows import scraped, to_telemetry
+from tapio_reconciler.core.objects.nats import client_url, to_nats, volume_claim
+from tapio_reconciler.core.objects.neo4j import bolt_url, refuses_unlicensed, to_neo4j
 from tapio_reconciler.core.objects.pod import HTTP_PORT, METRICS_PORT, PodParts, default_probes, mount
 from tapio_shared.api import names
 from tapio_shared.json import JsonObject
@@ -43,6 +44,8 @@ def build_correlation(ctx: Context) -> Component | None:
         scaling=ctx.effective.correlation,
         load=backlog_metric(ctx, STREAM, CONSUMER),
         secrets=() if embedded else (ctx.child(names.NEO4J_AUTH),),
+        opens=(*to_nats(ctx), *to_neo4j(ctx), *to_telemetry(ctx)),
+        admits=scraped(ctx, METRICS_PORT),
     )
     if not embedded:
         return deployed(ctx, one)

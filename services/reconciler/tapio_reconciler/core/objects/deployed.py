@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from tapio_reconciler.core.model import Component
+from tapio_reconciler.core.model import Component, Flow, PodGroup
 from tapio_reconciler.core.objects.autoscaling import build_horizontal_autoscaler, build_vertical_autoscaler
 from tapio_reconciler.core.objects.common import (
     build_config_map,
@@ -63,6 +63,9 @@ class Deployed:
     more: Sequence[JsonObject | None] = ()
     collector: str = ""
     max_unavailable: int = 0
+    opens: tuple[Flow, ...] = ()
+    admits: tuple[int, ...] = ()
+    """Ports on which anybody may reach its pods."""
 
 
 def deployed(ctx: Context, one: Deployed, workload: BuildWorkload | None = None) -> Component:
@@ -114,6 +117,7 @@ def deployed(ctx: Context, one: Deployed, workload: BuildWorkload | None = None)
             ]
         ),
         workloads=(ObjectRef("apps", kind, ctx.namespace, name),),
+        pods=(PodGroup(app=one.app, component=one.suffix, opens=one.opens, admits=one.admits),),
         version=version,
         image=image,
     )

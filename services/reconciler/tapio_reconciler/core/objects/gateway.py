@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tapio_reconciler.core.model import Component, Notice
+from tapio_reconciler.core.model import Component, Flow, Notice
+from tapio_reconciler.core.objects import correlation
 from tapio_reconciler.core.objects.common import build_service, spread
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.correlation import graph_credentials, telemetry_env
 from tapio_reconciler.core.objects.deployed import Deployed, deployed
-from tapio_reconciler.core.objects.nats import client_url
-from tapio_reconciler.core.objects.neo4j import bolt_url
-from tapio_reconciler.core.objects.pod import METRICS_PORT, PodParts, default_probes, mount, secret_volume
+from tapio_reconciler.core.objects.flows import scraped, to_telemetry, to_urls
+from tapio_reconciler.core.objects.nats import client_url, to_nats
+from tapio_reconciler.core.objects.neo4j import bolt_url, to_neo4j
+from tapio_reconciler.core.objects.pod import HTTP_PORT, METRICS_PORT, PodParts, default_probes, mount, secret_volume
 from tapio_shared.api import names
 from tapio_shared.api.reasons import Reason
 from tapio_shared.json import JsonObject
@@ -45,8 +47,21 @@ def build_gateway(ctx: Context) -> Component | None:
             scaling=scaling,
             secrets=(ctx.child(names.NEO4J_AUTH), *(one.secret for one in _mounted(ctx))),
             more=(build_metrics_service(ctx), build_ingress(ctx), build_http_route(ctx)),
+            opens=(*to_nats(ctx), *_to_graph(ctx), *_to_issuer(ctx), *to_telemetry(ctx)),
+            admits=(PUBLIC, *scraped(ctx, METRICS_PORT)),
         ),
     )
+
+
+def _to_graph(ctx: Context) -> tuple[Flow, ...]:
+    embedded = Flow(app=correlation.APP, ports=(HTTP_PORT,))
+    return (embedded,) if ctx.effective.embedded else to_neo4j(ctx)
+
+
+def _to_issuer(ctx: Context) -> tuple[Flow, ...]:
+    """To whoever vouches for callers: its discovery document and its keys."""
+    auth = ctx.effective.spec.gateway.auth
+    return () if auth is None or auth.oidc is None else to_urls(auth.oidc.issuer_url, auth.oidc.jwks_url)
 
 
 def build_metrics_service(ctx: Context) -> JsonObject:

@@ -6,7 +6,7 @@ lame-duck mode, so that clients move before it ends.
 
 from __future__ import annotations
 
-from tapio_reconciler.core.model import Component
+from tapio_reconciler.core.model import Component, Flow, PodGroup
 from tapio_reconciler.core.objects.autoscaling import build_vertical_autoscaler
 from tapio_reconciler.core.objects.common import (
     build_config_map,
@@ -17,6 +17,7 @@ from tapio_reconciler.core.objects.common import (
     spread,
 )
 from tapio_reconciler.core.objects.context import Context
+from tapio_reconciler.core.objects.flows import scraped, to_urls
 from tapio_reconciler.core.objects.merging import merged
 from tapio_reconciler.core.objects.pod import (
     RESTRICTED_CONTAINER,
@@ -82,6 +83,14 @@ def build_nats(ctx: Context) -> Component | None:
             ]
         ),
         workloads=(ObjectRef("apps", "StatefulSet", ctx.namespace, name),),
+        pods=(
+            PodGroup(
+                app=APP,
+                component=APP,
+                opens=(Flow(app=APP, ports=(ROUTES,)),) if ctx.effective.nats_servers > 1 else (),
+                admits=scraped(ctx, EXPORTER),
+            ),
+        ),
         version=version,
         image=image,
     )
@@ -91,6 +100,12 @@ def client_url(ctx: Context) -> str:
     """Where components reach NATS: the TapioCluster's own, or the external one that its spec names."""
     external = ctx.effective.spec.nats.external
     return external.url if external is not None else f"nats://{ctx.child(names.NATS)}.{ctx.namespace}.svc:{CLIENT}"
+
+
+def to_nats(ctx: Context) -> tuple[Flow, ...]:
+    """From a component to NATS: the TapioCluster's own, or the external one, of which only the ports are known."""
+    external = ctx.effective.spec.nats.external
+    return (Flow(app=APP, ports=(CLIENT,)),) if external is None else to_urls(*external.url.split(","))
 
 
 def nats_configuration(ctx: Context) -> str:

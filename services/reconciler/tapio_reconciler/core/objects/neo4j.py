@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from tapio_reconciler.core.model import Component, GeneratedSecret, Notice
+from tapio_reconciler.core.model import Component, Flow, GeneratedSecret, Notice, PodGroup
 from tapio_reconciler.core.objects.autoscaling import build_vertical_autoscaler
 from tapio_reconciler.core.objects.common import (
     build_config_map,
@@ -19,6 +19,7 @@ from tapio_reconciler.core.objects.common import (
     spread,
 )
 from tapio_reconciler.core.objects.context import Context
+from tapio_reconciler.core.objects.flows import scraped
 from tapio_reconciler.core.objects.nats import volume_claim
 from tapio_reconciler.core.objects.pod import PodParts, build_pod_template, mount, tcp_probe
 from tapio_shared.api import names
@@ -80,9 +81,26 @@ def build_neo4j(ctx: Context) -> Component | None:
         ),
         secrets=(_credentials(ctx),),
         workloads=tuple(ObjectRef("apps", "StatefulSet", ctx.namespace, ctx.child(suffix)) for suffix in members),
+        pods=(_pods(ctx),),
         version=version,
         image=image,
     )
+
+
+def _pods(ctx: Context) -> PodGroup:
+    """Members talk among themselves; a plugin that the image does not hold is downloaded when a member starts."""
+    opens: list[Flow] = []
+    if ctx.effective.neo4j_members > 1:
+        opens.append(Flow(app=APP, ports=(TRANSACTIONS, RAFT, ROUTING)))
+    if ctx.effective.neo4j.plugins:
+        opens.append(Flow(ports=(443,)))
+    enterprise = ctx.effective.neo4j_edition == "enterprise"
+    return PodGroup(app=APP, component=APP, opens=tuple(opens), admits=scraped(ctx, METRICS) if enterprise else ())
+
+
+def to_neo4j(ctx: Context) -> tuple[Flow, ...]:
+    """From a component to the graph database; none with the embedded store."""
+    return () if ctx.effective.embedded else (Flow(app=APP, ports=(BOLT,)),)
 
 
 def _vertical_autoscaler(ctx: Context, member: str) -> JsonObject | None:

@@ -1,117 +1,88 @@
 """Network policies: for our own pods alone, deny what is not a flow of Tapio's.
 
-They select by the cluster's labels, never by an empty selector, so that a neighbour in the namespace is left alone.
+Every component says which connections its pods open; both ends of a policy follow from that one statement, so that no
+flow is allowed by one side alone. A policy selects one component's pods, never by an empty selector: a neighbour in the
+namespace is left alone. docs/network-flows.md draws all flows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from tapio_reconciler.core.model import Component
-from tapio_reconciler.core.objects import correlation, gateway, nats, neo4j
+from tapio_reconciler.core.model import Component, PodGroup
 from tapio_reconciler.core.objects.context import Context
-from tapio_reconciler.core.objects.pod import HTTP_PORT, METRICS_PORT
-from tapio_shared.api.labels import CLUSTER, CLUSTER_NAMESPACE, PART_OF, PART_OF_TAPIO
-from tapio_shared.json import JsonObject
+from tapio_reconciler.core.objects.flows import merged_flows
+from tapio_shared.json import JsonObject, JsonValue
 
-APP = "tapio-network"
-COMPONENT = "network"
-_DNS: JsonObject = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
+_DNS: JsonObject = {
+    "ports": [{"port": port, "protocol": protocol} for port in (53, 5353) for protocol in ("UDP", "TCP")]
+}
+"""To anybody: resolvers are pods, link-local addresses of nodes or nodes themselves. OpenShift's listen on 5353."""
 
 
-def build_network_policies(ctx: Context, components: Sequence[Component]) -> list[JsonObject]:
-    """The policies of the pods that `components` run in the cluster's own namespace."""
+def with_network_policies(ctx: Context, components: Sequence[Component]) -> list[Component]:
+    """`components`, each with the policies of its own pods before everything else, unless they are switched off."""
     if not ctx.effective.spec.network_policy.enabled:
-        return []
-    names = {component.name for component in components}
-    policies: list[JsonObject] = []
-    if "nats" in names:
-        flows = _ingress(_of_cluster(ctx), nats.CLIENT) + _ingress(_pods(ctx, nats.APP), nats.ROUTES)
-        policies.append(
-            _policy(ctx, "nats", nats.APP, [*flows, *_scrape(nats.EXPORTER)], [_to(_pods(ctx, nats.APP), nats.ROUTES)])
-        )
-    if "neo4j" in names:
-        peers = [*_pods(ctx, correlation.APP), *_pods(ctx, gateway.APP)]
-        inner = (neo4j.TRANSACTIONS, neo4j.RAFT, neo4j.ROUTING, neo4j.BOLT, neo4j.BACKUP)
-        ingress = [*_ingress(peers, neo4j.BOLT, neo4j.HTTP), *_ingress(_pods(ctx, neo4j.APP), *inner)]
-        policies.append(
-            _policy(ctx, "neo4j", neo4j.APP, [*ingress, *_scrape(neo4j.METRICS)], [_to(_pods(ctx, neo4j.APP), *inner)])
-        )
-    if names & {"correlation", "graph"}:
-        egress = [_to(_pods(ctx, nats.APP), nats.CLIENT), _to(_pods(ctx, neo4j.APP), neo4j.BOLT)]
-        ingress = [*_ingress(_pods(ctx, gateway.APP), HTTP_PORT), *_scrape(METRICS_PORT)]
-        policies.append(_policy(ctx, "correlation", correlation.APP, ingress, egress))
-    if "gateway" in names:
-        egress = [
-            _to(_pods(ctx, nats.APP), nats.CLIENT),
-            _to(_pods(ctx, neo4j.APP), neo4j.BOLT),
-            _to(_pods(ctx, correlation.APP), HTTP_PORT),
-            _anywhere(443),
-        ]
-        policies.append(
-            _policy(ctx, "gateway", gateway.APP, [_anywhere(gateway.PUBLIC), *_scrape(METRICS_PORT)], egress)
-        )
-    for kind, reached in (("kubernetes", _anywhere(443, 6443)), ("etcd", _anywhere(2379))):
-        if any(one.name == kind or one.name.startswith(f"{kind}-") for one in components):
-            flows = [_to(_pods(ctx, nats.APP), nats.CLIENT), reached]
-            policies.append(_policy(ctx, kind, f"tapio-{kind}", [*_scrape(METRICS_PORT)], flows))
-    return policies
+        return [*components]
+    groups = [group for component in components for group in component.pods]
+    return [
+        replace(component, objects=(*(_policy(ctx, group, groups) for group in component.pods), *component.objects))
+        for component in components
+    ]
 
 
-def _policy(
-    ctx: Context, suffix: str, app: str, ingress: Sequence[JsonObject], egress: Sequence[JsonObject]
-) -> JsonObject:
+def _policy(ctx: Context, group: PodGroup, groups: Sequence[PodGroup]) -> JsonObject:
     extra = ctx.effective.spec.network_policy
-    external: list[JsonObject] = []
-    if ctx.effective.uses_external_nats:
-        external = [_anywhere(nats.CLIENT)]
-    if ctx.effective.spec.monitoring.otlp_endpoint:
-        external.append(_anywhere(4317, 4318))
+    name = f"{group.component}-flows"
+    metadata = (
+        ctx.node_metadata(ctx.node_child(name), group.app, group.component)
+        if group.node
+        else ctx.metadata(ctx.child(name), group.app, group.component)
+    )
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": ctx.metadata(ctx.child(f"{suffix}-flows"), APP, COMPONENT),
+        "metadata": metadata,
         "spec": {
-            "podSelector": {"matchLabels": {"app.kubernetes.io/name": app, "app.kubernetes.io/instance": ctx.name}},
+            "podSelector": {"matchLabels": ctx.selector(group.app, group.component, node=group.node)},
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": [*ingress, *(dict(one) for one in extra.extra_ingress)],
-            "egress": [_DNS, *egress, *external, *(dict(one) for one in extra.extra_egress)],
+            "ingress": [*_ingress(ctx, group, groups), *(dict(one) for one in extra.extra_ingress)],
+            "egress": [_DNS, *_egress(ctx, group, groups), *(dict(one) for one in extra.extra_egress)],
         },
     }
 
 
-def _pods(ctx: Context, app: str) -> list[JsonObject]:
-    labels: JsonObject = {"app.kubernetes.io/name": app, "app.kubernetes.io/instance": ctx.name}
-    return [{"podSelector": {"matchLabels": labels}}]
+def _ingress(ctx: Context, group: PodGroup, groups: Sequence[PodGroup]) -> list[JsonObject]:
+    """What others open towards `group`, with one rule for all that reach the same ports, and what anybody may reach."""
+    callers: dict[tuple[int, ...], list[JsonValue]] = {}
+    for other in groups:
+        for flow in merged_flows(other.opens):
+            if flow.app == group.app:
+                callers.setdefault(flow.ports, []).append(_peer(ctx, other, seen_from=group))
+    rules: list[JsonObject] = [{"from": peers, "ports": _ports(ports)} for ports, peers in callers.items()]
+    return [*rules, {"ports": _ports(group.admits)}] if group.admits else rules
 
 
-def _of_cluster(ctx: Context) -> list[JsonObject]:
-    """Every pod of this Tapio, in its own namespace and in the node agents'."""
-    labels: JsonObject = {PART_OF: PART_OF_TAPIO, CLUSTER: ctx.name, CLUSTER_NAMESPACE: ctx.namespace}
-    selector: JsonObject = {"podSelector": {"matchLabels": labels}}
-    return [
-        selector,
-        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": ctx.node_namespace}}, **selector},
-    ]
+def _egress(ctx: Context, group: PodGroup, groups: Sequence[PodGroup]) -> list[JsonObject]:
+    """What `group` opens. A flow to pods that this cluster does not have is none."""
+    rules: list[JsonObject] = []
+    for flow in merged_flows(group.opens):
+        reached: list[JsonValue] = [_peer(ctx, other, seen_from=group) for other in groups if other.app == flow.app]
+        if reached:
+            rules.append({"to": reached, "ports": _ports(flow.ports)})
+        elif not flow.app:
+            rules.append({"ports": _ports(flow.ports)})
+    return rules
 
 
-def _ingress(peers: Sequence[JsonObject], *ports: int) -> list[JsonObject]:
-    return [{"from": [*peers], "ports": [_port(port) for port in ports]}]
+def _peer(ctx: Context, group: PodGroup, *, seen_from: PodGroup) -> JsonObject:
+    peer: JsonObject = {"podSelector": {"matchLabels": ctx.selector(group.app, group.component, node=group.node)}}
+    if group.node is seen_from.node:
+        return peer
+    namespace = ctx.node_namespace if group.node else ctx.namespace
+    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}, **peer}
 
 
-def _to(peers: Sequence[JsonObject], *ports: int) -> JsonObject:
-    return {"to": [*peers], "ports": [_port(port) for port in ports]}
-
-
-def _scrape(port: int) -> list[JsonObject]:
-    """Whoever scrapes: who that is can't be known here, and metrics hold nothing that others may not see."""
-    return [_anywhere(port)]
-
-
-def _anywhere(*ports: int) -> JsonObject:
-    """A flow from or to anybody on these ports."""
-    return {"ports": [_port(port) for port in ports]}
-
-
-def _port(port: int) -> JsonObject:
-    return {"port": port, "protocol": "TCP"}
+def _ports(ports: Sequence[int]) -> list[JsonValue]:
+    return [{"port": port, "protocol": "TCP"} for port in ports]

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from tapio_cli.history.commands import add_history_commands
+from tapio_cli.history.source import Sources
 from tapio_cli.history.where import Live
 from tapio_cli.render import UNUSABLE, Request, render
 from tapio_cli.run import Options, run
@@ -25,7 +26,7 @@ from tapio_shared.adapters.nats_private import PrivateNatsServer
 from tapio_shared.adapters.random import SystemRandom
 from tapio_shared.api.served import NEWEST, further_groups
 from tapio_shared.errors import TapioError
-from tapio_shared.ports import EventLog
+from tapio_shared.keys import ADMITTED_STREAM
 from tapio_shared.telemetry import setup_logging
 
 _PATIENCE = 5.0
@@ -139,13 +140,13 @@ def render_command(
 
 
 @asynccontextmanager
-async def _connected(source: Live) -> AsyncGenerator[EventLog]:
-    """The log of a NATS, for reading."""
+async def _connected(source: Live) -> AsyncGenerator[Sources]:
+    """The logs of a NATS, for reading."""
     connection = await NatsConnection.connect(
         [source.url], name="tapioctl", credentials=source.credentials, ca_file=source.ca, patience=_PATIENCE
     )
     try:
-        yield NatsEventLog(connection)
+        yield Sources(NatsEventLog(connection), NatsEventLog(connection, ADMITTED_STREAM))
     finally:
         await connection.close()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -15,19 +15,39 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from tapio_cli.history.admitted import admissions_of
+from tapio_cli.history.archive import Archive as Archived
+from tapio_cli.history.explaining import Explanation, explain
 from tapio_cli.history.export import export
-from tapio_cli.history.printing import Format, print_document, print_summary
-from tapio_cli.history.replay import UNUSABLE, replay
+from tapio_cli.history.instants import sequence_at
+from tapio_cli.history.printing import (
+    Format,
+    print_difference,
+    print_document,
+    print_events,
+    print_explanation,
+    print_summary,
+    print_tree,
+)
+from tapio_cli.history.replay import DIVERGED, UNUSABLE, replay
+from tapio_cli.history.snapshots import difference, snapshot
+from tapio_cli.history.source import Sources
+from tapio_cli.history.standing import status_of
+from tapio_cli.history.story import Story, read_story, recorded_keys
+from tapio_cli.history.timeline import Event, timeline
 from tapio_cli.history.where import Live, live
+from tapio_shared.admissions import Admission
 from tapio_shared.codec import to_document
 from tapio_shared.errors import InvalidSettings, TapioError
+from tapio_shared.json import JsonObject
 from tapio_shared.keys import OrderingKey
-from tapio_shared.ports import EventLog
 
-Connect = Callable[[Live], AbstractAsyncContextManager[EventLog]]
+Connect = Callable[[Live], AbstractAsyncContextManager[Sources]]
 
 
 T = TypeVar("T")
+_INSTANTS = {"ignore_unknown_options": True}
+"""-10m is an instant and no option."""
 _WHERE = "Which history"
 """A group of options in `--help`."""
 
@@ -60,6 +80,11 @@ Ca = Annotated[
 Directory = Annotated[
     Path,
     typer.Option(help="Folder of a run on this machine, used when nothing else is named.", rich_help_panel=_WHERE),
+]
+Cluster = Annotated[str, typer.Argument(help="namespace/name of a TapioCluster.")]
+Instant = Annotated[
+    str,
+    typer.Argument(metavar="INSTANT", help="How long ago (-10m), a time (2026-11-23T14:02:00Z), @revision, or now."),
 ]
 Output = Annotated[Format, typer.Option("--output", "-o", help="For people, or for programs.")]
 Target = Annotated[str, typer.Option(help="Name of the Kubernetes cluster, where the operator serves several.")]
@@ -137,10 +162,218 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
             told = partial(_told, shown, shown.add_task("planning again", total=1.0))
             summary = _or_exit(lambda: replay(path, keys, jobs=jobs, progress=told))
         if output is Format.PEOPLE:
-            print_summary(summary, Console(highlight=False, soft_wrap=True))
+            print_summary(summary, _people())
         else:
             print_document(to_document(summary), output)
         sys.exit(summary.code)
+
+    @app.command(name="history")
+    def history_command(
+        cluster: Cluster,
+        since: Annotated[str, typer.Option(help="Leave out what was before: -1h, a time, @revision.")] = "",
+        until: Annotated[str, typer.Option(help="Leave out what came after.")] = "",
+        about: Annotated[
+            str, typer.Option("--object", help="Only what is about this object: part of its kind, namespace or name.")
+        ] = "",
+        archive: Archive = None,
+        url: Url = "",
+        credentials: Credentials = "",
+        ca: Ca = "",
+        directory: Directory = Path(".run"),
+        target: Target = "local",
+        output: Output = Format.PEOPLE,
+    ) -> None:
+        """Show what was told, asked for, decided and done about a TapioCluster, on one time line.
+
+        \b
+        Examples:
+          tapioctl history team/production --since -1h
+          tapioctl history team/production --object Deployment --from today.tapio -o json
+        """
+
+        def work() -> list[Event]:
+            key = _key(cluster, target)
+            story, admissions = asyncio.run(_told_of(connect, key, archive, url, credentials, ca, directory))
+            events = timeline(story, admissions)
+            if since:
+                first = sequence_at(story, since, now=now())
+                begin = next((one.at for one in events if one.sequence >= first), 0)
+                events = [one for one in events if one.sequence >= first or (not one.sequence and one.at >= begin)]
+            if until:
+                last = sequence_at(story, until, now=now())
+                end = max((one.at for one in events if one.sequence <= last), default=0)
+                events = [one for one in events if one.sequence <= last and one.at <= end]
+            return [one for one in events if about.lower() in one.about.lower()]
+
+        events = _or_exit(work)
+        if output is Format.PEOPLE:
+            print_events(events, _people())
+        else:
+            print_document(to_document(events), output)
+
+    @app.command(name="at", context_settings=_INSTANTS)
+    def at_command(
+        instant: Instant,
+        cluster: Cluster,
+        archive: Archive = None,
+        url: Url = "",
+        credentials: Credentials = "",
+        ca: Ca = "",
+        directory: Directory = Path(".run"),
+        target: Target = "local",
+        output: Output = Format.YAML,
+    ) -> None:
+        """Show state, wanted objects and status of a TapioCluster as of an instant, as the operator had been told.
+
+        \b
+        Exit codes: 0 shown; 1 the instant is outside of what the history covers (its bounds are named).
+
+        \b
+        Examples:
+          tapioctl at -10m team/production
+          tapioctl at 2026-11-23T14:02:00Z team/production --from today.tapio -o json
+          tapioctl at @1234 team/production
+        """
+
+        def work() -> JsonObject:
+            key = _key(cluster, target)
+            story, _ = asyncio.run(_told_of(connect, key, archive, url, credentials, ca, directory))
+            return snapshot(story, sequence_at(story, instant, now=now()))
+
+        print_document(_or_exit(work), Format.YAML if output is Format.PEOPLE else output)
+
+    @app.command(name="diff", context_settings=_INSTANTS)
+    def diff_command(
+        before: Instant,
+        after: Instant,
+        cluster: Cluster,
+        archive: Archive = None,
+        url: Url = "",
+        credentials: Credentials = "",
+        ca: Ca = "",
+        directory: Directory = Path(".run"),
+        target: Target = "local",
+    ) -> None:
+        """Show what differs of a TapioCluster between two instants: spec, status, objects, decision.
+
+        \b
+        Exit codes: 0 nothing differs; 2 something does; 1 an instant is outside of what the history covers.
+
+        \b
+        Examples:
+          tapioctl diff -1h now team/production
+          tapioctl diff @1200 @1300 team/production --from today.tapio
+        """
+
+        def work() -> list[str]:
+            key = _key(cluster, target)
+            story, _ = asyncio.run(_told_of(connect, key, archive, url, credentials, ca, directory))
+            first, second = (sequence_at(story, one, now=now()) for one in (before, after))
+            return difference(snapshot(story, first), snapshot(story, second))
+
+        lines = _or_exit(work)
+        print_difference(lines, _people())
+        sys.exit(DIVERGED if lines else 0)
+
+    @app.command(name="explain")
+    def explain_command(
+        cluster: Cluster,
+        about: Annotated[str, typer.Argument(metavar="[OBJECT]", help="Kind/name of an object, or its name.")] = "",
+        at: Annotated[str, typer.Option(help="As of this instant: -10m, a time, @revision.")] = "now",
+        archive: Archive = None,
+        url: Url = "",
+        credentials: Credentials = "",
+        ca: Ca = "",
+        directory: Directory = Path(".run"),
+        target: Target = "local",
+        output: Output = Format.PEOPLE,
+    ) -> None:
+        """Say why a TapioCluster, or one of its objects, is as it is: what changed, who asked, what is waited for.
+
+        \b
+        Examples:
+          tapioctl explain team/production
+          tapioctl explain team/production Deployment/production-gateway --at -2h
+        """
+
+        def work() -> Explanation:
+            key = _key(cluster, target)
+            story, admissions = asyncio.run(_told_of(connect, key, archive, url, credentials, ca, directory))
+            until = sequence_at(story, at, now=max(now(), story.last_at))
+            return explain(story, admissions, until=until, about=about)
+
+        answer = _or_exit(work)
+        if output is Format.PEOPLE:
+            print_explanation(answer, _people())
+        else:
+            print_document(to_document(answer), output)
+
+    @app.command(name="status")
+    def status_command(
+        cluster: Annotated[str, typer.Argument(metavar="[CLUSTER]", help="namespace/name; none means all.")] = "",
+        archive: Archive = None,
+        url: Url = "",
+        credentials: Credentials = "",
+        ca: Ca = "",
+        directory: Directory = Path(".run"),
+        target: Target = "local",
+        output: Output = Format.PEOPLE,
+    ) -> None:
+        """Show every component of a TapioCluster: ready, version, what it waits for, since when, and the last change.
+
+        \b
+        Examples:
+          tapioctl status
+          tapioctl status team/production -o json
+        """
+
+        def work() -> list[JsonObject]:
+            if not cluster:
+                stories = asyncio.run(_all_told(connect, target, archive, url, credentials, ca, directory))
+                return [status_of(story, ()) for story in stories]
+            key = _key(cluster, target)
+            story, admissions = asyncio.run(_told_of(connect, key, archive, url, credentials, ca, directory))
+            return [status_of(story, admissions)]
+
+        found = _or_exit(work)
+        if output is Format.PEOPLE:
+            for one in found:
+                print_tree(one, _people())
+        else:
+            print_document([*found], output)
+
+
+def _people() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+@asynccontextmanager
+async def _opened(
+    connect: Connect, archive: Path | None, url: str, credentials: str, ca: str, directory: Path
+) -> AsyncGenerator[Sources]:
+    """The history that the options name."""
+    if archive is not None:
+        if not archive.is_file():
+            raise InvalidSettings(f"There is no file {archive}. Name an archive that `tapioctl export` has made.")
+        yield Sources(Archived.open(archive), None)
+        return
+    async with connect(live(url=url, credentials=credentials, ca=ca, directory=directory)) as sources:
+        yield sources
+
+
+async def _told_of(
+    connect: Connect, key: OrderingKey, archive: Path | None, url: str, credentials: str, ca: str, directory: Path
+) -> tuple[Story, list[Admission]]:
+    """The story of one TapioCluster, and what the webhook answered about it."""
+    async with _opened(connect, archive, url, credentials, ca, directory) as sources:
+        return await read_story(sources.log, key), await admissions_of(sources.admitted, key)
+
+
+async def _all_told(
+    connect: Connect, target: str, archive: Path | None, url: str, credentials: str, ca: str, directory: Path
+) -> list[Story]:
+    async with _opened(connect, archive, url, credentials, ca, directory) as sources:
+        return [await read_story(sources.log, key) for key in await recorded_keys(sources.log, target)]
 
 
 async def _exported(
@@ -151,8 +384,8 @@ async def _exported(
     now: Callable[[], int],
     progress: Callable[[float], None] | None = None,
 ) -> int:
-    async with connect(live) as log:
-        return await export(log, file, now=now(), operator_version=version, progress=progress)
+    async with connect(live) as sources:
+        return await export(sources.log, file, now=now(), operator_version=version, progress=progress)
 
 
 def _told(shown: Progress, task: TaskID, done: float) -> None:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import yaml
 from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
 
-from tapio_cli.history.replay import Summary
-from tapio_shared.json import JsonValue
+from tapio_shared.json import JsonObject, JsonValue, int_at, list_at, object_at, objects_at, str_at
+
+if TYPE_CHECKING:
+    from tapio_cli.history.explaining import Explanation
+    from tapio_cli.history.replay import Summary
+    from tapio_cli.history.timeline import Event
 
 
 class Format(StrEnum):
@@ -59,3 +67,69 @@ def print_summary(summary: Summary, console: Console) -> None:
         )
     else:
         console.print(f"{summary.checked} decisions of {summary.keys} clusters came out identical.", style="green")
+
+
+_COLOURS = {"fact": "cyan", "decision": "magenta", "outcome": "green", "timer": "dim", "admission": "yellow"}
+_STATES = {"Ready": "green", "Progressing": "yellow", "Waiting": "yellow", "Failed": "red", "Unavailable": "dim"}
+
+
+def print_events(events: Sequence[Event], console: Console) -> None:
+    """A time line, a line each."""
+    for one in events:
+        place = f"@{one.sequence}" if one.sequence else one.user
+        console.print(
+            Text.assemble(
+                (moment(one.at), "dim"),
+                f" {place:>8} ",
+                (f"{one.what:<9}", _COLOURS.get(one.what, "")),
+                f" {one.about}: {one.text}" if one.about else f" {one.text}",
+            )
+        )
+
+
+def print_explanation(answer: Explanation, console: Console) -> None:
+    """The answer first, then what led to it."""
+    console.print(Text(answer.answer, style="bold"))
+    for line in answer.because:
+        console.print(Text(f"  {line}"))
+
+
+def print_difference(lines: Sequence[str], console: Console) -> None:
+    """A unified diff in colour."""
+    if lines:
+        console.print(Syntax("\n".join(lines), "diff", theme="ansi_dark", background_color="default"))
+    else:
+        console.print("Nothing differs.")
+
+
+def print_tree(status: JsonObject, console: Console) -> None:
+    """A cluster and its components."""
+    ready = object_at(status, "ready")
+    head = Text.assemble(
+        (str_at(status, "cluster"), "bold"),
+        f"  {str_at(status, 'phase')}  {str_at(status, 'version')}  {str_at(ready, 'message')}",
+    )
+    tree = Tree(head)
+    for one in objects_at(status, "components"):
+        state = str_at(one, "state")
+        line = Text.assemble(
+            f"{str_at(one, 'name')}  ",
+            (state, _STATES.get(state, "")),
+            f"  {int_at(one, 'ready')}/{int_at(one, 'desired')}  {str_at(one, 'version')}",
+            (f"  since {str_at(one, 'since')}", "dim"),
+        )
+        if state != "Ready":
+            line.append(f"  {str_at(one, 'reason')}: {str_at(one, 'message')}")
+        tree.add(line)
+    for one in objects_at(status, "skipped"):
+        tree.add(Text(f"{str_at(one, 'collector')}  skipped  {str_at(one, 'reason')}: {str_at(one, 'message')}", "dim"))
+    for one in objects_at(status, "conditions"):
+        tree.add(Text(f"{str_at(one, 'type')}: {str_at(one, 'reason')}: {str_at(one, 'message')}", "yellow"))
+    for sentence in list_at(status, "waiting"):
+        tree.add(Text(f"waiting: {sentence}", "yellow"))
+    change = object_at(status, "lastChange")
+    if change:
+        last = tree.add(Text(f"last change: {str_at(change, 'decided')}"))
+        for reason in list_at(change, "because"):
+            last.add(Text(str(reason)))
+    console.print(tree, soft_wrap=False)

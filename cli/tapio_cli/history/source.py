@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from tapio_shared.ports import LogInfo, Message
@@ -16,3 +17,11 @@ class Recorded(Protocol):
         ...
 
     async def info(self) -> LogInfo: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The log, and the webhook's answers where they can be read."""
+
+    log: Recorded
+    admitted: Recorded | None

@@ -1,0 +1,179 @@
+"""What led to a decision: everything that had changed since the one before, and who had changed it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from tapio_cli.history.fields import changed_fields
+from tapio_cli.history.printing import moment
+from tapio_cli.history.story import Record, Story
+from tapio_cli.history.timeline import decided
+from tapio_shared.admissions import Admission
+from tapio_shared.api.labels import DESIRED_HASH, REVISION
+from tapio_shared.api.names import API_GROUP
+from tapio_shared.api.normalise import normalise_spec
+from tapio_shared.codec import digest
+from tapio_shared.facts import DecisionRecorded, ObjectGone, ObjectObserved
+from tapio_shared.json import JsonObject, object_at, objects_at, str_at
+from tapio_shared.keys import ObjectRef, parse_subject
+
+FIELD_MANAGER = "tapio-operator"
+_SHOWN = 4
+_SAME_MOMENT = 5_000
+"""Milliseconds by which the clocks of webhook and NATS may differ."""
+_SURROUNDINGS = {"config": "operator's configuration", "discovery": "served APIs", "fleet": "nodes"}
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision and where it stands."""
+
+    sequence: int
+    decision: DecisionRecorded
+
+
+def last_decision(story: Story, until: int, wanted: Callable[[DecisionRecorded], bool]) -> Decided | None:
+    """The last decision up to `until` that is `wanted`."""
+    found: Decided | None = None
+    for one in story.own:
+        record = one.entry.record
+        if one.sequence <= until and isinstance(record, DecisionRecorded) and wanted(record):
+            found = Decided(one.sequence, record)
+    return found
+
+
+def when(story: Story, sequence: int) -> str:
+    """An instant of the log, as people and commands write it."""
+    at = next((one.at for one in (*story.own, *story.shared) if one.sequence == sequence), 0)
+    return f"{moment(at)} (@{sequence})" if at else f"@{sequence}"
+
+
+def causes(story: Story, admissions: Sequence[Admission], one: Decided, ref: ObjectRef | None = None) -> list[str]:
+    """What had changed since the decision before: spec, other resources, surroundings, the operator, the object."""
+    record = one.decision
+    former = last_decision(story, one.sequence - 1, lambda _: True)
+    before = None if former is None else former.decision
+    since = 0 if before is None else before.revision
+    lines = [f"Decided at {when(story, one.sequence)} (revision {record.revision}): {decided(record)}."]
+    lines += _changes_between(story, admissions, since, record.revision, ref)
+    if before is not None:
+        if before.inputs.operator_version != record.inputs.operator_version:
+            lines.append(
+                f"The operator was upgraded from {before.inputs.operator_version} to {record.inputs.operator_version}."
+            )
+        lines += _surroundings(story, before, record)
+    if ref is None and before is not None and before.waiting and not record.waiting:
+        lines.append(f"What had been waited for came: {before.waiting[0]}")
+    if len(lines) == 1 and record.cause:
+        lines.append(f"The newest fact then was {record.cause}.")
+    return lines
+
+
+def _changes_between(
+    story: Story, admissions: Sequence[Admission], since: int, until: int, ref: ObjectRef | None
+) -> Iterator[str]:
+    """Changes of people's resources, and of the object or of any managed one, with who made them."""
+    last: dict[str, Record] = {}
+    for one in story.own:
+        before = last.get(one.message.subject)
+        last[one.message.subject] = one
+        about = parse_subject(one.message.subject).ref
+        if about is None or not since < one.sequence <= until:
+            continue
+        ours = about.group == API_GROUP and about.kind.startswith("Tapio")
+        if not ours and ref is not None and about != ref:
+            continue
+        record, former = one.entry.record, None if before is None else before.entry.record
+        if isinstance(record, ObjectGone) and isinstance(former, ObjectObserved):
+            yield (
+                f"{about} was deleted, or lost the labels by which the operator finds it, at "
+                f"{when(story, one.sequence)}."
+            )
+        if not isinstance(record, ObjectObserved):
+            continue
+        old = former.object if isinstance(former, ObjectObserved) else None
+        yield from _change(story, admissions, one, about, old, record.object, ours=ours)
+
+
+def _change(
+    story: Story,
+    admissions: Sequence[Admission],
+    one: Record,
+    about: ObjectRef,
+    old: JsonObject | None,
+    new: JsonObject,
+    *,
+    ours: bool,
+) -> Iterator[str]:
+    if old is None:
+        if ours:
+            yield f"{about} was created at {when(story, one.sequence)}{_asked(admissions, one, about, new)}."
+        return
+    compared = ("spec", "metadata") if ours else ("spec", "data", "rules", "metadata")
+    changes = [
+        change
+        for part in compared
+        for change in changed_fields({part: object_at(old, part)}, {part: object_at(new, part)})
+        if not change.path.endswith((REVISION, DESIRED_HASH)) and not _is_controllers(change.path)
+    ]
+    if not ours and _writers(old, new) <= {FIELD_MANAGER}:
+        return
+    if changes:
+        shown = ", ".join(str(change) for change in changes[:_SHOWN])
+        more = f" and {len(changes) - _SHOWN} more fields" if len(changes) > _SHOWN else ""
+        who = _asked(admissions, one, about, new) if ours else ""
+        writers = ", ".join(sorted(_writers(old, new) - {FIELD_MANAGER}))
+        by = who or (f" by {writers}" if writers else "")
+        yield f"{about} was changed at {when(story, one.sequence)}{by}: {shown}{more}."
+
+
+def _is_controllers(path: str) -> bool:
+    """Fields that Kubernetes' own controllers write on every change."""
+    return path.startswith("metadata.") and ("finalizers" in path or "deployment.kubernetes.io" in path)
+
+
+def _asked(admissions: Sequence[Admission], one: Record, about: ObjectRef, document: JsonObject) -> str:
+    """Who asked for it, by the webhook's record of the same spec shortly before; a probable join, and marked so."""
+    wanted = digest(normalise_spec(about.kind, object_at(document, "spec")))
+    matching = [
+        found
+        for found in admissions
+        if found.allowed
+        and (found.kind, found.namespace, found.name) == (about.kind, about.namespace, about.name)
+        and found.spec_digest == wanted
+        and found.answered_at <= one.at + _SAME_MOMENT
+    ]
+    if not matching:
+        return ""
+    return f" by {max(matching, key=lambda found: found.answered_at).user} (probably: the webhook admitted this spec)"
+
+
+def _writers(old: JsonObject, new: JsonObject) -> set[str]:
+    known = objects_at(old, "metadata", "managedFields")
+    return {str_at(one, "manager") for one in objects_at(new, "metadata", "managedFields") if one not in known}
+
+
+def _surroundings(story: Story, before: DecisionRecorded, after: DecisionRecorded) -> Iterator[str]:
+    """Shared facts that were others than at the decision before, and say something else."""
+    by_sequence = {one.sequence: one.entry.record for one in story.shared}
+    for name in sorted(_SURROUNDINGS):
+        was, now = (record.inputs.shared_revisions.get(name, 0) for record in (before, after))
+        old, new = by_sequence.get(was), by_sequence.get(now)
+        if was == now or old is None or new is None:
+            continue
+        changes = [
+            change
+            for change in changed_fields(_document(old), _document(new))
+            if not change.path.endswith(("observed_at", "type"))
+        ]
+        if changes:
+            shown = ", ".join(str(change) for change in changes[:_SHOWN])
+            yield f"The {_SURROUNDINGS[name]} had changed at {when(story, now)}: {shown}."
+
+
+def _document(record: object) -> JsonObject:
+    found: JsonObject = msgspec.to_builtins(record)
+    return found

@@ -1,0 +1,66 @@
+"""Which fields of a document changed, as paths with their values; entries of named lists by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tapio_shared.json import JsonObject, JsonValue
+
+_LONGEST = 60
+_NOISE = frozenset({"managedFields", "resourceVersion", "generation", "uid", "creationTimestamp"})
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field: a value, a whole object or a whole list, None where it is absent."""
+
+    path: str
+    before: JsonValue
+    after: JsonValue
+
+    def __str__(self) -> str:
+        return f"{self.path}: {_short(self.before)} → {_short(self.after)}"
+
+
+def changed_fields(before: JsonObject, after: JsonObject) -> list[FieldChange]:
+    """Every field that differs, in the order of paths; what the API server counts by itself is left out."""
+    return list(_changes("", before, after))
+
+
+def _changes(path: str, before: JsonValue, after: JsonValue) -> Iterator[FieldChange]:
+    if isinstance(before, list) and isinstance(after, list):
+        named = _by_name(before), _by_name(after)
+        if named[0] is not None and named[1] is not None:
+            yield from _of_objects(path, named[0], named[1], "[{}]")
+            return
+    if isinstance(before, dict) and isinstance(after, dict):
+        yield from _of_objects(path, before, after, ".{}")
+    elif before != after:
+        yield FieldChange(path or ".", before, after)
+
+
+def _of_objects(path: str, before: JsonObject, after: JsonObject, step: str) -> Iterator[FieldChange]:
+    for name in sorted({*before, *after}):
+        if name in _NOISE and path.endswith("metadata"):
+            continue
+        where = step.format(name) if path or step != ".{}" else name
+        yield from _changes(f"{path}{where}", before.get(name), after.get(name))
+
+
+def _by_name(values: list[JsonValue]) -> JsonObject | None:
+    """A list of objects that all have a name of their own, as an object; None for any other list."""
+    found: JsonObject = {}
+    for one in values:
+        name = (one.get("name") or one.get("type")) if isinstance(one, dict) else None
+        if not isinstance(name, str) or name in found:
+            return None
+        found[name] = one
+    return found
+
+
+def _short(value: JsonValue) -> str:
+    if value is None:
+        return "absent"
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -1,0 +1,46 @@
+"""How a TapioCluster stands, as one document: its conditions, its components, and the last change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tapio_cli.history.causes import causes, last_decision, when
+from tapio_cli.history.story import Story
+from tapio_shared.admissions import Admission
+from tapio_shared.api.names import cluster_ref
+from tapio_shared.json import JsonObject, JsonValue, list_at, object_at, objects_at, str_at
+
+_TROUBLES = frozenset({"Degraded", "NotYetSupported", "Paused", "Reconciling", "Stalled"})
+
+
+def status_of(story: Story, admissions: Sequence[Admission]) -> JsonObject:
+    """The status as last observed, and what the last decision that wrote anything but a status was made for."""
+    last = max((one.sequence for one in (*story.own, *story.shared)), default=0)
+    state = story.state(last)
+    seen = state.seen().get(cluster_ref(story.key.namespace, story.key.name))
+    document = None if seen is None else seen.document
+    conditions = {str_at(one, "type"): one for one in objects_at(document, "status", "conditions")}
+    ready = conditions.get("Ready")
+    wrote = last_decision(story, last, lambda one: bool(one.apply or one.delete))
+    waiting = last_decision(story, last, lambda _: True)
+    change: JsonValue = None
+    if wrote is not None:
+        why = causes(story, admissions, wrote)
+        change = {"at": when(story, wrote.sequence), "decided": why[0], "because": [*why[1:]]}
+    return {
+        "cluster": f"{story.key.namespace}/{story.key.name}",
+        "exists": document is not None,
+        "phase": str_at(document, "status", "phase", default="Unknown" if document is not None else "Deleted"),
+        "version": str_at(document, "status", "version"),
+        "ready": {} if ready is None else {name: ready.get(name) for name in ("status", "reason", "message")},
+        "conditions": [
+            {name: one.get(name) for name in ("type", "status", "reason", "message", "lastTransitionTime")}
+            for name, one in sorted(conditions.items())
+            if name in _TROUBLES and str_at(one, "status") == "True"
+        ],
+        "components": [*list_at(document, "status", "components")],
+        "skipped": [*list_at(document, "status", "skipped")],
+        "waiting": [] if waiting is None else [*waiting.decision.waiting],
+        "endpoints": object_at(document, "status", "endpoints"),
+        "lastChange": change,
+    }

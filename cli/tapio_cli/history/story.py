@@ -1,0 +1,118 @@
+"""The records of one TapioCluster, in order, with what they rest on; and its state as of any of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tapio_cli.history.source import Recorded
+from tapio_reconciler.core.reading import entry_of, is_unreadable
+from tapio_reconciler.core.state import Entry, State, evolve
+from tapio_shared.errors import TerminalError
+from tapio_shared.facts import SweepMarked, Synced
+from tapio_shared.keys import OrderingKey, key_prefix, parse_subject, partition_of, shared_prefix
+from tapio_shared.ports import Message
+
+
+class NotInWindow(TerminalError):
+    """The history does not cover what was asked for; the sentence says what it covers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One message and what it says."""
+
+    message: Message
+    entry: Entry
+
+    @property
+    def sequence(self) -> int:
+        return self.entry.sequence
+
+    @property
+    def at(self) -> int:
+        """When the log took it, in milliseconds."""
+        return self.message.written_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """Everything recorded of `key`, and the shared facts of its target, both in the order of the log."""
+
+    key: OrderingKey
+    own: tuple[Record, ...]
+    shared: tuple[Record, ...]
+    begins: int
+    """First sequence that the log held."""
+    ends: int
+    """Last sequence that the log held."""
+
+    @property
+    def window(self) -> tuple[Record, Record] | None:
+        """First and last record between which the history is complete; None where it is nowhere.
+
+        A log that dropped something is whole again from where the watcher vouches for all that it holds (ADR 0006).
+        """
+        together = sorted((*self.own, *self.shared), key=lambda one: one.sequence)
+        if not together or not self.own:
+            return None
+        if self.begins <= 1:
+            return together[0], together[-1]
+        for one in self.shared:
+            record = one.entry.record
+            if isinstance(record, Synced | SweepMarked) and record.complete_from >= self.begins:
+                return one, together[-1]
+        return None
+
+    @property
+    def last_at(self) -> int:
+        """When the last record was written, in milliseconds."""
+        return max((one.at for one in (*self.own, *self.shared)), default=0)
+
+    def state(self, until: int) -> State:
+        """The state of the key as of sequence `until`. NotInWindow where the history does not hold all of it."""
+        found = State(self.key)
+        for one in self.own:
+            if one.sequence <= until:
+                evolve(found, one.message.subject, one.entry)
+        for one in self.shared:
+            if one.sequence <= until:
+                evolve(found, one.message.subject, one.entry)
+        return found
+
+
+async def read_story(recorded: Recorded, key: OrderingKey) -> Story:
+    """Everything that is recorded of `key` up to now. NotInWindow when that is nothing."""
+    info = await recorded.info()
+    partitions = max(info.partitions, 1)
+    own = await _read(recorded, f"{key_prefix(key, partitions)}.>", info.last_sequence)
+    if not own:
+        raise NotInWindow(
+            f"Nothing is recorded of TapioCluster {key.namespace}/{key.name} of {key.target}. Name one that exists, or "
+            "existed while this history was recorded."
+        )
+    shared = await _read(recorded, f"{shared_prefix(partition_of(key, partitions), key.target)}.>", info.last_sequence)
+    return Story(key=key, own=own, shared=shared, begins=max(info.first_sequence, 1), ends=info.last_sequence)
+
+
+async def recorded_keys(recorded: Recorded, target: str) -> list[OrderingKey]:
+    """Every TapioCluster of `target` of which anything is recorded."""
+    info = await recorded.info()
+    found: set[OrderingKey] = set()
+    async for message in recorded.read("tapio.log.>", up_to=info.last_sequence):
+        try:
+            key = parse_subject(message.subject).key
+        except ValueError:
+            continue
+        if key is not None and key.target == target:
+            found.add(key)
+    return sorted(found)
+
+
+async def _read(recorded: Recorded, pattern: str, up_to: int) -> tuple[Record, ...]:
+    found: list[Record] = []
+    async for message in recorded.read(pattern, up_to=up_to):
+        entry = entry_of(message)
+        shared = parse_subject(message.subject).key is None
+        if not (shared and is_unreadable(message, entry)):
+            found.append(Record(message, entry))
+    return tuple(found)

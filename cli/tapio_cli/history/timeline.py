@@ -1,0 +1,148 @@
+"""What happened to one TapioCluster, one line after the other: what was told, decided, done, and asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from tapio_cli.history.fields import changed_fields
+from tapio_cli.history.story import Story
+from tapio_shared.admissions import Admission
+from tapio_shared.facts import (
+    ConfigurationObserved,
+    DecisionRecorded,
+    DiscoveryObserved,
+    FleetObserved,
+    MessageParked,
+    ObjectGone,
+    ObjectObserved,
+    OutcomeRecorded,
+    Record,
+    SweepMarked,
+    Synced,
+    TimerDue,
+)
+from tapio_shared.json import JsonObject, objects_at, str_at
+from tapio_shared.keys import parse_subject
+
+_SHOWN = 3
+"""Changed fields that a line names; the others are counted."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a time line."""
+
+    at: int
+    sequence: int
+    """Of the log; 0 for an admission, which lies in a log of its own."""
+    what: str
+    """fact | decision | outcome | timer | admission."""
+    about: str
+    """The object or the shared fact; empty for the cluster as a whole."""
+    text: str
+    user: str = ""
+
+
+def timeline(story: Story, admissions: Iterable[Admission] = ()) -> list[Event]:
+    """Every event, in the order of time; facts that a sweep wrote again, and say nothing new, are left out."""
+    found = [*_of_records(story), *(_of_admission(one) for one in admissions)]
+    return sorted(found, key=lambda one: (one.at, one.sequence))
+
+
+def _of_records(story: Story) -> Iterator[Event]:
+    last: dict[str, Record] = {}
+    for one in sorted((*story.own, *story.shared), key=lambda entry: entry.sequence):
+        subject, record = one.message.subject, one.entry.record
+        before, last[subject] = last.get(subject), record
+        if before == record:
+            continue
+        told = _told(record, before)
+        if told is not None:
+            address = parse_subject(subject)
+            about = str(address.ref) if address.ref is not None else "" if address.key is not None else address.what
+            yield Event(at=one.at, sequence=one.sequence, what=told[0], about=about, text=told[1])
+
+
+def _told(record: Record, before: Record | None) -> tuple[str, str] | None:
+    match record:
+        case ObjectObserved():
+            return "fact", _observed(record, before)
+        case ObjectGone():
+            return "fact", "is gone" if isinstance(before, ObjectObserved) else "does not exist"
+        case DecisionRecorded():
+            return "decision", decided(record)
+        case OutcomeRecorded():
+            return "outcome", _outcome(record)
+        case TimerDue():
+            return "timer", f"timer {record.name} of the decision at {record.decision} is due"
+        case MessageParked():
+            return "fact", f"can't be read: {record.reason}"
+        case Synced():
+            return "fact", f"the log holds a complete observation of {len(record.kinds)} kinds"
+        case FleetObserved():
+            return "fact", f"{record.hosts} hosts in {len(record.zones)} zones"
+        case ConfigurationObserved():
+            return "fact", "; ".join(record.problems) or "the operator's configuration was read"
+        case DiscoveryObserved():
+            return "fact", f"Kubernetes {record.version} serves {len(record.resources)} resources that matter"
+        case SweepMarked():
+            return None
+        case _:
+            return None
+
+
+def _observed(record: ObjectObserved, before: Record | None) -> str:
+    if not isinstance(before, ObjectObserved) or before.uid != record.uid:
+        return f"appeared{_by(record.object, None)}"
+    changes = changed_fields(before.object, record.object)
+    if not changes:
+        return "was told again"
+    shown = ", ".join(str(one) for one in changes[:_SHOWN])
+    more = f" and {len(changes) - _SHOWN} more fields" if len(changes) > _SHOWN else ""
+    return f"changed{_by(record.object, before.object)}: {shown}{more}"
+
+
+def _by(document: JsonObject, before: JsonObject | None) -> str:
+    """Who wrote it, as the API server noted: the field manager whose entry is new."""
+    known = [] if before is None else objects_at(before, "metadata", "managedFields")
+    new = [one for one in objects_at(document, "metadata", "managedFields") if one not in known]
+    names = sorted({str_at(one, "manager") for one in new if str_at(one, "manager")})
+    return f" by {', '.join(names)}" if names else ""
+
+
+def decided(record: DecisionRecorded) -> str:
+    """What a decision does, in a line."""
+    parts = [
+        f"{verb} {count}"
+        for verb, count in (
+            ("create", sum(1 for one in record.apply if one.mode in {"create", "generate"})),
+            ("apply", sum(1 for one in record.apply if one.mode not in {"create", "generate"})),
+            ("delete", len(record.delete)),
+        )
+        if count
+    ]
+    parts += ["write status"] if record.status is not None else []
+    parts += [f"{record.finalizer} the finalizer"] if record.finalizer else []
+    parts += [f"wait: {one}" for one in record.waiting]
+    return ", ".join(parts) or "nothing to do"
+
+
+def _outcome(record: OutcomeRecorded) -> str:
+    failed = [one for one in record.results if one.error]
+    text = f"{len(record.results) - len(failed)} writes went well"
+    if failed:
+        text += f", {len(failed)} failed: {failed[0].ref}: {failed[0].error}"
+    return text
+
+
+def _of_admission(one: Admission) -> Event:
+    verdict = "was allowed" if one.allowed else f"was refused ({', '.join(one.problems) or 'no reason recorded'})"
+    return Event(
+        at=one.answered_at,
+        sequence=0,
+        what="admission",
+        about=f"{one.kind} {one.namespace}/{one.name}",
+        text=f"{one.operation} {verdict}",
+        user=one.user,
+    )

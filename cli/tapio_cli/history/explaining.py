@@ -18,6 +18,11 @@ from tapio_shared.facts import ApplyAction, DecisionRecorded, DeleteAction, Obje
 from tapio_shared.json import JsonObject, objects_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef, parse_subject
 
+_NAMED = 12
+"""Objects that are offered when the one that was asked for is unknown."""
+_NOT_ASKED_ABOUT = frozenset({"Pods", "Refusal"})
+"""Facts that the watcher folds from several objects: no objects themselves."""
+
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """An answer, and the chain that leads to it, newest first."""
@@ -113,18 +118,12 @@ def _actions(decision: DecisionRecorded, ref: ObjectRef) -> list[ApplyAction | D
 def _the_object(state: State, about: str) -> ObjectRef:
     """The object that a person means. InvalidSettings when there is none, or several."""
     kind, slash, name = about.rpartition("/")
-    decision = state.find("decision", DecisionRecorded)
-    known = {str(ref): ref for ref in state.seen()}
-    wanted = set() if decision is None else set(decision[1].objects)
-    found = sorted(
-        ref
-        for text, ref in known.items()
-        if ref.name == name and (not slash or ref.kind.lower() == kind.lower()) and ref.kind not in {"Pods", "Refusal"}
-    )
+    known = [ref for ref in state.seen() if ref.kind not in _NOT_ASKED_ABOUT]
+    found = sorted(ref for ref in known if ref.name == name and (not slash or ref.kind.lower() == kind.lower()))
     if len(found) == 1:
         return found[0]
     if not found:
-        close = ", ".join(sorted(f"{ref.kind}/{ref.name}" for ref in known.values() if str(ref) in wanted)[:12])
+        close = ", ".join(sorted(f"{ref.kind}/{ref.name}" for ref in known)[:_NAMED])
         raise InvalidSettings(f"Nothing is recorded of {about!r}. There are: {close}.")
     choices = ", ".join(f"{ref.kind}/{ref.name}" for ref in found)
     raise InvalidSettings(f"{about!r} may mean {choices}; name the kind too.")

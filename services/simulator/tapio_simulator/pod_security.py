@@ -1,256 +1,93 @@
 """The Pod Security Standards `baseline` and `restricted`, with the texts of the API server's own admission.
 
-Source: k8s.io/pod-security-admission/policy (check_*.go) and its admission messages. Windows is not considered.
+Which rules hold in which version, and which rule of `restricted` stands in for one of `baseline`, is here; the rules
+are in pod_security_rules.py. Source: k8s.io/pod-security-admission/policy (registry.go, check_*.go). Versions before
+1.25 are judged as 1.25, as the oldest that is supported; `latest` is the newest that is known here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from tapio_shared.json import JsonObject, JsonValue, at, list_at, objects_at, str_at, strings_at
+from tapio_shared.json import JsonObject
+from tapio_simulator import pod_security_rules as rules
 
 ENFORCE = "pod-security.kubernetes.io/enforce"
 VERSION = "pod-security.kubernetes.io/enforce-version"
+OLDEST, NEWEST = 25, 37
+"""Minor versions of Kubernetes."""
 
-Check = Callable[[JsonObject, JsonObject], "tuple[str, str] | None"]
-"""(spec, metadata) → (what is forbidden, details), or None when it is all right."""
 
-_BASELINE_CAPABILITIES = frozenset(
-    [
-        "AUDIT_WRITE",
-        "CHOWN",
-        "DAC_OVERRIDE",
-        "FOWNER",
-        "FSETID",
-        "KILL",
-        "MKNOD",
-        "NET_BIND_SERVICE",
-        "SETFCAP",
-        "SETGID",
-        "SETPCAP",
-        "SETUID",
-        "SYS_CHROOT",
-    ]
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One rule that a pod breaks: its identifier, what is forbidden, and the details."""
+
+    rule: str
+    reason: str
+    details: str
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.details})" if self.details else self.reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rule:
+    name: str
+    check: rules.Check
+    since: int = 0
+    instead_of: str = ""
+    """The rule of `baseline` that is not judged besides."""
+
+
+_BASELINE = (
+    _Rule(name="appArmorProfile", check=rules.app_armor),
+    _Rule(name="capabilities_baseline", check=rules.baseline_capabilities),
+    _Rule(name="hostNamespaces", check=rules.host_namespaces),
+    _Rule(name="hostPathVolumes", check=rules.host_paths),
+    _Rule(name="hostPorts", check=rules.host_ports),
+    _Rule(name="hostProbesAndHostLifecycle", check=rules.probe_hosts, since=34),
+    _Rule(name="privileged", check=rules.privileged),
+    _Rule(name="procMount", check=rules.proc_mount),
+    _Rule(name="seLinuxOptions", check=rules.selinux),
+    _Rule(name="seccompProfile_baseline", check=rules.unconfined),
+    _Rule(name="sysctls", check=rules.sysctls),
+    _Rule(name="windowsHostProcess", check=rules.windows_host_process),
 )
-_RESTRICTED_VOLUMES = frozenset(
-    ["configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"]
+_RESTRICTED = (
+    _Rule(name="allowPrivilegeEscalation", check=rules.escalation),
+    _Rule(name="capabilities_restricted", check=rules.restricted_capabilities, instead_of="capabilities_baseline"),
+    _Rule(name="procMount_restricted", check=rules.unmasked_proc, since=35, instead_of="procMount"),
+    _Rule(name="restrictedVolumes", check=rules.volume_types, instead_of="hostPathVolumes"),
+    _Rule(name="runAsNonRoot", check=rules.non_root),
+    _Rule(name="runAsUser", check=rules.root_user),
+    _Rule(name="seccompProfile_restricted", check=rules.confined, instead_of="seccompProfile_baseline"),
 )
-_SAFE_SYSCTLS = frozenset(
-    (
-        "kernel.shm_rmid_forced",
-        "net.ipv4.ip_local_port_range",
-        "net.ipv4.ip_local_reserved_ports",
-        "net.ipv4.ip_unprivileged_port_start",
-        "net.ipv4.tcp_syncookies",
-        "net.ipv4.ping_group_range",
-        "net.ipv4.tcp_fin_timeout",
-        "net.ipv4.tcp_keepalive_intvl",
-        "net.ipv4.tcp_keepalive_probes",
-        "net.ipv4.tcp_keepalive_time",
-    )
-)
+
+
+def violations(level: str, version: str, spec: JsonObject, metadata: JsonObject) -> list[Violation]:
+    """What of a pod the standard `level` forbids in `version` (`latest` or such as `v1.31`), in the official order."""
+    minor = _minor(version)
+    if level not in {"baseline", "restricted"}:
+        return []
+    own = [rule for rule in (_RESTRICTED if level == "restricted" else ()) if rule.since <= minor]
+    replaced = {rule.instead_of for rule in own}
+    judged = [rule for rule in _BASELINE if rule.since <= minor and rule.name not in replaced]
+    pod = rules.Pod(spec, metadata, minor)
+    found = [(rule, rule.check(pod)) for rule in (*judged, *own)]
+    return [Violation(rule.name, *answer) for rule, answer in found if answer is not None]
 
 
 def violation(labels: Mapping[str, str], spec: JsonObject, metadata: JsonObject) -> str:
     """Why a pod is refused in a namespace with these labels; empty when it is admitted."""
-    level = labels.get(ENFORCE, "privileged")
-    if level not in _LEVELS:
-        return ""
-    found = [problem for check in _LEVELS[level] if (problem := check(spec, metadata)) is not None]
+    level, version = labels.get(ENFORCE, "privileged"), labels.get(VERSION, "latest")
+    found = violations(level, version, spec, metadata)
     if not found:
         return ""
-    texts = ", ".join(f"{what} ({details})" if details else what for what, details in found)
-    return f'violates PodSecurity "{level}:{labels.get(VERSION, "latest")}": {texts}'
+    return f'violates PodSecurity "{level}:{version}": {", ".join(str(one) for one in found)}'
 
 
-def _containers(spec: JsonObject) -> list[JsonObject]:
-    return [
-        container
-        for group in ("initContainers", "containers", "ephemeralContainers")
-        for container in objects_at(spec, group)
-    ]
-
-
-def _named(containers: Iterable[JsonObject]) -> str:
-    names = [f'"{str_at(container, "name")}"' for container in containers]
-    return f"container{'s' if len(names) > 1 else ''} {', '.join(names)}"
-
-
-def _host_namespaces(spec: JsonObject, _: JsonObject) -> tuple[str, str] | None:
-    used = [f"{name}=true" for name in ("hostNetwork", "hostPID", "hostIPC") if spec.get(name) is True]
-    return ("host namespaces", ", ".join(used)) if used else None
-
-
-def _privileged(spec: JsonObject, _: JsonObject) -> tuple[str, str] | None:
-    bad = [one for one in _containers(spec) if at(one, "securityContext", "privileged") is True]
-    return ("privileged", f"{_named(bad)} must not set securityContext.privileged=true") if bad else None
-
-
-def _added(container: JsonObject) -> list[str]:
-    return [str(name) for name in list_at(container, "securityContext", "capabilities", "add")]
-
-
-def _baseline_capabilities(spec: JsonObject, _: JsonObject) -> tuple[str, str] | None:
-    bad = [one for one in _containers(spec) if not _BASELINE_CAPABILITIES.issuperset(_added(one))]
-    if not bad:
-        return None
-    names = sorted({name for one in bad for name in _added(one)} - _BASELINE_CAPABILITIES)
-    listed = ", ".join(f'"{name}"' for name in names)
-    return "non-default capabilities", f"{_named(bad)} must not include {listed} in securityContext.capabilities.add"
-
-
-def _host_paths(spec: JsonObject, _: JsonObject) -> tuple[str, str] | None:
-    bad = [str_at(one, "name") for one in objects_at(spec, "volumes") if "hostPath" in one]
-    if not bad:
-        return None
-    listed = ", ".join(f'"{name}"' for name in bad)
-    return "hostPath volumes", f"volume{'s' if len(bad) > 1 else ''} {listed}"
-
-
-def _host_ports(spec: JsonObject, _: JsonObject) -> tuple[str, str] | None:
-    bad: list[JsonObject] = []
-    numbers: list[str] = []
-    for container in _containers(spec):
-        used = [str(port["hostPort"]) for port in objects_at(container, "ports") if port.get("hostPort")]
-        if used:
-            bad.append(container)
-            numbers += used
-    if not bad:
-        return None
-    return "hostPort", f"{_named(bad)} use{'' if len(bad) > 1 else 's'} hostPort{'s' if len(numbers) > 1 else ''} " + (
-        ", ".join(numbers)
-    )
-
-
-def _proc_mount(spec: JsonObject, _: JsonObject) -> tuple[str, str] | None:
-    bad = [one for one in _containers(spec) if at(one, "securityContext", "procMount") not in (None, "Default")]
-    return ("procMount", f'{_named(bad)} must not set securityContext.procMount to "Unmasked"') if bad else None
-
-
-def _sysctls(spec: JsonObject, _: JsonObject) -> tuple[str, str] | None:
-    bad = [str_at(one, "name") for one in objects_at(spec, "securityContext", "sysctls")]
-    bad = [name for name in bad if name not in _SAFE_SYSCTLS]
-    return ("forbidden sysctls", ", ".join(bad)) if bad else None
-
-
-def _profile_type(holder: JsonObject) -> JsonValue:
-    return at(holder, "securityContext", "seccompProfile", "type")
-
-
-def _unconfined(spec: JsonObject, _: JsonObject) -> tuple[str, str] | None:
-    bad = [one for one in _containers(spec) if _profile_type(one) == "Unconfined"]
-    if _profile_type(spec) == "Unconfined":
-        return "seccompProfile", 'pod must not set securityContext.seccompProfile.type to "Unconfined"'
-    if not bad:
-        return None
-    return "seccompProfile", f'{_named(bad)} must not set securityContext.seccompProfile.type to "Unconfined"'
-
-
-def _app_armor(spec: JsonObject, metadata: JsonObject) -> tuple[str, str] | None:
-    prefix = "container.apparmor.security.beta.kubernetes.io/"
-    bad = [
-        f'{name}="{value}"'
-        for name, value in strings_at(metadata, "annotations").items()
-        if name.startswith(prefix) and value != "runtime/default" and not value.startswith("localhost/")
-    ]
-    return ("forbidden AppArmor profile" + ("s" if len(bad) > 1 else ""), ", ".join(bad)) if bad else None
-
-
-def _escalation(spec: JsonObject, _: JsonObject) -> tuple[str, str] | None:
-    bad = [one for one in _containers(spec) if at(one, "securityContext", "allowPrivilegeEscalation") is not False]
-    if not bad:
-        return None
-    return "allowPrivilegeEscalation != false", f"{_named(bad)} must set securityContext.allowPrivilegeEscalation=false"
-
-
-def _restricted_capabilities(spec: JsonObject, _: JsonObject) -> tuple[str, str] | None:
-    undropped = [
-        one for one in _containers(spec) if "ALL" not in list_at(one, "securityContext", "capabilities", "drop")
-    ]
-    adding = [one for one in _containers(spec) if not {"NET_BIND_SERVICE"}.issuperset(_added(one))]
-    texts: list[str] = []
-    if undropped:
-        texts.append(f'{_named(undropped)} must set securityContext.capabilities.drop=["ALL"]')
-    if adding:
-        names = sorted({name for one in adding for name in _added(one)} - {"NET_BIND_SERVICE"})
-        listed = ", ".join(f'"{name}"' for name in names)
-        texts.append(f"{_named(adding)} must not include {listed} in securityContext.capabilities.add")
-    return ("unrestricted capabilities", "; ".join(texts)) if texts else None
-
-
-def _volume_types(spec: JsonObject, _: JsonObject) -> tuple[str, str] | None:
-    bad: list[str] = []
-    types: dict[str, None] = {}
-    for volume in objects_at(spec, "volumes"):
-        for kind in volume:
-            if kind != "name" and kind not in _RESTRICTED_VOLUMES:
-                bad.append(f'"{str_at(volume, "name")}"')
-                types[f'"{kind}"'] = None
-    if not bad:
-        return None
-    uses = "use" if len(bad) > 1 else "uses"
-    volumes = f"volume{'s' if len(bad) > 1 else ''} {', '.join(bad)}"
-    return "restricted volume types", (
-        f"{volumes} {uses} restricted volume type{'s' if len(types) > 1 else ''} {', '.join(types)}"
-    )
-
-
-def _non_root(spec: JsonObject, _: JsonObject) -> tuple[str, str] | None:
-    pod = at(spec, "securityContext", "runAsNonRoot")
-    wrong = [one for one in _containers(spec) if at(one, "securityContext", "runAsNonRoot") is False]
-    if pod is False:
-        return "runAsNonRoot != true", "pod must not set securityContext.runAsNonRoot=false"
-    if wrong:
-        return "runAsNonRoot != true", f"{_named(wrong)} must not set securityContext.runAsNonRoot=false"
-    unset = [one for one in _containers(spec) if at(one, "securityContext", "runAsNonRoot") is None]
-    if pod is True or not unset:
-        return None
-    return "runAsNonRoot != true", f"pod or {_named(unset)} must set securityContext.runAsNonRoot=true"
-
-
-def _root_user(spec: JsonObject, _: JsonObject) -> tuple[str, str] | None:
-    bad = [one for one in _containers(spec) if at(one, "securityContext", "runAsUser") == 0]
-    if at(spec, "securityContext", "runAsUser") == 0:
-        return "runAsUser=0", "pod must not set runAsUser=0"
-    return ("runAsUser=0", f"{_named(bad)} must not set runAsUser=0") if bad else None
-
-
-def _confined(spec: JsonObject, _: JsonObject) -> tuple[str, str] | None:
-    allowed = ("RuntimeDefault", "Localhost")
-    wrong = [one for one in _containers(spec) if _profile_type(one) not in (None, *allowed)]
-    if wrong:
-        return (
-            "seccompProfile",
-            f'{_named(wrong)} must set securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost"',
-        )
-    if _profile_type(spec) in allowed:
-        return None
-    unset = [one for one in _containers(spec) if _profile_type(one) is None]
-    if not unset:
-        return None
-    return "seccompProfile", (
-        f'pod or {_named(unset)} must set securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost"'
-    )
-
-
-_SHARED: tuple[Check, ...] = (
-    _app_armor,
-    _host_namespaces,
-    _host_paths,
-    _host_ports,
-    _privileged,
-    _proc_mount,
-    _sysctls,
-)
-_LEVELS: Mapping[str, tuple[Check, ...]] = {
-    "baseline": (*_SHARED, _baseline_capabilities, _unconfined),
-    "restricted": (
-        *_SHARED,
-        _escalation,
-        _restricted_capabilities,
-        _volume_types,
-        _non_root,
-        _root_user,
-        _confined,
-    ),
-}
+def _minor(version: str) -> int:
+    found = re.fullmatch(r"v1\.(\d+)", version)
+    return NEWEST if found is None else min(max(int(found[1]), OLDEST), NEWEST)

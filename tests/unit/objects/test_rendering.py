@@ -20,7 +20,7 @@ from tapio_reconciler.core.objects.kubernetes_rbac import GRANTED_RULES
 from tapio_shared.api.budget import BudgetTooSmall
 from tapio_shared.api.kinds import MANAGED_KINDS
 from tapio_shared.api.labels import APPLYSET_PART_OF, CLUSTER, CLUSTER_NAMESPACE, MANAGED_BY
-from tapio_shared.json import JsonObject, JsonValue, at, list_at, object_at, objects_at, str_at, strings_at
+from tapio_shared.json import JsonObject, JsonValue, at, object_at, objects_at, str_at, strings_at
 from tests.support.planned_world import discovery, example
 from tests.support.rendered import context_of, objects_of, rendered, rendered_in
 from tests.unit.objects.golden import EXAMPLES, FOLDER, rendering
@@ -124,9 +124,6 @@ def test_every_object_is_valid_and_refers_to_what_exists(spec: JsonObject) -> No
         validate(document)
         check_labels(document)
     check_references(objects)
-    for document in objects:
-        if str_at(document, "kind") in WORKLOADS:
-            check_pod_security(document)
     assert objects == objects_of(rendered(cluster(copy.deepcopy(spec)), monitoring=True))
 
 
@@ -228,36 +225,6 @@ def selected(workloads: list[JsonObject], namespace: str, selector: dict[str, st
 def ports_of(workload: JsonObject) -> set[str]:
     containers = objects_at(workload, "spec", "template", "spec", "containers")
     return {str_at(port, "name") for container in containers for port in objects_at(container, "ports")}
-
-
-def check_pod_security(workload: JsonObject) -> None:
-    """The standard `restricted`, but for node agents; those get no privilege that they do not name."""
-    pod = object_at(workload, "spec", "template", "spec")
-    containers = [*objects_at(pod, "containers"), *objects_at(pod, "initContainers")]
-    assert all(at(one, "securityContext", "privileged") in (None, False) for one in containers)
-    assert all(list_at(one, "securityContext", "capabilities", "drop") == ["ALL"] for one in containers)
-    assert str_at(pod, "securityContext", "seccompProfile", "type") == "RuntimeDefault"
-    if str_at(workload, "kind") == "DaemonSet":
-        assert str_at(workload, "metadata", "namespace") == "tapio-nodes"
-        return
-    assert not {"hostPID", "hostNetwork", "hostIPC"} & pod.keys()
-    assert at(pod, "securityContext", "runAsNonRoot") is True
-    assert at(pod, "securityContext", "runAsUser") != 0
-    for one in containers:
-        assert at(one, "securityContext", "allowPrivilegeEscalation") is False
-        assert list_at(one, "securityContext", "capabilities", "add") == []
-    allowed = {
-        "configMap",
-        "emptyDir",
-        "secret",
-        "persistentVolumeClaim",
-        "projected",
-        "downwardAPI",
-        "csi",
-        "ephemeral",
-    }
-    for volume in objects_at(pod, "volumes"):
-        assert set(volume) - {"name"} <= allowed
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tapio_shared.json import JsonObject, JsonValue
-from tapio_simulator.pod_security import violation
+from tapio_simulator.pod_security import violation, violations
 
 SAFE: JsonObject = {
     "allowPrivilegeEscalation": False,
@@ -162,5 +162,125 @@ def test_the_enforced_version_is_named() -> None:
 def test_an_app_armor_annotation() -> None:
     annotations: JsonObject = {"container.apparmor.security.beta.kubernetes.io/main": "unconfined"}
     assert _why("baseline", _spec(), annotations) == (
-        'forbidden AppArmor profile (container.apparmor.security.beta.kubernetes.io/main="unconfined")'
+        "forbidden AppArmor profile (annotation must not set AppArmor profile type to "
+        '"container.apparmor.security.beta.kubernetes.io/main="unconfined"")'
     )
+
+
+def _other(spec: JsonObject, **fields: JsonValue) -> JsonObject:
+    return {**spec, "securityContext": {**fields}}
+
+
+PROBED = _spec()
+PROBED["containers"] = [
+    {"name": "main", "securityContext": SAFE, "livenessProbe": {"httpGet": {"host": "169.254.169.254", "port": 80}}},
+    {"name": "more", "securityContext": SAFE, "lifecycle": {"preStop": {"tcpSocket": {"host": "10.0.0.1", "port": 1}}}},
+]
+ROOT_OF_ITS_OWN: JsonObject = {
+    "hostUsers": False,
+    "containers": [{"name": "main", "securityContext": {**SAFE, "runAsNonRoot": False, "runAsUser": 0}}],
+}
+UNMASKED: JsonObject = {
+    "hostUsers": False,
+    "containers": [{"name": "main", "securityContext": {**SAFE, "procMount": "Unmasked"}}],
+}
+WINDOWS: JsonObject = {
+    "os": {"name": "windows"},
+    "securityContext": {"runAsNonRoot": True},
+    "containers": [{"name": "main"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("level", "spec", "before", "since", "broken"),
+    [
+        pytest.param("baseline", PROBED, "v1.33", "v1.34", {"hostProbesAndHostLifecycle"}, id="hosts of probes"),
+        pytest.param("restricted", UNMASKED, "v1.34", "v1.35", {"procMount_restricted"}, id="unmasked proc"),
+    ],
+)
+def test_a_rule_holds_since_its_version(
+    level: str, spec: JsonObject, before: str, since: str, broken: set[str]
+) -> None:
+    assert broken.isdisjoint(one.rule for one in violations(level, before, spec, {}))
+    assert {one.rule for one in violations(level, since, spec, {})} == broken
+    assert {one.rule for one in violations(level, "latest", spec, {})} == broken
+
+
+@pytest.mark.parametrize(
+    ("level", "spec", "before", "since", "broken"),
+    [
+        pytest.param(
+            "baseline",
+            _other(_spec(), sysctls=[{"name": "net.ipv4.ip_local_reserved_ports", "value": "1"}]),
+            "v1.26", "v1.27", {"sysctls"}, id="reserved ports",
+        ),
+        pytest.param(
+            "baseline",
+            _other(_spec(), sysctls=[{"name": "net.ipv4.tcp_keepalive_time", "value": "1"}]),
+            "v1.28", "v1.29", {"sysctls"}, id="keep-alive",
+        ),
+        pytest.param(
+            "baseline",
+            _other(_spec(), sysctls=[{"name": "net.ipv4.tcp_rmem", "value": "1"}]),
+            "v1.31", "v1.32", {"sysctls"}, id="buffers",
+        ),
+        pytest.param(
+            "baseline",
+            _other(_spec(), sysctls=[{"name": "net.ipv4.tcp_notsent_lowat", "value": "1"}]),
+            "v1.36", "v1.37", {"sysctls"}, id="unsent bytes",
+        ),
+        pytest.param(
+            "baseline", _other(_spec(), seLinuxOptions={"type": "container_engine_t"}),
+            "v1.30", "v1.31", {"seLinuxOptions"}, id="the engine's SELinux type",
+        ),
+        pytest.param("baseline", UNMASKED, "v1.34", "v1.35", {"procMount"}, id="proc of a user namespace"),
+        pytest.param(
+            "restricted", ROOT_OF_ITS_OWN, "v1.34", "v1.35", {"runAsNonRoot", "runAsUser"},
+            id="root of a user namespace",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_forbidden_until_a_version(
+    level: str, spec: JsonObject, before: str, since: str, broken: set[str]
+) -> None:
+    assert {one.rule for one in violations(level, before, spec, {})} == broken
+    assert violations(level, since, spec, {}) == []
+    assert violations(level, "latest", spec, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        pytest.param(
+            PROBED,
+            'probe or lifecycle host (containers "main", "more" use probe or lifecycle hosts "10.0.0.1", '
+            '"169.254.169.254")',
+            id="hosts of probes and handlers",
+        ),
+        pytest.param(
+            _other(_spec({**SAFE, "seLinuxOptions": {"type": "spc_t"}}), seLinuxOptions={"user": "root"}),
+            'seLinuxOptions (pod and container "main" set forbidden securityContext.seLinuxOptions: type "spc_t"; '
+            "user may not be set)",
+            id="SELinux of pod and container",
+        ),
+        pytest.param(
+            _other(_spec(), windowsOptions={"hostProcess": True}),
+            "hostProcess (pod must not set securityContext.windowsOptions.hostProcess=true)",
+            id="a process of a Windows host",
+        ),
+        pytest.param(
+            _spec({**SAFE, "appArmorProfile": {"type": "Unconfined"}}),
+            'forbidden AppArmor profile (container "main" must not set AppArmor profile type to "Unconfined")',
+            id="AppArmor switched off by field",
+        ),
+        pytest.param(
+            _spec({**SAFE, "appArmorProfile": {"type": "Localhost"}}), "", id="an AppArmor profile of the node"
+        ),
+    ],
+)
+def test_baseline_of_newer_fields(spec: JsonObject, why: str) -> None:
+    assert _why("baseline", spec) == why
+
+
+def test_windows_pods_are_spared_what_windows_does_not_have() -> None:
+    assert violations("restricted", "latest", WINDOWS, {}) == []

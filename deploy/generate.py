@@ -70,6 +70,7 @@ def reconciler_rules() -> list[JsonObject]:
         *_by_group(MANAGED_KINDS, ["create", "patch", "delete"]),
         _rule("", ["secrets"], ["get", "create", "patch", "delete"]),
         _rule("", ["persistentvolumeclaims"], ["patch", "delete"]),
+        _rule("", ["pods"], ["delete"]),
         _rule("", ["events"], ["create", "patch"]),
         _rule("tapio.io", ["tapioclusters"], ["patch"]),
         _rule("tapio.io", ["tapioclusters/finalizers"], ["update"]),

@@ -71,6 +71,8 @@ class FleetObserved(LogRecord, frozen=True, kw_only=True, tag="FleetObserved"):
     storage_classes: list[str] = []
     """Names of the StorageClasses, sorted."""
     default_storage_class: str = ""
+    expandable_storage_classes: list[str] | None = None
+    """Those of them that let their volumes grow, sorted; None when the writer did not say."""
     namespaces: dict[str, str] = {}
     """Namespaces that matter to placement (allowed node-agent namespaces that exist) -> enforced Pod Security level."""
     priority_classes: list[str] = []
@@ -175,7 +177,8 @@ class ApplyAction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     phase: int
     """Objects of a lower phase are applied before those of a higher one."""
     mode: str = "apply"
-    """create (must not exist) | apply (server-side apply) | generate (a Secret, created once)."""
+    """create (must not exist) | apply (server-side apply) | generate (a Secret, created once) | expand (a
+    PersistentVolumeClaim that exists asks for more storage)."""
     digest: str = ""
     reason: str
     """One sentence: why now."""
@@ -194,6 +197,8 @@ class DeleteAction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     resource_version: str
     component: str = ""
     reason: str
+    propagation: str = "Background"
+    """What becomes of what the object owns: Background (it goes too) | Orphan (it stays and has no owner)."""
 
 
 class EventIntent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -250,7 +255,7 @@ class ObjectResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """How one write went. `error` is empty when it went well."""
 
     ref: str
-    action: str  # apply | create | generate | delete | status | finalizer
+    action: str  # apply | create | generate | expand | delete | status | finalizer
     digest: str = ""
     uid: str = ""
     resource_version: str = ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 import yaml
 
@@ -31,7 +31,7 @@ from tapio_shared.facts import (
     ServedResource,
     Synced,
 )
-from tapio_shared.json import JsonObject, object_at, str_at
+from tapio_shared.json import JsonObject, at, object_at, str_at
 from tapio_shared.keys import ObjectRef, OrderingKey, decision_subject, object_subject, outcome_subject
 
 PARTITIONS = 32
@@ -52,6 +52,7 @@ FLEET = FleetObserved(
     zones=["a", "b", "c"],
     storage_classes=["standard"],
     default_storage_class="standard",
+    expandable_storage_classes=["standard"],
     namespaces={"tapio-nodes": "privileged"},
     observed_at=START,
 )
@@ -90,7 +91,7 @@ class World:
     plans: list[Plan] = field(default_factory=list[Plan])
 
     @classmethod
-    def of(cls, document: JsonObject) -> World:
+    def of(cls, document: JsonObject) -> Self:
         """A world in which `document`, a TapioCluster, was just created and everything is synced."""
         metadata = object_at(document, "metadata")
         key = OrderingKey("local", str_at(metadata, "namespace", default="default"), str_at(metadata, "name"))
@@ -183,7 +184,10 @@ class World:
                 report.results.append(refused)
                 continue
             manifest = planned.manifests.get(name) or planned.generated[name].manifest
-            self._apply(manifest, ready=ready)
+            if action.mode == "expand":
+                self._expand(manifest)
+            else:
+                self._apply(manifest, ready=ready)
             report.results.append(
                 ObjectResult(
                     ref=name, action=action.mode, digest=action.digest, uid="u", resource_version=str(self.version)
@@ -241,6 +245,15 @@ class World:
         if ready and kind in {"Deployment", "StatefulSet", "DaemonSet"}:
             document["status"] = ready_status(document)
         self.observe(document)
+
+    def _expand(self, manifest: JsonObject) -> None:
+        """A claim asks for more, and has it at once."""
+        claim = copy.deepcopy(self.find(ref_of(manifest)))
+        assert claim is not None
+        size = at(manifest, "spec", "resources", "requests", "storage")
+        object_at(claim, "spec", "resources", "requests")["storage"] = size
+        object_at(claim, "status", "capacity")["storage"] = size
+        self.observe(claim)
 
     def _tell(self, subject: str, record: Record) -> None:
         self.sequence += 1

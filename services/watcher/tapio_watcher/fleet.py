@@ -50,6 +50,8 @@ class SeenClass:
     name: str
     is_default: bool
     created: str
+    expands: bool = False
+    """Whether a StorageClass lets its volumes grow."""
 
 
 def seen_node(node: JsonObject) -> SeenNode:
@@ -69,7 +71,12 @@ def seen_class(document: JsonObject) -> SeenClass:
     """What the fleet keeps of a StorageClass or PriorityClass."""
     annotations = strings_at(document, "metadata", "annotations")
     marked = "true" in {annotations.get(_DEFAULT_CLASS), annotations.get(_OLD_DEFAULT_CLASS)}
-    return SeenClass(str_at(document, "metadata", "name"), marked, str_at(document, "metadata", "creationTimestamp"))
+    return SeenClass(
+        str_at(document, "metadata", "name"),
+        marked,
+        str_at(document, "metadata", "creationTimestamp"),
+        at(document, "allowVolumeExpansion") is True,
+    )
 
 
 def fleet_of(
@@ -102,6 +109,7 @@ def fleet_of(
         zones=sorted(zones),
         storage_classes=[one.name for one in classes],
         default_storage_class=_default_class(classes),
+        expandable_storage_classes=[one.name for one in classes if one.expands],
         namespaces={
             one.name: one.enforced
             for one in sorted(namespaces, key=lambda entry: entry.name)

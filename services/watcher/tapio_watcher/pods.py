@@ -6,7 +6,7 @@ A roll-out of a DaemonSet over 500 nodes would otherwise fill the log with thous
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tapio_shared.json import JsonObject, JsonValue, at, int_at, objects_at, str_at
 from tapio_shared.keys import ObjectRef
@@ -32,6 +32,7 @@ _PULLING = frozenset({"ErrImagePull", "ImagePullBackOff"})
 """The two alternate with every attempt; they are one reason."""
 _CRASHES = 2
 _HASH_LABEL = "pod-template-hash"
+_STATEFUL_POD = "statefulset.kubernetes.io/pod-name"
 _HARMLESS = frozenset({"ContainerCreating", "PodInitializing", ""})
 
 
@@ -44,10 +45,15 @@ class PodState:
     ready: bool
     reason: str = ""
     message: str = ""
+    ownerless: str = ""
+    """UID of a pod that has lost its controller."""
 
 
 def workload_of(pod: JsonObject) -> ObjectRef | None:
-    """The Deployment, StatefulSet, DaemonSet or Job behind a pod; a ReplicaSet is taken for its Deployment."""
+    """The Deployment, StatefulSet, DaemonSet or Job behind a pod; a ReplicaSet is taken for its Deployment.
+
+    The operator lets go of a StatefulSet's pods to make it anew: meanwhile they are still its, by their label.
+    """
     namespace = str_at(pod, "metadata", "namespace")
     for owner in objects_at(pod, "metadata", "ownerReferences"):
         if at(owner, "controller") is not True:
@@ -59,7 +65,12 @@ def workload_of(pod: JsonObject) -> ObjectRef | None:
             return ObjectRef("apps", "Deployment", namespace, stem)
         group = "batch" if kind == "Job" else "apps"
         return ObjectRef(group, kind, namespace, name)
-    return None
+    stem = str_at(pod, "metadata", "labels", _STATEFUL_POD).rpartition("-")[0]
+    return ObjectRef("apps", "StatefulSet", namespace, stem) if stem else None
+
+
+def _has_controller(pod: JsonObject) -> bool:
+    return any(at(owner, "controller") is True for owner in objects_at(pod, "metadata", "ownerReferences"))
 
 
 def summary_ref(workload: ObjectRef) -> ObjectRef:
@@ -69,6 +80,11 @@ def summary_ref(workload: ObjectRef) -> ObjectRef:
 
 def state_of(pod: JsonObject) -> PodState:
     """Reduce one pod to what matters: whether it is ready, and if not, the most telling reason."""
+    state = _state_of(pod)
+    return state if _has_controller(pod) else replace(state, ownerless=str_at(pod, "metadata", "uid"))
+
+
+def _state_of(pod: JsonObject) -> PodState:
     name = str_at(pod, "metadata", "name")
     phase = str_at(pod, "status", "phase", default="Unknown")
     conditions = {str_at(one, "type"): one for one in objects_at(pod, "status", "conditions")}
@@ -132,6 +148,7 @@ def summary_of(pods: Iterable[PodState]) -> JsonObject:
         if pod.reason:
             reasons.setdefault(pod.reason, []).append(pod)
     sample: list[JsonValue] = [pod.name for pod in known if not pod.ready]
+    ownerless: list[JsonValue] = [{"name": pod.name, "uid": pod.ownerless} for pod in known if pod.ownerless]
     return {
         "kind": "Pods",
         "total": len(known),
@@ -142,6 +159,7 @@ def summary_of(pods: Iterable[PodState]) -> JsonObject:
             for reason, found in sorted(reasons.items(), key=lambda one: (_rank(one[0]), one[0]))[:_MAX_REASONS]
         ],
         "sample": sample[:SAMPLE],
+        **({"ownerless": ownerless} if ownerless else {}),
     }
 
 

@@ -211,6 +211,18 @@ class Reason(StrEnum):
         ReasonFamily.DEGRADED,
         "Neo4j clusters need the Enterprise edition and its licence was not accepted, so one Community member runs.",
     )
+    MEMBERS_NOT_REMOVED = (
+        "MembersNotRemoved",
+        ReasonFamily.DEGRADED,
+        "More Neo4j members run than are asked for, since a member must give its databases away first; the message "
+        "holds the commands.",
+    )
+    VOLUME_NOT_GROWN = (
+        "VolumeNotGrown",
+        ReasonFamily.DEGRADED,
+        "A volume is smaller than asked for: its StorageClass does not let it grow, the API server refused, or its "
+        "storage system is not done; the message says which, and the next step.",
+    )
     TOO_FEW_ZONES = (
         "TooFewZones",
         ReasonFamily.DEGRADED,

@@ -15,7 +15,7 @@ import pytest_asyncio
 from tapio_shared.adapters.clock import SystemClock
 from tapio_shared.adapters.kube_http import HttpKube
 from tapio_shared.adapters.random import SeededRandom
-from tapio_shared.json import str_at
+from tapio_shared.json import objects_at, str_at
 from tapio_shared.ports import Kube
 from tapio_simulator.cluster import SimulatedCluster
 from tapio_simulator.controllers import ControllerSettings, run_controllers
@@ -75,6 +75,8 @@ async def cluster(kubeconfig: Path | None) -> AsyncGenerator[Cluster]:
             assert made.status == 201, made.message
             found = Cluster(calls, breakages, admits_by_pod_security=minor >= 23, serves_retention_policy=minor >= 27)
             await found.until(calls.path("v1", "serviceaccounts", "default"), lambda _: True)
+            # A claim that is made before there is a default class never gets one (before Kubernetes 1.26).
+            await found.until("/apis/storage.k8s.io/v1/storageclasses", lambda one: bool(objects_at(one, "items")))
             yield found
             if kubeconfig is not None:
                 await calls.delete(f"/api/v1/namespaces/{calls.namespace}")

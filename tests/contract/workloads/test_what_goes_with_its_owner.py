@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tapio_shared.json import JsonObject, at, object_at, objects_at, str_at
+from tapio_shared.json import JsonObject, at, object_at, objects_at, str_at, strings_at
 from tests.support.kube_calls import config_map
 from tests.support.workloads import Cluster, claim_template, is_ready, names, status, template, workload
 
@@ -125,6 +125,45 @@ async def test_claims_outlive_their_stateful_set_and_are_taken_up_again(cluster:
 
     await cluster.until(path, lambda one: status(one).get("readyReplicas") == 1)
     assert str_at((await cluster.calls.get(claim)).document, "spec", "volumeName") == volume
+
+
+async def test_a_stateful_set_made_anew_takes_over_the_pods_it_was_deleted_without(cluster: Cluster) -> None:
+    """What the operator rests on to let volumes grow: no pod is restarted, and the new claim template holds."""
+    path = cluster.calls.path("apps/v1", "statefulsets", "db")
+    document = workload("StatefulSet", "db", template("db"), replicas=2, volumeClaimTemplates=[claim_template()])
+    made = await cluster.create("apps/v1", "statefulsets", document)
+    await cluster.until(path, lambda one: status(one).get("readyReplicas") == 2)
+    before = {str_at(pod, "metadata", "uid") for pod in await cluster.pods()}
+    revision = str_at((await cluster.calls.get(path)).document, "status", "updateRevision")
+    larger: JsonObject = {"resources": {"requests": {"storage": "2Gi"}}}
+    anew = workload(
+        "StatefulSet",
+        "db",
+        template("db"),
+        replicas=2,
+        podManagementPolicy="Parallel",
+        volumeClaimTemplates=[claim_template(**larger)],
+    )
+    assert (await cluster.calls.merge(path, {"spec": object_at(anew, "spec")})).status == 422
+
+    await cluster.calls.delete(path, propagationPolicy="Orphan")
+    await cluster.gone(path)
+    pods = await cluster.pods()
+    assert {str_at(pod, "metadata", "uid") for pod in pods} == before
+    assert [at(pod, "metadata", "ownerReferences") for pod in pods] == [None, None]
+    labels = [strings_at(pod, "metadata", "labels")["statefulset.kubernetes.io/pod-name"] for pod in pods]
+    assert sorted(labels) == ["db-0", "db-1"]
+    await cluster.create("apps/v1", "statefulsets", anew)
+
+    found = await cluster.until(path, lambda one: status(one).get("readyReplicas") == 2)
+    assert str_at(found, "metadata", "uid") != str_at(made, "metadata", "uid")
+    assert str_at(found, "status", "updateRevision") == revision
+    owners = [objects_at(pod, "metadata", "ownerReferences") for pod in await cluster.pods()]
+    assert [str_at(one[0], "uid") for one in owners] == [str_at(found, "metadata", "uid")] * 2
+    assert {str_at(pod, "metadata", "uid") for pod in await cluster.pods()} == before
+    assert str_at(objects_at(found, "spec", "volumeClaimTemplates")[0], "spec", "resources", "requests", "storage") == (
+        "2Gi"
+    )
 
 
 async def test_a_claim_in_use_goes_only_after_its_pod(cluster: Cluster) -> None:

@@ -67,6 +67,25 @@ def test_a_cordoned_node_is_no_host() -> None:
     assert fact.hosts == 0
 
 
+def test_the_fleet_names_the_classes_that_let_volumes_grow() -> None:
+    def storage_class(name: str, **fields: object) -> JsonObject:
+        return cast("JsonObject", {"metadata": {"name": name}, **fields})
+
+    fact = fleet_of(
+        [],
+        storage_classes=[
+            seen_class(storage_class("grows", allowVolumeExpansion=True)),
+            seen_class(storage_class("fixed", allowVolumeExpansion=False)),
+            seen_class(storage_class("silent")),
+        ],
+        namespaces=[],
+        priority_classes=[],
+        allowed_namespaces=[],
+        now=1,
+    )
+    assert fact.expandable_storage_classes == ["grows"]
+
+
 def test_of_several_default_classes_the_newest_is_meant() -> None:
     def storage_class(name: str, created: str, default: str) -> JsonObject:
         annotations: JsonObject = {"storageclass.kubernetes.io/is-default-class": default}

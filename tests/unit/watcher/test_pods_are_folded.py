@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapio_shared.json import JsonObject, list_at, objects_at, str_at
+from tapio_shared.json import JsonObject, list_at, object_at, objects_at, str_at
 from tapio_shared.keys import ObjectRef
 from tapio_watcher.pods import PodState, state_of, summary_of, summary_ref, workload_of
 from tests.unit.watcher.documents import documents
@@ -53,6 +53,11 @@ def test_any_document_can_be_folded(document: JsonObject) -> None:
         ),
         pytest.param(owned("Job", "backup-1"), ObjectRef("batch", "Job", "team", "backup-1"), id="a Job"),
         pytest.param({"metadata": {"namespace": "team"}}, None, id="a pod of nobody"),
+        pytest.param(
+            {"metadata": {"namespace": "team", "labels": {"statefulset.kubernetes.io/pod-name": "nats-12"}}},
+            ObjectRef("apps", "StatefulSet", "team", "nats"),
+            id="a pod that its StatefulSet let go of",
+        ),
     ],
 )
 def test_workload_of(document: JsonObject, workload: ObjectRef | None) -> None:
@@ -62,6 +67,14 @@ def test_workload_of(document: JsonObject, workload: ObjectRef | None) -> None:
 def test_where_a_summary_stands() -> None:
     workload = ObjectRef("apps", "Deployment", "team", "gateway")
     assert summary_ref(workload) == ObjectRef("tapio.io", "Pods", "team", "Deployment-gateway")
+
+
+def test_a_summary_names_the_pods_that_lost_their_controller() -> None:
+    kept = owned("StatefulSet", "nats")
+    kept["metadata"] = {**object_at(kept, "metadata"), "name": "nats-0", "uid": "u0"}
+    lost: JsonObject = {"metadata": {"name": "nats-1", "namespace": "team", "uid": "u1"}}
+    assert "ownerless" not in summary_of([state_of(kept)])
+    assert summary_of([state_of(kept), state_of(lost)])["ownerless"] == [{"name": "nats-1", "uid": "u1"}]
 
 
 RUNNING: dict[str, object] = {"name": "main", "restartCount": 5, "state": {"running": {}}}

@@ -25,6 +25,7 @@ from tapio_shared.facts import (
     DecisionRecorded,
     DeleteAction,
     EventIntent,
+    FailedWrite,
     Inputs,
     ObjectResult,
     OutcomeRecorded,
@@ -185,7 +186,39 @@ class Draft:
         self.look_again("retry", change.due_at)
         return change
 
-    def remove(self, ref: ObjectRef, seen: Seen, served: ServedResource, reason: str) -> None:
+    def expand(self, claim: Seen, size: str, served: ServedResource, component: str) -> None:
+        """Have a PersistentVolumeClaim ask for `size`, unless that was just done and not observed yet."""
+        name = str(claim.ref)
+        asked: JsonObject = {"resources": {"requests": {"storage": size}}}
+        self.objects[name] = digest(asked)
+        self._seen_by_name[name] = claim
+        write = self.memory.unobserved(name, claim)
+        if write is not None and write.digest == self.objects[name] and self._is_awaited(write):
+            return
+        metadata: JsonObject = {"name": claim.ref.name, "namespace": claim.ref.namespace, "uid": claim.uid}
+        self.manifests[name] = {"apiVersion": "v1", "kind": claim.ref.kind, "metadata": metadata, "spec": asked}
+        reason = f"{name} asks for less than the {size} that are wanted."
+        self.apply.append(
+            self._action(claim.ref, served, component, Change(act=Act.APPLY, reason=reason), mode="expand")
+        )
+
+    def keep_waiting(self, claim: Seen) -> None:
+        """Remember that a claim may not grow, and look again when it is time to ask once more."""
+        name = str(claim.ref)
+        failure = self.memory.outcome.failures.get(name)
+        if failure is not None:
+            self.objects[name] = failure.digest
+            self.look_again("retry", failure.retry_at)
+
+    def release(self, ref: ObjectRef, seen: Seen, served: ServedResource, why: str) -> FailedWrite | None:
+        """Delete an observed workload and leave its pods; answers the failure that this waits after, if any."""
+        self.remove(ref, seen, served, why, propagation="Orphan")
+        failure = self.memory.outcome.failures.get(str(ref))
+        return None if failure is None or failure.action != "delete" else failure
+
+    def remove(
+        self, ref: ObjectRef, seen: Seen, served: ServedResource, reason: str, *, propagation: str = "Background"
+    ) -> None:
         """Delete an observed object, unless that is already under way or has just been refused."""
         name = str(ref)
         if seen.document is None or str_at(seen.document, "metadata", "deletionTimestamp"):
@@ -205,6 +238,7 @@ class Draft:
                 uid=seen.uid,
                 resource_version=seen.resource_version,
                 reason=reason,
+                propagation=propagation,
             )
         )
 

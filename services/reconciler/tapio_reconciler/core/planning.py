@@ -18,6 +18,7 @@ from tapio_reconciler.core.members import Members, members_of
 from tapio_reconciler.core.model import Component, Served, Skipped, WantedObject
 from tapio_reconciler.core.notices import event_of, events_between
 from tapio_reconciler.core.parked import Parked, parked_of
+from tapio_reconciler.core.recreation import is_left_behind, plan_volumes, remember_refusals, with_kept_sizes
 from tapio_reconciler.core.references import missing_reference
 from tapio_reconciler.core.state import Seen, State
 from tapio_reconciler.core.statuses import (
@@ -31,6 +32,7 @@ from tapio_reconciler.core.statuses import (
     without_cluster_status,
 )
 from tapio_reconciler.core.teardown import is_torn_down, tear_down
+from tapio_reconciler.core.volumes import held_volumes
 from tapio_reconciler.core.wanting import Refused, Wanted, ref_of, wanted
 from tapio_shared.api.labels import COMPONENT, FORCE_RECONCILE, PAUSED, TEARDOWN_FINALIZER
 from tapio_shared.api.names import cluster_ref
@@ -98,7 +100,8 @@ def _plan(draft: Draft, members: Members) -> None:
         message = _TOO_LARGE.format(limit=draft.inputs.record_limit)
         _write_status(draft, stalled_status(cluster, Reason.INVALID_SPEC, message, draft.now))
         return
-    result = wanted(draft.state, cluster, members)
+    volumes = held_volumes(draft.seen, draft.state.key.namespace, draft.memory, draft.now)
+    result = wanted(draft.state, cluster, members, volumes)
     if isinstance(result, Refused):
         _write_status(draft, stalled_status(cluster, result.reason, result.message, draft.now))
         _write_member_statuses(draft, members, (), result.refused_members)
@@ -106,6 +109,7 @@ def _plan(draft: Draft, members: Members) -> None:
     if not _has_finalizer(cluster):
         draft.set_finalizer("add")
     draft.forced = _force_requested(draft, cluster)
+    remember_refusals(draft)
     progress = _plan_components(draft, result, served, parked)
     _prune(draft, served, result.kept)
     _write_status(draft, cluster_status(cluster, result, progress, draft.now, parked.notices))
@@ -145,13 +149,18 @@ def _plan_objects(
         resource = served.find(ref.group, ref.kind, one.version)
         if resource is None:
             continue
-        change = draft.want(one)
+        has_volumes = ref.kind == "StatefulSet"
+        wanted_object = with_kept_sizes(one, draft.seen.get(ref)) if has_volumes else one
+        change = draft.want(wanted_object)
         change = parked.change(ref) or change
-        if hold and change.writes and not change.repeated and ref.kind in WORKLOADS:
+        is_held = hold and not is_left_behind(ref, draft.seen)
+        if is_held and change.writes and not change.repeated and ref.kind in WORKLOADS:
             held.append(ref)
             continue
+        if has_volumes and not change.unknown:
+            change = plan_volumes(draft, wanted_object, change, served, component.name)
         changes[ref] = change
-        draft.write(one, change, resource, component.name)
+        draft.write(wanted_object, change, resource, component.name)
     return changes, held
 
 

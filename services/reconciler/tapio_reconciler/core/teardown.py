@@ -6,13 +6,13 @@ them; the finalizer stays until the log holds the tombstone of every one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tapio_reconciler.core.changes import is_controlled_by_cluster, is_managed
 from tapio_reconciler.core.drafting import Draft
 from tapio_reconciler.core.model import Served
 from tapio_reconciler.core.state import Seen
-from tapio_shared.json import str_at
+from tapio_shared.json import objects_at, str_at
 from tapio_shared.keys import ObjectRef
 
 _RESOURCES = frozenset({"TapioCluster", "TapioCollector", "TapioIntelligence", "Pods"})
@@ -42,7 +42,22 @@ def tear_down(draft: Draft, cluster: Seen | None, served: Served) -> list[Object
             continue
         left.append(ref)
         draft.remove(ref, seen, resource, f"TapioCluster {key.namespace}/{key.name} is being deleted.")
+    for ref, pod in _ownerless_pods(draft):
+        resource = served.find("", "Pod")
+        if resource is not None:
+            left.append(ref)
+            draft.remove(ref, pod, resource, f"TapioCluster {key.namespace}/{key.name} is being deleted.")
     return left
+
+
+def _ownerless_pods(draft: Draft) -> Iterator[tuple[ObjectRef, Seen]]:
+    """Pods whose StatefulSet was let go of to be made anew, and is not there: nothing else would ever delete them."""
+    for ref, summary in draft.seen.items():
+        if ref.kind != "Pods":
+            continue
+        for entry in objects_at(summary.document, "ownerless"):
+            pod = ObjectRef("", "Pod", ref.namespace, str_at(entry, "name"))
+            yield pod, Seen(pod, summary.sequence, entry, str_at(entry, "uid"), "")
 
 
 def is_torn_down(left: Sequence[ObjectRef]) -> bool:

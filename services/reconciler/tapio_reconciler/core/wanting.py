@@ -7,7 +7,7 @@ memory, not state, and never changes an answer.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import msgspec
@@ -19,6 +19,7 @@ from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.overlaps import accepted_collectors, chosen_intelligence
 from tapio_reconciler.core.rendering import render
 from tapio_reconciler.core.state import Seen, State
+from tapio_reconciler.core.volumes import HeldVolumes, granted
 from tapio_shared.api.budget import BudgetTooSmall
 from tapio_shared.api.cluster import TapioClusterSpec
 from tapio_shared.api.collectors import TapioCollectorSpec
@@ -62,8 +63,10 @@ class Refused:
     refused_members: Mapping[ObjectRef, tuple[str, str]] = field(default_factory=dict[ObjectRef, tuple[str, str]])
 
 
-def wanted(state: State, cluster: Seen, members: Members) -> Wanted | Refused:
-    """Judge the spec by the webhook's own rules and render what it asks for.
+def wanted(
+    state: State, cluster: Seen, members: Members, volumes: Mapping[str, HeldVolumes] | None = None
+) -> Wanted | Refused:
+    """Judge the spec by the webhook's own rules and render what it asks for and its `volumes` can have.
 
     The answer is remembered with the state it was worked out from, since most plans follow from changes of children.
     """
@@ -76,10 +79,11 @@ def wanted(state: State, cluster: Seen, members: Members) -> Wanted | Refused:
         tuple((name, state.shared[name].sequence) for name in ("config", "discovery", "fleet") if name in state.shared),
         tuple(secrets.items()),
         tuple(learned.items()),
+        encode(volumes),
     )
     if state.answer is not None and state.answer[0] == basis and isinstance(state.answer[1], Wanted | Refused):
         return state.answer[1]
-    answer = _wanted(state, cluster.uid, asked, members, secrets, learned)
+    answer = _wanted(state, cluster.uid, asked, members, secrets, learned, dict(volumes or {}))
     state.answer = (basis, answer)
     return answer
 
@@ -100,6 +104,7 @@ def _wanted(
     members: Members,
     secrets: dict[str, str],
     learned: dict[str, str],
+    volumes: dict[str, HeldVolumes],
 ) -> Wanted | Refused:
     config = _configuration(state)
     problems = validate_cluster(asked, trust=config.trust)
@@ -123,6 +128,7 @@ def _wanted(
         config=object_at({"c": config.document()}, "c"),
         secrets=secrets,
         learned=learned,
+        volumes=volumes,
     )
     try:
         rendered, objects = _rendered(encode(inputs), _discovery_bytes(state))
@@ -152,6 +158,7 @@ class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
     config: JsonObject
     secrets: dict[str, str]
     learned: dict[str, str]
+    volumes: dict[str, HeldVolumes]
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -163,6 +170,8 @@ def _rendered(inputs: bytes, discovery: bytes) -> tuple[Rendered, Mapping[str, S
     effective = effective_cluster(
         TapioClusterSpec.from_document(given.spec), version=given.version, intelligence=mind, collectors=collectors
     )
+    expandable = None if given.fleet is None else given.fleet.expandable_storage_classes
+    effective, notices = granted(effective, given.volumes, expandable)
     rendered = render(
         Context(
             name=given.name,
@@ -176,6 +185,8 @@ def _rendered(inputs: bytes, discovery: bytes) -> tuple[Rendered, Mapping[str, S
             learned=given.learned,
         )
     )
+    if notices:
+        rendered = replace(rendered, notices=(*rendered.notices, *notices))
     return rendered, {
         one.name: tuple(wanted_object(manifest) for manifest in one.objects) for one in rendered.components
     }

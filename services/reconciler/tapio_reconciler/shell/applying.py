@@ -117,6 +117,8 @@ class Applier:
                 work = self._generate(action, plan, name)
             case "create":
                 work = self._create(key, action, plan.manifests[name], report, name)
+            case "expand":
+                work = self._expand(action, plan.manifests[name])
             case _:
                 work = self._server_side_apply(action, plan.manifests[name], report, name)
         await self._attempt(report, name, action.mode, action.digest, work)
@@ -201,6 +203,17 @@ class Applier:
             return await self._server_side_apply(action, manifest, report, name)
         raise ApiTerminal(409, SOMEBODY_ELSES, f"{name} exists and does not carry the labels of TapioCluster {key}")
 
+    async def _expand(self, action: ApplyAction, manifest: JsonObject) -> JsonObject:
+        """Ask for more storage for the very claim that was observed (by its UID): an apply would create another one."""
+        response = await self._kube.request(
+            "PATCH",
+            _path(action),
+            query={"fieldManager": FIELD_MANAGER},
+            body=encode(manifest),
+            content_type=MERGE_PATCH,
+        )
+        return _document(response)
+
     async def _probe(self, action: ApplyAction | DeleteAction) -> JsonObject:
         """The live object, as a dry run of an apply that says nothing answers it: a look without read permission."""
         version = f"{action.group}/{action.version}" if action.group else action.version
@@ -243,8 +256,11 @@ class Applier:
         options: JsonObject = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
-            "propagationPolicy": "Background",
-            "preconditions": {"uid": action.uid, "resourceVersion": action.resource_version},
+            "propagationPolicy": action.propagation,
+            "preconditions": {
+                "uid": action.uid,
+                **({"resourceVersion": action.resource_version} if action.resource_version else {}),
+            },
         }
         response = await self._kube.request("DELETE", _path(action), body=encode(options))
         if response.status == 409:

@@ -135,14 +135,13 @@ async def test_a_stateful_set_made_anew_takes_over_the_pods_it_was_deleted_witho
     await cluster.until(path, lambda one: status(one).get("readyReplicas") == 2)
     before = {str_at(pod, "metadata", "uid") for pod in await cluster.pods()}
     revision = str_at((await cluster.calls.get(path)).document, "status", "updateRevision")
-    larger: JsonObject = {"resources": {"requests": {"storage": "2Gi"}}}
     anew = workload(
         "StatefulSet",
         "db",
         template("db"),
         replicas=2,
         podManagementPolicy="Parallel",
-        volumeClaimTemplates=[claim_template(**larger)],
+        volumeClaimTemplates=[claim_template(resources={"requests": {"storage": "2Gi"}})],
     )
     assert (await cluster.calls.merge(path, {"spec": object_at(anew, "spec")})).status == 422
 

@@ -14,18 +14,9 @@ from tapio_shared.api.schema import child_schema, spec_schema
 from tapio_shared.json import JsonObject, JsonValue, at
 
 _TABLE: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
-    CLUSTER_KIND: (
-        ("intelligence", "neo4j", "backup"),
-        ("intelligence", "neo4j", "autoscaling"),
-        ("nats", "autoscaling"),
-        ("collectors", "ebpf", "autoscaling"),
-        ("collectors", "systemd", "autoscaling"),
-        ("collectors", "cni", "autoscaling"),
-        ("collectors", "kubernetes", "autoscaling"),
-        ("collectors", "etcd", "autoscaling"),
-    ),
-    COLLECTOR_KIND: (("autoscaling",),),
-    INTELLIGENCE_KIND: (("neo4j", "backup"), ("neo4j", "autoscaling")),
+    CLUSTER_KIND: (("intelligence", "neo4j", "backup"),),
+    COLLECTOR_KIND: (),
+    INTELLIGENCE_KIND: (("neo4j", "backup"),),
 }
 
 

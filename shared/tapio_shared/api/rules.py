@@ -122,24 +122,40 @@ def _collectors(spec: JsonObject, setting: Setting) -> Iterator[Problem]:
 
 def _collector(kind: str, collector: JsonObject, path: Path, setting: Setting) -> Iterator[Problem]:
     yield from component_problems(collector, path)
+    on_nodes = kind in NODE_COLLECTOR_TYPES
+    why = "it runs once on every node" if on_nodes else "it runs once, and a second one would report everything twice"
+    yield from _no_autoscaling(collector, path, why)
     strategy = object_at(collector, "updateStrategy")
     where: Path = (*path, "updateStrategy")
-    if kind in NODE_COLLECTOR_TYPES:
+    if on_nodes:
         yield from _node_update(object_at(strategy, "rollingUpdate"), (*where, "rollingUpdate"))
         yield from _privileges(collector, path, setting)
-    elif strategy.get("type") == "OnDelete":
-        yield problem((*where, "type"), "OnDelete", "RollingUpdate, since this collector is a Deployment")
+    else:
+        yield from _some_step(object_at(strategy, "rollingUpdate"), (*where, "rollingUpdate"))
+        if strategy.get("type") == "OnDelete":
+            yield problem((*where, "type"), "OnDelete", "RollingUpdate, since this collector is a Deployment")
     if strategy.get("type") == "OnDelete" and strategy.get("rollingUpdate") is not None:
         yield problem((*where, "rollingUpdate"), strategy["rollingUpdate"], "absent when type is OnDelete")
+
+
+def _no_autoscaling(component: JsonObject, path: Path, why: str) -> Iterator[Problem]:
+    if component.get("autoscaling") is not None:
+        yield problem((*path, "autoscaling"), component["autoscaling"], f"absent, since {why}")
 
 
 def _node_update(rolling: JsonObject, path: Path) -> Iterator[Problem]:
     unavailable, surge = rolling.get("maxUnavailable"), rolling.get("maxSurge")
     zero = (0, "0%")
-    if unavailable in zero and (surge is None or surge in zero):
-        yield problem((*path, "maxUnavailable"), unavailable, "more than 0 unless maxSurge is, or nothing moves")
+    yield from _some_step(rolling, path)
     if unavailable is not None and unavailable not in zero and surge is not None and surge not in zero:
         yield problem((*path, "maxSurge"), surge, "0 or absent when maxUnavailable is more than 0")
+
+
+def _some_step(rolling: JsonObject, path: Path) -> Iterator[Problem]:
+    unavailable, surge = rolling.get("maxUnavailable"), rolling.get("maxSurge")
+    zero = (0, "0%")
+    if unavailable in zero and (surge is None or surge in zero):
+        yield problem((*path, "maxUnavailable"), unavailable, "more than 0 unless maxSurge is, or nothing moves")
 
 
 def _privileges(collector: JsonObject, path: Path, setting: Setting) -> Iterator[Problem]:
@@ -184,6 +200,7 @@ def _intelligence(intelligence: JsonObject, path: Path) -> Iterator[Problem]:
             "true or absent while correlation runs, which needs a graph store (or set embedded instead of neo4j)",
         )
     yield from component_problems(neo4j, (*path, "neo4j"))
+    yield from _no_autoscaling(neo4j, (*path, "neo4j"), "a database's members are not added by load; set replicas")
     yield from component_problems(correlation, (*path, "correlation"))
     backup = object_at(neo4j, "backup")
     if backup.get("enabled") is True and backup.get("schedule") is None:
@@ -205,6 +222,7 @@ def _nats(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:
         where: Path = (*path, "observations", "maxBytes")
         yield problem(where, limit, f"at most nats.storage, {storage}, which must hold it")
     yield from component_problems(nats, path)
+    yield from _no_autoscaling(nats, path, "servers that vote are not added by load; set replicas")
 
 
 def _gateway(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:

@@ -110,8 +110,6 @@ def test_which_images_users_must_name() -> None:
                      id="the seed's backup"),
         pytest.param(CLUSTER_KIND, {"intelligence": {"neo4j": {"backup": {"schedule": "0 2 * * *"}}}}, [],
                      id="a backup that is off asks for nothing"),
-        pytest.param(CLUSTER_KIND, {"nats": {"autoscaling": {"min": 1}}, "gateway": {"autoscaling": {"min": 1}}},
-                     ["spec.nats.autoscaling.min"], id="autoscaling where nothing scales"),
         pytest.param(INTELLIGENCE_KIND, {"clusterRef": {"name": "p"}, "neo4j": {"backup": {"enabled": True}}},
                      ["spec.neo4j.backup.enabled"], id="an intelligence"),
         pytest.param(CLUSTER_KIND, {}, [], id="nothing"),

@@ -140,8 +140,23 @@ def messages(problems: tuple[Problem, ...]) -> list[str]:
                      ['spec.gateway.tls.secretRef.namespace is "other", but there is no such field; did you '
                       "mean name?"],
                      id="a Secret of another namespace"),
-        pytest.param({"nats": {"autoscaling": {"min": 3, "max": 2}}},
-                     ["spec.nats.autoscaling.max is 2; it must be at least autoscaling.min, 3."], id="bounds"),
+        pytest.param({"gateway": {"autoscaling": {"min": 3, "max": 2}}},
+                     ["spec.gateway.autoscaling.max is 2; it must be at least autoscaling.min, 3."], id="bounds"),
+        pytest.param({"nats": {"autoscaling": EMPTY}, "intelligence": {"neo4j": {"autoscaling": EMPTY}},
+                      "collectors": {"cni": {"autoscaling": EMPTY}, "kubernetes": {"autoscaling": EMPTY}}},
+                     ["spec.collectors.cni.autoscaling is an object; it must be absent, since it runs once on every "
+                      "node.",
+                      "spec.collectors.kubernetes.autoscaling is an object; it must be absent, since it runs once, and "
+                      "a second one would report everything twice.",
+                      "spec.intelligence.neo4j.autoscaling is an object; it must be absent, since a database's members "
+                      "are not added by load; set replicas.",
+                      "spec.nats.autoscaling is an object; it must be absent, since servers that vote are not added by "
+                      "load; set replicas."],
+                     id="autoscaling where nothing scales"),
+        pytest.param({"collectors": {"etcd": {"updateStrategy": {"rollingUpdate": {"maxUnavailable": "0%"}}}}},
+                     ['spec.collectors.etcd.updateStrategy.rollingUpdate.maxUnavailable is "0%"; it must be more than '
+                      "0 unless maxSurge is, or nothing moves."],
+                     id="a Deployment that can't move"),
         pytest.param({"nats": {"tolerations": [{"operator": "Exists", "value": "x"}, {"value": "y"}]}},
                      ['spec.nats.tolerations[0].value is "x"; it must be absent when operator is Exists.',
                       "spec.nats.tolerations[1].key is not set; it must be set unless operator is Exists."],

@@ -183,14 +183,25 @@ def check_references(objects: list[JsonObject]) -> None:
                 scaled = [one for one in workloads if str_at(one, "metadata", "name") == str_at(target, "name")]
                 assert "replicas" not in object_at(scaled[0], "spec")
             case "RoleBinding" | "ClusterRoleBinding":
-                assert ("ClusterRole", "", str_at(document, "roleRef", "name")) in names
+                role = str_at(document, "roleRef", "kind")
+                assert str_at(document, "kind") == f"{role}Binding"
+                assert (role, namespace, str_at(document, "roleRef", "name")) in names
                 for subject in objects_at(document, "subjects"):
                     assert ("ServiceAccount", str_at(subject, "namespace"), str_at(subject, "name")) in names
-            case "ClusterRole":
-                granted = [dict(rule) for rule in GRANTED_RULES]
-                assert all(rule in granted for rule in objects_at(document, "rules"))
+            case "ClusterRole" | "Role":
+                assert all(is_granted(rule) for rule in objects_at(document, "rules"))
             case _:
                 pass
+
+
+def is_granted(rule: JsonObject) -> bool:
+    """Whether the operator holds a rule (ADR 0004), and it names everything."""
+    return any(
+        list_at(rule, "apiGroups") == list_at(one, "apiGroups")
+        and {str(name) for name in list_at(rule, "resources")} <= {str(name) for name in list_at(one, "resources")}
+        and list_at(rule, "verbs") == ["get", "list", "watch"]
+        for one in GRANTED_RULES
+    )
 
 
 def check_pod(workload: JsonObject, names: set[tuple[str, str, str]]) -> None:

@@ -157,7 +157,7 @@ def collector_status(
     left_out = [one for one in skipped if one.collector == name]
     if refused is not None:
         status = stalled_status(seen, *refused, now)
-        if refused[0] != Reason.OVERLAPS_WITH:
+        if refused[0] != str(Reason.OVERLAPS_WITH):
             return status  # What runs goes on running, and its numbers with it.
         status["components"] = []
     elif at(seen.document, "spec", "enabled") is False:

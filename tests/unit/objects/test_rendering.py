@@ -20,7 +20,7 @@ from tapio_reconciler.core.objects.kubernetes_rbac import GRANTED_RULES
 from tapio_shared.api.budget import BudgetTooSmall
 from tapio_shared.api.kinds import MANAGED_KINDS
 from tapio_shared.api.labels import APPLYSET_PART_OF, CLUSTER, CLUSTER_NAMESPACE, MANAGED_BY
-from tapio_shared.json import JsonObject, JsonValue, at, object_at, objects_at, str_at, strings_at
+from tapio_shared.json import JsonObject, JsonValue, at, list_at, object_at, objects_at, str_at, strings_at
 from tests.support.planned_world import discovery, example
 from tests.support.rendered import context_of, objects_of, rendered, rendered_in
 from tests.unit.objects.golden import EXAMPLES, FOLDER, rendering

@@ -6,8 +6,10 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CACHE := $(if $(TAPIO_CACHE),$(TAPIO_CACHE),$(HOME)/.cache/tapio)
+SCAN = $(CACHE)/scan-$(shell sha256sum tests/scan/requirements.lock | cut -c1-16)
 
-.PHONY: help setup run test test-unit test-real check format crds deploy-manifests bench clean control-plane golden
+.PHONY: help setup run test test-unit test-real check format crds deploy-manifests bench clean control-plane golden scan
 
 help: ## List these commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  make %-18s %s\n", $$1, $$2}'
@@ -48,6 +50,11 @@ check: $(STAMP) ## Format, lint, types, import contracts, generated files.
 	@$(BIN)/yamllint --strict deploy/operator deploy/base deploy/legacy/kustomization.yaml
 	@$(BIN)/python -m tapio_shared.api.crds --check
 	@$(BIN)/python deploy/generate.py --check
+
+scan: $(STAMP) ## Scan what is rendered from the examples with checkov, installed beside the project (once, about 300 MB).
+	@[ -x $(SCAN)/bin/checkov ] || { echo "installing checkov in $(SCAN) (about a minute)"; rm -rf $(SCAN); \
+	  $(PYTHON) -m venv $(SCAN) && $(SCAN)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/scan/requirements.lock; }
+	@$(BIN)/python -m tests.scan $(SCAN)/bin/checkov
 
 format: $(STAMP) ## Format the code and mend what the linter can.
 	@$(BIN)/ruff format .

@@ -84,7 +84,8 @@ class NodeAgents(ApiModel):
     )
     capabilities: Literal["least", "privileged"] = Field(
         default="least",
-        description="least gives each node agent the Linux capabilities it needs, privileged gives it all.",
+        description="least gives each node agent the Linux capabilities that it needs everywhere; privileged adds "
+        "those for uprobes, processes of others, traffic control and entering network namespaces.",
     )
 
 

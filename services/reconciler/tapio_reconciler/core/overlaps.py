@@ -66,7 +66,11 @@ def accepted_collectors(
 def chosen_intelligence(
     members: Sequence[Member], spec: JsonObject, config: OperatorConfig
 ) -> tuple[JsonObject | None, Refusals]:
-    """The spec of the oldest valid TapioIntelligence, while the TapioCluster has none of its own."""
+    """The spec of the oldest TapioIntelligence, while the TapioCluster has none of its own.
+
+    One that is invalid still counts: to run the next one's spec, or the defaults, instead would replace the graph store
+    by another one because of a typing error. The caller finds it among the refused.
+    """
     refused: Refusals = {}
     chosen: JsonObject | None = None
     chosen_name = ""
@@ -75,13 +79,14 @@ def chosen_intelligence(
         problems = validate_intelligence(document, trust=config.trust)
         if problems:
             refused[ref] = (problems[0].reason, one_answer(problems))
+            chosen_name = chosen_name or ref.name
         elif "intelligence" in spec:
             refused[ref] = (
                 Reason.SUPERSEDED,
                 f"TapioCluster {str_at(document, 'spec', 'clusterRef', 'name')} has spec.intelligence of its own. "
                 "Remove that field to use this resource.",
             )
-        elif chosen is not None:
+        elif chosen_name:
             refused[ref] = (
                 Reason.SUPERSEDED,
                 f"The older TapioIntelligence {chosen_name} already configures this TapioCluster. Delete one of them.",

@@ -115,6 +115,9 @@ def _wanted(
     collectors = accepted_collectors(members.collectors, spec, config, None if fleet is None else fleet[1])
     intelligence, refused_minds = chosen_intelligence(members.intelligences, spec, config)
     refused = {**collectors.refused, **refused_minds}
+    if intelligence is None and refused_minds and "intelligence" not in spec:
+        ref, (reason, message) = next(iter(refused_minds.items()))
+        return Refused(reason=reason, message=f"TapioIntelligence {ref.name}: {message}", refused_members=refused)
     version = str_at(spec, "version") or str_at(asked, "status", "version") or DEFAULT_TAPIO_VERSION
     inputs = _Inputs(
         name=state.key.name,

@@ -1,0 +1,76 @@
+"""The oldest TapioIntelligence counts, valid or not: a typing error replaces no graph store."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from tapio_shared.json import JsonObject, object_at, objects_at, str_at
+from tapio_shared.keys import ObjectRef
+from tests.support.planned_world import World, example
+
+
+def world_of() -> World:
+    document = example("development")
+    object_at(document, "spec").pop("intelligence", None)
+    return World.of(document)
+
+
+def add(world: World, name: str, made: str, **spec: object) -> None:
+    fields = cast("JsonObject", spec)
+    document: JsonObject = {
+        "apiVersion": "tapio.io/v1alpha1",
+        "kind": "TapioIntelligence",
+        "metadata": {
+            "name": name,
+            "namespace": world.key.namespace,
+            "uid": f"uid-of-{name}",
+            "generation": 1,
+            "creationTimestamp": made,
+        },
+        "spec": {"clusterRef": {"name": world.key.name}, **fields},
+    }
+    world.observe(document)
+
+
+def stalled(world: World, name: str = "") -> tuple[str, str]:
+    """Reason and message of Stalled, of a TapioIntelligence or of the cluster."""
+    ref = ObjectRef("tapio.io", "TapioIntelligence", world.key.namespace, name)
+    document = world.find(ref) if name else world.cluster
+    for one in objects_at(document, "status", "conditions"):
+        if str_at(one, "type") == "Stalled":
+            return str_at(one, "reason"), str_at(one, "message")
+    return "", ""
+
+
+def stores(world: World) -> list[str]:
+    return sorted(ref.name for ref in world.objects() if ref.kind == "StatefulSet" and "nats" not in ref.name)
+
+
+def test_one_that_became_invalid_changes_nothing_that_runs() -> None:
+    world = world_of()
+    add(world, "mind", "2026-01-01T00:00:00Z", embedded=True)
+    add(world, "next", "2026-01-02T00:00:00Z", neo4j={"storage": "20Gi"})
+    world.settle()
+    before = set(world.objects())
+    assert not any("neo4j" in name for name in stores(world))
+    assert stalled(world) == ("", "")
+    assert stalled(world, "next")[0] == "Superseded"
+    add(world, "mind", "2026-01-01T00:00:00Z", embedded="yes")
+    world.settle()
+    assert set(world.objects()) == before
+    reason, message = stalled(world)
+    assert reason == "InvalidSpec"
+    assert message.startswith("TapioIntelligence mind: spec.embedded is")
+    assert stalled(world, "next")[0] == "Superseded"
+    add(world, "mind", "2026-01-01T00:00:00Z", embedded=True)
+    world.settle()
+    assert stalled(world) == ("", "")
+
+
+def test_an_invalid_one_is_in_nobodys_way_while_the_cluster_has_its_own() -> None:
+    world = world_of()
+    world.edit(intelligence={"embedded": True})
+    add(world, "mind", "2026-01-01T00:00:00Z", embedded="yes")
+    world.settle()
+    assert stalled(world) == ("", "")
+    assert stalled(world, "mind")[0] == "InvalidSpec"

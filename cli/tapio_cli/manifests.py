@@ -73,7 +73,7 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> int:
 def _document(made: PreviewedObject) -> str:
     comment = ""
     if made.generated is not None:
-        keys = ", ".join(sorted(made.generated.templates))
+        keys = ", ".join(made.generated.keys)
         comment = f"# Without its values ({keys}), which the operator makes up once.\n"
     text = yaml.dump(made.manifest, Dumper=_Dumper, sort_keys=True, width=120, allow_unicode=True)
     return comment + text

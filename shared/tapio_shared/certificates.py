@@ -40,10 +40,11 @@ class UnusableCertificate(TerminalError):
 
 
 class Usage(StrEnum):
-    """What a certificate proves: a server's names, or a client's user and groups."""
+    """What a certificate proves: a server's names, a client's user and groups, or both, for servers among peers."""
 
     SERVER = "server"
     CLIENT = "client"
+    PEER = "peer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,6 @@ class CertificateAuthority:
             *(x509.DNSName(name) for name in dns_names),
             *(x509.IPAddress(ipaddress.ip_address(address)) for address in ip_addresses),
         ]
-        purpose = ExtendedKeyUsageOID.SERVER_AUTH if usage is Usage.SERVER else ExtendedKeyUsageOID.CLIENT_AUTH
         begin = max(_moment(now) - CLOCK_SKEW, self._certificate.not_valid_before_utc)
         end = min(_moment(now) + valid_for, self._certificate.not_valid_after_utc)
         if end <= begin:
@@ -172,7 +172,7 @@ class CertificateAuthority:
             .not_valid_after(end)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_END_ENTITY_USAGE, critical=True)
-            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(_PURPOSES[usage]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
         if names:
@@ -222,6 +222,11 @@ def service_account_keys() -> tuple[bytes, bytes]:
     return _private_pem(key), public
 
 
+_PURPOSES = {
+    Usage.SERVER: [ExtendedKeyUsageOID.SERVER_AUTH],
+    Usage.CLIENT: [ExtendedKeyUsageOID.CLIENT_AUTH],
+    Usage.PEER: [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH],
+}
 _END_ENTITY_USAGE = x509.KeyUsage(
     digital_signature=True,
     content_commitment=False,

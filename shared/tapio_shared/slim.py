@@ -22,8 +22,11 @@ _NOISE_ANNOTATIONS = frozenset(
 """Annotations that repeat the object, or that a controller writes on every round."""
 _NOISE_METADATA = frozenset({"selfLink", "resourceVersion"})
 _NOISE_STATUS = frozenset({"currentMetrics", "currentCPUUtilizationPercentage", "lastScaleTime"})
-_NOISE_STATUS_OF = {"VerticalPodAutoscaler": frozenset({"recommendation"})}
-"""What a controller computes anew every minute, and no plan needs."""
+_NOISE_STATUS_OF = {
+    "VerticalPodAutoscaler": frozenset({"recommendation"}),
+    "CronJob": frozenset({"active", "lastScheduleTime", "lastSuccessfulTime"}),
+}
+"""What a controller computes anew every minute or with every run, and no plan needs."""
 _TICKING = frozenset({"lastUpdateTime", "lastHeartbeatTime", "lastProbeTime"})
 _OURS = ("tapio.io/", "applyset.kubernetes.io/")
 

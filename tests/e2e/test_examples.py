@@ -19,24 +19,24 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
             "quickstart",
             "tapio-system",
             "production",
-            {"nats", "neo4j", "correlation", "gateway", "ebpf", "systemd", "kubernetes", "monitoring"},
+            {"nats", "streams", "neo4j", "correlation", "gateway", "ebpf", "systemd", "kubernetes", "monitoring"},
             id="quickstart",
         ),
         pytest.param(
             "development",
             "default",
             "dev",
-            {"nats", "neo4j", "correlation", "gateway", "kubernetes"},
+            {"nats", "streams", "neo4j", "correlation", "gateway", "kubernetes"},
             id="development",
         ),
         pytest.param(
             "production",
             "default",
             "production",
-            {"nats", "neo4j", "correlation", "gateway", "ebpf", "systemd", "cni", "kubernetes"},
+            {"nats", "streams", "neo4j", "correlation", "gateway", "ebpf", "systemd", "cni", "kubernetes"},
             id="production",
         ),
-        pytest.param("edge", "default", "edge", {"nats", "graph", "kubernetes"}, id="edge"),
+        pytest.param("edge", "default", "edge", {"nats", "streams", "graph", "kubernetes"}, id="edge"),
     ],
 )
 async def test_an_example_becomes_ready(

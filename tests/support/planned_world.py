@@ -14,10 +14,12 @@ from typing import Self, cast
 import yaml
 
 from tapio_reconciler.core.drafting import Plan, Report
+from tapio_reconciler.core.model import CertificateSecret, CopiedSecret, MadeSecret
 from tapio_reconciler.core.planning import plan
 from tapio_reconciler.core.state import Entry, State, evolve
 from tapio_reconciler.core.wanting import ref_of
 from tapio_shared.api.kinds import ALL_KINDS
+from tapio_shared.api.labels import COPY, RENEW_AT
 from tapio_shared.api.names import API_GROUP, cluster_ref
 from tapio_shared.facts import (
     DiscoveryObserved,
@@ -36,6 +38,7 @@ from tapio_shared.keys import ObjectRef, OrderingKey, decision_subject, object_s
 
 PARTITIONS = 32
 START = 1_790_000_000_000
+CERTIFICATE_LASTS = 300 * 86_400_000
 _OPTIONAL = ("monitoring.coreos.com", "gateway.networking.k8s.io", "autoscaling.k8s.io")
 FLEET = FleetObserved(
     groups=[
@@ -183,7 +186,7 @@ class World:
             if refused is not None:
                 report.results.append(refused)
                 continue
-            manifest = planned.manifests.get(name) or planned.generated[name].manifest
+            manifest = planned.manifests.get(name) or self._made(planned.generated[name])
             if action.mode == "expand":
                 self._expand(manifest)
             else:
@@ -209,6 +212,21 @@ class World:
             if not self.step().has_effects:
                 return count
         raise AssertionError(f"not settled after {most} steps: {self.plans[-1].decision}")
+
+    def _made(self, secret: MadeSecret) -> JsonObject:
+        """What the watcher would tell of a Secret that was made: its metadata, and a digest for each key."""
+        metadata = object_at(secret.manifest, "metadata")
+        annotations: JsonObject = {**object_at(metadata, "annotations")}
+        digests: JsonObject = {key: f"{str_at(metadata, 'name')} {key}" for key in secret.keys}
+        if isinstance(secret, CopiedSecret):
+            annotations[COPY] = "true"
+            for key, (source, source_key) in secret.values.items():
+                found = self.find(ObjectRef("", "Secret", self.key.namespace, source))
+                digests[key] = object_at(found, "digests")[source_key]
+        elif isinstance(secret, CertificateSecret):
+            annotations[RENEW_AT] = str(self.now + CERTIFICATE_LASTS)
+            digests |= {key: f"{key} of {self.now}" for key in ("tls.crt", "tls.key")}
+        return {**secret.manifest, "metadata": {**metadata, "annotations": annotations}, "digests": digests}
 
     def _write_cluster(self, planned: Plan, report: Report) -> None:
         decision = planned.decision
@@ -244,6 +262,8 @@ class World:
         kind = str_at(document, "kind")
         if ready and kind in {"Deployment", "StatefulSet", "DaemonSet"}:
             document["status"] = ready_status(document)
+        if ready and kind == "Job":
+            document["status"] = {"succeeded": 1, "conditions": [{"type": "Complete", "status": "True"}]}
         self.observe(document)
 
     def _expand(self, manifest: JsonObject) -> None:

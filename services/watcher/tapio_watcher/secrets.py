@@ -13,9 +13,8 @@ from typing import cast
 
 import structlog
 
-from tapio_shared.api import names
 from tapio_shared.api.labels import MANAGED_SELECTOR, key_of_object
-from tapio_shared.api.references import referenced_secrets
+from tapio_shared.api.references import copied_secrets, made_secrets, referenced_elsewhere, referenced_secrets
 from tapio_shared.codec import encode
 from tapio_shared.errors import ApiTerminal, ResourceExpired, TapioError
 from tapio_shared.json import JsonObject, int_at, object_at, str_at, strings_at
@@ -43,7 +42,7 @@ class SecretWatches:
         self, api: Api, writer: FactWriter, clock: Clock, digest_key: DigestKey, group: asyncio.TaskGroup
     ) -> None:
         self._api, self._writer, self._clock, self._digest_key, self._group = api, writer, clock, digest_key, group
-        self._references: dict[tuple[str, Name], tuple[OrderingKey, tuple[str, ...]]] = {}
+        self._references: dict[tuple[str, Name], tuple[OrderingKey, tuple[Name, ...]]] = {}
         self._wanted: dict[Name, dict[OrderingKey, int]] = {}
         """Secret -> keys that want it, with how many of their resources do."""
         self._watches: dict[Name, asyncio.Task[None]] = {}
@@ -70,7 +69,8 @@ class SecretWatches:
             self.gone(kind, name)
             return
         before = self._references.get((kind, name))
-        now = (key, referenced_secrets(kind, document, name[0]))
+        own = tuple((name[0], secret) for secret in referenced_secrets(kind, document, name[0]))
+        now = (key, (*own, *referenced_elsewhere(kind, document, name[0])))
         if now != before:
             self._references[kind, name] = now
             self._count(now, +1)
@@ -83,10 +83,9 @@ class SecretWatches:
         if before is not None:
             self._count(before, -1)
 
-    def _count(self, reference: tuple[OrderingKey, tuple[str, ...]], change: int) -> None:
+    def _count(self, reference: tuple[OrderingKey, tuple[Name, ...]], change: int) -> None:
         key, secrets = reference
-        for secret in secrets:
-            name = (key.namespace, secret)
+        for name in secrets:
             keys = self._wanted.setdefault(name, {})
             keys[key] = keys.get(key, 0) + change
             if keys[key] == 0:
@@ -138,7 +137,8 @@ class SecretWatches:
     def _is_generated(self, name: Name) -> bool:
         """Whether the operator makes this Secret for one of its keys: it will carry our labels."""
         return any(
-            names.child_name(key.name, names.NEO4J_AUTH, key.namespace) == name[1] for key in self._wanted.get(name, {})
+            name[1] in (*made_secrets(key.name, key.namespace), *copied_secrets(key.name, key.namespace))
+            for key in self._wanted.get(name, {})
         )
 
     async def _read_all_again(self) -> None:

@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from tapio_shared.adapters.nats_credentials import credentials_callbacks, read_login
+from tapio_shared.adapters.nats_credentials import Login, credentials_callbacks, read_login
 from tapio_shared.adapters.nats_errors import ApiAnswer, error_of_client, error_of_fault
 from tapio_shared.adapters.nats_requests import NO_RESPONDERS, Requests
 from tapio_shared.codec import decode_as, encode
@@ -41,10 +41,17 @@ class NatsConnection:
     """One connection. Made by `connect`; `close` ends it."""
 
     def __init__(
-        self, servers: list[str], *, name: str, credentials: str = "", ca_file: str = "", inbox_prefix: str = ""
+        self,
+        servers: list[str],
+        *,
+        name: str,
+        credentials: str = "",
+        login: Login | None = None,
+        ca_file: str = "",
+        inbox_prefix: str = "",
     ) -> None:
         self._servers, self._name = servers, name
-        self._login = read_login(credentials) if credentials else None
+        self._login = read_login(credentials) if credentials else login
         self._credentials = credentials_callbacks(credentials) if credentials and self._login is None else None
         self._inbox_prefix = inbox_prefix or inbox_prefix_of(name)
         self._context: ssl.SSLContext | None = None
@@ -70,15 +77,19 @@ class NatsConnection:
         *,
         name: str,
         credentials: str = "",
+        login: Login | None = None,
         ca_file: str = "",
         inbox_prefix: str = "",
         patience: float = PATIENCE,
     ) -> NatsConnection:
         """Connect, trying for `patience` seconds; reconnects for ever afterwards.
 
-        `name` is shown by the server and, up to a `/`, gives the inbox prefix that permissions are granted on.
+        `credentials` names a file; `login` is a user and a password at hand. `name` is shown by the server and, up to
+        a `/`, gives the inbox prefix that permissions are granted on.
         """
-        connection = cls(servers, name=name, credentials=credentials, ca_file=ca_file, inbox_prefix=inbox_prefix)
+        connection = cls(
+            servers, name=name, credentials=credentials, login=login, ca_file=ca_file, inbox_prefix=inbox_prefix
+        )
         try:
             async with asyncio.timeout(patience):
                 await connection._open(connection.client)

@@ -25,8 +25,9 @@ NOTHING_APPENDED_RETRY = frozenset({SUBJECT_IN_PROCESS, ID_IN_PROCESS, BATCH_INC
 
 A batch whose beginning was refused for want of room (50 open batches per stream) shows as incomplete at its commit.
 """
-_NEVER = frozenset({10057, 10074, 10110})
-"""Deleting or purging where the stream forbids it, replicas without a cluster: told with code 500 all the same."""
+_NEVER = frozenset({10052, 10057, 10074, 10110})
+"""A configuration that can't be, or can't follow on the present one; deleting or purging where the stream forbids it;
+replicas without a cluster: told with code 500 all the same."""
 _FULL = frozenset({10002, 10023, 10028, 10047, 10054, 10097, 10122})
 """Account, server, memory and storage limits; message and header size; the account's limit for one stream."""
 

@@ -59,9 +59,9 @@ async def provision(
             f"Stream {LOG_STREAM} was made for {known} partitions and this process is set to {partitions}. "
             f"Set TAPIO_PARTITIONS to {known}, or make a new stream (its history is lost, desired state is not)."
         )
-    await _ensure(connection, log_config(partitions, replicas, max_bytes, int(max_age_days * _DAY)))
-    await _ensure(connection, admitted_config(replicas, admitted_max_bytes))
-    await _ensure(connection, members_config(replicas))
+    await ensure_stream(connection, log_config(partitions, replicas, max_bytes, int(max_age_days * _DAY)))
+    await ensure_stream(connection, admitted_config(replicas, admitted_max_bytes))
+    await ensure_stream(connection, members_config(replicas))
 
 
 def log_config(partitions: int, replicas: int, max_bytes: int, max_age: int) -> JsonObject:
@@ -143,19 +143,28 @@ async def _existing_partitions(connection: NatsConnection) -> int:
     return int(info.config.metadata.get(PARTITIONS_METADATA, "0"))
 
 
-async def _ensure(connection: NatsConnection, config: JsonObject) -> None:
-    """Make the stream, or change it if it is not as it must be. One that is right costs a look and no permission."""
+async def ensure_stream(connection: NatsConnection, config: JsonObject) -> tuple[str, ...]:
+    """Make the stream, or change it if it is not as it must be; answers what was set (all of it when it was made).
+
+    One that is right costs a look and no permission. What `config` does not name keeps its value.
+    """
     name = config["name"]
     try:
         present = (await connection.api(f"STREAM.INFO.{name}", None, _WholeInfo)).config
     except LogMissing:
-        log.info("stream made", stream=name)
         await connection.api(f"STREAM.CREATE.{name}", config, _Info)
-        return
-    different = sorted(key for key, wanted in config.items() if not _is_met(present.get(key), wanted))
+        log.info("stream made", stream=name)
+        return tuple(sorted(config))
+    different = different_settings(present, config)
     if different:
+        await connection.api(f"STREAM.UPDATE.{name}", {**present, **config}, _Info)
         log.info("stream changed", stream=name, settings=different)
-        await connection.api(f"STREAM.UPDATE.{name}", config, _Info)
+    return different
+
+
+def different_settings(present: JsonObject, wanted: JsonObject) -> tuple[str, ...]:
+    """Names of the settings of `wanted` that `present`, as a server tells it, does not meet; sorted."""
+    return tuple(sorted(key for key, value in wanted.items() if not _is_met(present.get(key), value)))
 
 
 def _is_met(present: JsonValue, wanted: JsonValue) -> bool:

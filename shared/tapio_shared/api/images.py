@@ -30,12 +30,15 @@ def _own(name: str) -> DefaultImage:
 
 NEO4J_ENTERPRISE: Final = "neo4j-enterprise"
 NATS_EXPORTER: Final = "nats-exporter"
+OPERATOR: Final = "operator"
+"""The operator's own image: it holds every program of this project, and Jobs run one of them."""
 
 DEFAULT_IMAGES: Final[Mapping[str, DefaultImage]] = {
     "nats": DefaultImage("docker.io/library/nats", "2.12", "-alpine"),
     NATS_EXPORTER: DefaultImage("docker.io/natsio/prometheus-nats-exporter", "0.17.3"),
     "neo4j": DefaultImage("docker.io/library/neo4j", "5.26", "-community"),
     NEO4J_ENTERPRISE: DefaultImage("docker.io/library/neo4j", "5.26", "-enterprise"),
+    OPERATOR: _own("operator"),
     "correlation": _own("correlation"),
     "gateway": _own("gateway"),
     "ebpf": _own("ebpf-collector"),

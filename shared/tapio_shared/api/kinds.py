@@ -30,6 +30,8 @@ MANAGED_KINDS: Final[tuple[Kind, ...]] = (
     Kind(group="apps", kind="DaemonSet", plural="daemonsets", versions=("v1",)),
     Kind(group="apps", kind="Deployment", plural="deployments", versions=("v1",)),
     Kind(group="apps", kind="StatefulSet", plural="statefulsets", versions=("v1",)),
+    Kind(group="batch", kind="CronJob", plural="cronjobs", versions=("v1", "v1beta1")),
+    Kind(group="batch", kind="Job", plural="jobs", versions=("v1",)),
     Kind(
         group="autoscaling",
         kind="HorizontalPodAutoscaler",

@@ -44,6 +44,10 @@ CONFIG_HASH: Final = "tapio.io/config-hash"
 REVISION: Final = "tapio.io/revision"
 FLEET: Final = "tapio.io/fleet"
 """On the pod templates of node agents: what of the fleet the template was made for (placement.py)."""
+RENEW_AT: Final = "tapio.io/renew-at"
+"""On Secrets with certificates: when they are renewed, milliseconds; their content need not be read to know."""
+COPY: Final = "tapio.io/copy"
+"""On Secrets that hold nothing but copies: they go with what uses them, whatever `deletionPolicy` says."""
 
 TEARDOWN_FINALIZER: Final = "tapio.io/teardown"
 

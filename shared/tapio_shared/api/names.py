@@ -28,6 +28,9 @@ INTELLIGENCE_KIND: Final = "TapioIntelligence"
 NATS: Final = "nats"
 NATS_HEADLESS: Final = "nats-headless"
 NATS_CONFIG: Final = "nats-config"
+NATS_AUTH: Final = "nats-auth"
+NATS_TLS: Final = "nats-tls"
+STREAMS: Final = "streams"
 NEO4J: Final = "neo4j"
 NEO4J_AUTH: Final = "neo4j-auth"
 CORRELATION: Final = "correlation"
@@ -71,6 +74,11 @@ def neo4j_member_suffix(index: int) -> str:
 def collector_suffix(collector_type: str, resource: str | None = None) -> str:
     """Suffix of a collector's objects: the type, and the TapioCollector's name when it comes from one."""
     return collector_type if resource is None else f"{collector_type}-{resource}"
+
+
+def nats_copy_suffix(collector_type: str) -> str:
+    """Suffix of the Secret with which node agents of one type reach NATS."""
+    return f"{NATS}-{collector_type}"
 
 
 def cluster_scoped_name(namespace: str, cluster: str, component: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tapio_shared.api import names
+from tapio_shared.api.effective import NODE_COLLECTORS
 from tapio_shared.json import JsonValue, objects_at, str_at
 
 
@@ -41,5 +42,28 @@ def _cluster(document: Mapping[str, JsonValue], namespace: str) -> list[str]:
     ]
     cluster = str_at(document, "metadata", "name")
     if cluster:
-        secrets.append(names.child_name(cluster, names.NEO4J_AUTH, namespace))
+        secrets += made_secrets(cluster, namespace)
     return secrets
+
+
+def made_secrets(cluster: str, namespace: str) -> tuple[str, ...]:
+    """Names of the Secrets that the operator makes for a TapioCluster in its own namespace."""
+    return tuple(
+        names.child_name(cluster, suffix, namespace) for suffix in (names.NEO4J_AUTH, names.NATS_AUTH, names.NATS_TLS)
+    )
+
+
+def copied_secrets(cluster: str, namespace: str) -> tuple[str, ...]:
+    """Names of the Secrets that the operator copies for it into the node agents' namespace."""
+    return tuple(
+        names.node_agent_name(cluster, names.nats_copy_suffix(kind), namespace) for kind in sorted(NODE_COLLECTORS)
+    )
+
+
+def referenced_elsewhere(kind: str, document: Mapping[str, JsonValue], namespace: str) -> tuple[tuple[str, str], ...]:
+    """(namespace, name) of the Secrets outside `namespace` that `document`, a resource of `kind`, brings forth."""
+    cluster = str_at(document, "metadata", "name")
+    if kind != names.CLUSTER_KIND or not cluster:
+        return ()
+    elsewhere = str_at(document, "spec", "nodeAgents", "namespace") or names.NODE_NAMESPACE
+    return tuple((elsewhere, name) for name in copied_secrets(cluster, namespace))

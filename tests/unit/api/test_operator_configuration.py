@@ -67,7 +67,7 @@ images:
                      ["reconcileInterval is 30; it must be a text: write it in quotes."], id="a number of what"),
         pytest.param("images: {defaults: {redis: x}}",
                      ['images.defaults has the key "redis"; a key must be one of nats, nats-exporter, neo4j, '
-                      "neo4j-enterprise, correlation, gateway, ebpf, systemd, cni, kubernetes, etcd."],
+                      "neo4j-enterprise, operator, correlation, gateway, ebpf, systemd, cni, kubernetes, etcd."],
                      id="an image of nothing we run"),
         pytest.param("[]", ["config.yaml must hold an object, such as reconcileInterval: 30s."], id="a list"),
         pytest.param("a: &a [x]\nb: *a",

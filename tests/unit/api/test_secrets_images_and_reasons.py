@@ -19,7 +19,7 @@ from tests.support.api_documents import ANY_JSON
     ("kind", "document", "expected"),
     [
         pytest.param(CLUSTER_KIND, {"metadata": {"name": "production"}, "spec": {}},
-                     ("production-neo4j-auth",), id="the generated ones"),
+                     ("production-nats-auth", "production-nats-tls", "production-neo4j-auth"), id="the generated ones"),
         pytest.param(CLUSTER_KIND,
                      {"metadata": {"name": "p"}, "spec": {
                          "image": {"pullSecrets": [{"name": "pull"}, {"name": "pull"}, {}]},
@@ -28,7 +28,7 @@ from tests.support.api_documents import ANY_JSON
                          "gateway": {"tls": {"secretRef": {"name": "tls"}},
                                      "auth": {"oidc": {"caSecretRef": {"name": "ca"}}},
                                      "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "no"}}}]}}},
-                     ("ca", "etcd", "outside", "p-neo4j-auth", "pull", "tls"),
+                     ("ca", "etcd", "outside", "p-nats-auth", "p-nats-tls", "p-neo4j-auth", "pull", "tls"),
                      id="all that can be named"),
         pytest.param(COLLECTOR_KIND, {"spec": {"credentialsSecretRef": {"name": "etcd"}}}, ("etcd",), id="a collector"),
         pytest.param(INTELLIGENCE_KIND, {"spec": {"clusterRef": {"name": "p"}}}, ("p-neo4j-auth",),
@@ -98,7 +98,7 @@ def test_registries(image: str, expected: str) -> None:
 
 def test_which_images_users_must_name() -> None:
     assert [name for name, image in DEFAULT_IMAGES.items() if not image.published] == [
-        "correlation", "gateway", "ebpf", "systemd", "cni", "kubernetes", "etcd",
+        "operator", "correlation", "gateway", "ebpf", "systemd", "cni", "kubernetes", "etcd",
     ]  # fmt: skip
 
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import copy
-import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import cast
 
 import kubernetes_validate  # pyright: ignore[reportMissingTypeStubs]
@@ -25,7 +21,7 @@ from tests.support.planned_world import discovery, example
 from tests.support.rendered import context_of, objects_of, rendered, rendered_in
 from tests.unit.objects.golden import EXAMPLES, FOLDER, rendering
 
-WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 CUSTOM = ("monitoring.coreos.com", "gateway.networking.k8s.io", "autoscaling.k8s.io")
 
 
@@ -239,22 +235,6 @@ def ports_of(workload: JsonObject) -> set[str]:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_nats_server_accepts_its_configuration(name: str, tmp_path: Path) -> None:
-    found = [
-        one
-        for one in objects_of(rendered(example(name)))
-        if str_at(one, "kind") == "ConfigMap" and str_at(one, "metadata", "name").endswith("nats-config")
-    ]
-    path = tmp_path / "nats.conf"
-    path.write_text(str_at(found[0], "data", "nats.conf"))
-    binary = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or "nats-server"
-    checked = subprocess.run(
-        [binary, "-t", "-c", str(path)], env={"POD_NAME": "p-0"}, capture_output=True, text=True, check=False
-    )
-    assert checked.returncode == 0, checked.stderr
-
-
-@pytest.mark.parametrize("name", EXAMPLES)
 def test_what_selects_pods_and_claims_never_holds_what_may_change(name: str) -> None:
     for one in objects_of(rendered(example(name))):
         for label in strings_at(one, "spec", "selector", "matchLabels"):
@@ -285,6 +265,6 @@ def test_the_budget_of_the_production_example_is_shared_out_within_itself() -> N
 def test_configuration_files_hold_what_the_programs_read() -> None:
     found = {str_at(one, "metadata", "name"): one for one in objects_of(rendered(example("quickstart")))}
     document: JsonValue = yaml.safe_load(str_at(found["production-correlation-config"], "data", "config.yaml"))
-    assert at(document, "nats", "url") == "nats://production-nats.tapio-system.svc:4222"
+    assert at(document, "nats", "url") == "tls://correlation:${NATS_PASSWORD}@production-nats.tapio-system.svc:4222"
     assert at(document, "graph", "url") == "bolt://production-neo4j.tapio-system.svc:7687"
     assert at(document, "engines", "rootCause", "enabled") is True

@@ -83,12 +83,13 @@ def test_a_plan_does_not_depend_on_the_hash_seed() -> None:
 
 def test_workloads_go_out_in_waves_gated_by_readiness() -> None:
     world = World.of(example("development"))
-    first = world.step(ready=False)
-    workloads = [action.name for action in first.decision.apply if action.phase == 2]
-    assert workloads == ["dev-nats"]
-    assert world.plan().decision.waiting[0] == "neo4j waits until nats is ready."
+    first, second = world.step(ready=False), world.step(ready=False)
+    assert first.decision.waiting[0] == "nats waits until its Secrets have been made and observed."
+    workloads = [[action.name for action in one.decision.apply if action.phase == 2] for one in (first, second)]
+    assert workloads == [[], ["dev-nats"]]
+    assert world.plan().decision.waiting[0] == "streams waits until nats is ready."
     waiting = [one for one in objects_at(world.cluster, "status", "components") if str_at(one, "state") == "Waiting"]
-    assert [str_at(one, "name") for one in waiting] == ["neo4j", "correlation", "gateway", "kubernetes"]
+    assert [str_at(one, "name") for one in waiting] == ["streams", "neo4j", "correlation", "gateway", "kubernetes"]
     assert str_at(waiting[0], "reason") == "WaitingForDependency"
 
 
@@ -305,6 +306,7 @@ def test_a_refused_write_is_a_condition_with_a_retry(
     )
     world.step(refuse={name: result})
     planned = world.step(refuse={name: result})
+    world.step(refuse={name: result})
     assert name not in {str(ObjectRef(one.group, one.kind, one.namespace, one.name)) for one in planned.decision.apply}
     assert condition(world, "Ready")["reason"] == shown
     assert bool(condition(world, "Stalled")) is stalled
@@ -388,7 +390,9 @@ def test_a_decision_keeps_the_pod_templates_and_digests_of_all_objects() -> None
     assert recorded is not None
     templates = pod_templates(recorded[1])
     workloads = [
-        name for name in recorded[1].objects if name.split(".")[0] in {"Deployment", "StatefulSet", "DaemonSet"}
+        name
+        for name in recorded[1].objects
+        if name.split(".")[0] in {"Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"}
     ]
     assert sorted(templates) == sorted(workloads)
     assert len(recorded[1].objects) == len(world.objects())

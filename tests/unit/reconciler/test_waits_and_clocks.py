@@ -84,6 +84,7 @@ def test_a_failed_write_is_tried_again_when_the_clock_was_set_back() -> None:
     refused = ObjectResult(ref=name, action="create", digest=digest, code=403, error_reason="Forbidden", error="no")
     world.step(refuse={name: refused})
     world.step()
+    world.step()
     assert not world.plan().has_effects
     world.now -= HOUR
     assert [action.name for action in world.plan().decision.apply] == ["dev-nats"]

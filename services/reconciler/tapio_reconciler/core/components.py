@@ -84,7 +84,7 @@ def component_progress(
         return answer(state=state, reason=reason, message=message, stalled=stalled)
     if missing:
         return answer(state=ComponentState.FAILED, reason=Reason.INVALID_REFERENCE, message=missing, stalled=True)
-    if held:
+    if held and waits_for:
         names = ", ".join(one.component.name for one in waits_for)
         first = waits_for[0]
         message = f"{component.name} waits until {names} is ready ({first.message or first.state})."

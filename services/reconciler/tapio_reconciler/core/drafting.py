@@ -14,7 +14,8 @@ from typing import cast
 import msgspec
 
 from tapio_reconciler.core.changes import OBSERVE_WITHIN, REPEAT_UNOBSERVED, Act, Change, Memory, change_of, waits
-from tapio_reconciler.core.model import GeneratedSecret, WantedObject
+from tapio_reconciler.core.made_secrets import flaw_of
+from tapio_reconciler.core.model import MadeSecret, WantedObject
 from tapio_reconciler.core.outcomes import outcome_of
 from tapio_reconciler.core.state import Seen, State
 from tapio_shared.api.labels import DESIRED_HASH, REVISION
@@ -35,7 +36,7 @@ from tapio_shared.facts import (
 from tapio_shared.json import JsonObject, object_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef
 
-WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
+WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"})
 _BINDINGS = frozenset({"RoleBinding", "ClusterRoleBinding"})
 _SCALERS = frozenset({"HorizontalPodAutoscaler", "VerticalPodAutoscaler"})
 _PHASES = ((_SCALERS, 3), (WORKLOADS, 2), (_BINDINGS, 1))
@@ -59,7 +60,7 @@ class Plan:
     decision: DecisionRecorded
     cluster: Seen | None
     manifests: Mapping[str, JsonObject]
-    generated: Mapping[str, GeneratedSecret]
+    generated: Mapping[str, MadeSecret]
     corrected: tuple[str, ...]
     memory: Memory
     seen_by_name: Mapping[str, Seen]
@@ -132,7 +133,7 @@ class Draft:
     wanted_status: str = ""
     finalizer: str = ""
     manifests: dict[str, JsonObject] = field(default_factory=dict[str, JsonObject])
-    generated: dict[str, GeneratedSecret] = field(default_factory=dict[str, GeneratedSecret])
+    generated: dict[str, MadeSecret] = field(default_factory=dict[str, MadeSecret])
     corrected: list[str] = field(default_factory=list[str])
     pod_templates: dict[str, JsonObject] = field(default_factory=dict[str, JsonObject])
     _due: dict[str, int] = field(default_factory=dict[str, int])
@@ -163,16 +164,22 @@ class Draft:
         self.manifests[name] = annotated(one.manifest, one.digest, self.state.revision)
         self.apply.append(self._action(one.ref, served, component, change, mode=change.act.value))
 
-    def generate(self, ref: ObjectRef, secret: GeneratedSecret, served: ServedResource, component: str) -> Change:
-        """Have a Secret made up once; when it exists nothing is done about it, whatever it holds."""
+    def generate(self, ref: ObjectRef, secret: MadeSecret, served: ServedResource, component: str) -> Change:
+        """Have a Secret made, or made again where it lacks what it is for; else nothing is done about it."""
         name = str(ref)
+        if name in self.generated:  # Two components share it.
+            return Change(act=Act.CREATE, reason=f"{name} is being made.")
         wanted = digest(secret.manifest)
         self.objects[name] = wanted
         seen = self.seen.get(ref)
         if seen is not None:
             self._seen_by_name[name] = seen
-            if seen.document is not None:
-                return Change(act=Act.NOTHING)
+        flaw = flaw_of(secret, ref, self.seen, self.now)
+        self.look_again("renew", flaw.look_at)
+        if not flaw.reason:
+            return Change(act=Act.NOTHING)
+        if flaw.waits:
+            return Change(act=Act.AWAIT, reason=flaw.reason)
         failure, write = self.memory.outcome.failures.get(name), self.memory.unobserved(name, seen)
         if failure is not None and failure.digest == wanted and waits(failure.failed_at, failure.retry_at, self.now):
             change = Change(act=Act.BACK_OFF, reason=failure.error, due_at=failure.retry_at, failure=failure)
@@ -180,7 +187,7 @@ class Draft:
             due_at = write.applied_at + REPEAT_UNOBSERVED
             change = Change(act=Act.AWAIT, reason=f"{name} was made and not observed yet.", due_at=due_at)
         else:
-            change = Change(act=Act.CREATE, reason=f"{name} does not exist yet; its values are made up once.")
+            change = Change(act=Act.CREATE, reason=flaw.reason)
             self.generated[name] = secret
             self.apply.append(self._action(ref, served, component, change, mode="generate"))
         self.look_again("retry", change.due_at)

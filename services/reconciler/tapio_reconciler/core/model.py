@@ -18,12 +18,51 @@ class GeneratedSecret:
     """A Secret whose values are made up once, outside core, and then never touched again.
 
     `templates` maps each data key to a text in which `{password}` stands for one random password of `length`
-    characters, the same in every key. `manifest` is the Secret without data.
+    characters, the same in every key unless they are `separate`. `manifest` is the Secret without data.
     """
 
     manifest: JsonObject
     templates: Mapping[str, str]
     length: int = 24
+    separate: bool = False
+    """Each key has a password of its own; one that an existing Secret lacks is added, the others are kept."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(sorted(self.templates))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopiedSecret:
+    """A Secret that holds values of others for pods of another namespace, kept equal to them.
+
+    The shell reads and writes the values; core compares the digests of both.
+    """
+
+    manifest: JsonObject
+    values: Mapping[str, tuple[str, str]]
+    """Data key -> Secret of the cluster's own namespace, and its key."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(sorted(self.values))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateSecret:
+    """An authority and a peer's certificate that it issued, renewed before it ends (annotation tapio.io/renew-at)."""
+
+    manifest: JsonObject
+    common_name: str
+    dns_names: tuple[str, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return ("ca.crt", "ca.key", "tls.crt", "tls.key")
+
+
+MadeSecret = GeneratedSecret | CopiedSecret | CertificateSecret
+"""What the operator makes itself. No value of it is ever in core, a log, a decision or a ConfigMap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +124,10 @@ class Component:
     objects: tuple[JsonObject, ...] = ()
     """Complete manifests (apiVersion, kind, metadata with labels, annotations, ownerReferences, ...), without
     the annotations tapio.io/desired-hash and tapio.io/revision, which the planner adds."""
-    secrets: tuple[GeneratedSecret, ...] = ()
+    secrets: tuple[MadeSecret, ...] = ()
+    """Its workloads wait until these have been observed, so that they start once, with what is in them."""
     workloads: tuple[ObjectRef, ...] = ()
-    """Which of `objects` are its workloads (Deployment, StatefulSet, DaemonSet)."""
+    """Which of `objects` are its workloads (Deployment, StatefulSet, DaemonSet, Job)."""
     pods: tuple[PodGroup, ...] = ()
     """All pods that its objects make, Jobs included; each group gets a network policy."""
     version: str = ""

@@ -14,6 +14,7 @@ from tapio_reconciler.core.changes import NO_MEMORY, Change, Memory, is_controll
 from tapio_reconciler.core.completeness import incompleteness
 from tapio_reconciler.core.components import ComponentProgress, blockers, component_progress
 from tapio_reconciler.core.drafting import WORKLOADS, Draft, Plan
+from tapio_reconciler.core.made_secrets import is_copy, is_observed
 from tapio_reconciler.core.members import Members, members_of
 from tapio_reconciler.core.model import Component, Served, Skipped, WantedObject
 from tapio_reconciler.core.notices import event_of, events_between
@@ -124,7 +125,9 @@ def _plan_components(draft: Draft, result: Wanted, served: Served, parked: Parke
         waits_for = blockers(component, done)
         objects = result.objects[component.name]
         changes, held = _plan_objects(draft, component, objects, served, parked, hold=bool(waits_for))
-        if held:
+        if held and not waits_for:
+            draft.waiting.append(f"{component.name} waits until its Secrets have been made and observed.")
+        if held and waits_for:
             draft.waiting.append(
                 f"{component.name} waits until {', '.join(one.component.name for one in waits_for)} is ready."
             )
@@ -144,6 +147,7 @@ def _plan_objects(
         resource = served.find(ref.group, ref.kind)
         if resource is not None:
             changes[ref] = draft.generate(ref, secret, resource, component.name)
+            hold = hold or not is_observed(ref, draft.seen)
     for one in objects:
         ref = one.ref
         resource = served.find(ref.group, ref.kind, one.version)
@@ -171,7 +175,9 @@ def _prune(draft: Draft, served: Served, kept: frozenset[str]) -> None:
     """
     key = draft.state.key
     for ref, seen in draft.seen.items():
-        if seen.document is None or ref.kind in _KEPT_KINDS or str(ref) in draft.objects:
+        if seen.document is None or str(ref) in draft.objects:
+            continue
+        if ref.kind in _KEPT_KINDS and not is_copy(seen.document):
             continue
         if not is_managed(seen.document, cluster=key.name, namespace=key.namespace):
             continue

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from tapio_reconciler.core.members import members_of
-from tapio_reconciler.core.model import GeneratedSecret, Served
+from tapio_reconciler.core.model import MadeSecret, Served
 from tapio_reconciler.core.state import Entry, Seen, State
 from tapio_reconciler.core.statuses import cluster_not_found, not_yet_supported_message
 from tapio_reconciler.core.wanting import Refused, Wanted, ref_of, wanted
@@ -44,7 +44,7 @@ class PreviewedObject:
 
     component: str
     manifest: JsonObject
-    generated: GeneratedSecret | None = None
+    generated: MadeSecret | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,12 +56,14 @@ def progress_of(
     claims: tuple[JsonObject, ...],
     refusal: JsonObject | None = None,
 ) -> Progress:
-    """The progress of an observed Deployment, StatefulSet or DaemonSet.
+    """The progress of an observed Deployment, StatefulSet, DaemonSet or Job.
 
     `pods` is the watcher's summary of its pods, `claims` the observed PersistentVolumeClaims of its component,
     `refusal` what the last Event said about pods that were not accepted; it counts only while pods are missing.
     """
     kind, name = str_at(workload, "kind"), str_at(workload, "metadata", "name")
+    if kind == "Job":
+        return _job_progress(workload, name, pods, refusal)
     counts = _daemon_counts(workload) if kind == "DaemonSet" else _replica_counts(workload)
     generation, observed = int_at(workload, "metadata", "generation"), int_at(workload, "status", "observedGeneration")
     progress = partial(Progress, desired=counts.desired, ready=counts.ready, updated=counts.updated)
@@ -105,6 +107,25 @@ def progress_of(
         message=(
             f"{kind} {name} has {counts.ready} of {counts.desired} pods ready and {counts.updated} of them up to date."
         ),
+    )
+
+
+def _job_progress(job: JsonObject, name: str, pods: JsonObject | None, refusal: JsonObject | None) -> Progress:
+    """A Job is ready once it is Complete: what waits for it waits for its work, not for its pods."""
+    conditions = {str_at(one, "type"): one for one in objects_at(job, "status", "conditions")}
+    if str_at(conditions.get("Complete"), "status") == "True":
+        return Progress(state=ComponentState.READY, desired=1, ready=1, updated=1)
+    progress = partial(Progress, desired=1)
+    failed = conditions.get("Failed", {})
+    if str_at(failed, "status") == "True":
+        why = str_at(failed, "message") or str_at(failed, "reason")
+        message = f"Job {name} has failed: {why}. Read its pods' log, mend the cause and delete the Job; it runs again."
+        return progress(state=ComponentState.FAILED, reason=Reason.CRASH_LOOPING, message=message)
+    trouble = _trouble(job, pods, (), _refused_by_event(refusal))
+    if trouble is not None:
+        return progress(state=ComponentState.FAILED, reason=trouble[0], message=f"Job {name}: {trouble[1]}")
+    return progress(
+        state=ComponentState.PROGRESSING, reason=Reason.ROLLING_OUT, message=f"Job {name} has not finished yet."
     )
 
 

@@ -8,10 +8,12 @@ from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.correlation import build_correlation
 from tapio_reconciler.core.objects.discovery import eligibility
 from tapio_reconciler.core.objects.gateway import build_gateway, endpoint, exposure_notices
+from tapio_reconciler.core.objects.messaging import client_url
 from tapio_reconciler.core.objects.monitoring import build_monitoring, monitoring_notices
-from tapio_reconciler.core.objects.nats import build_nats, client_url
+from tapio_reconciler.core.objects.nats import build_nats
 from tapio_reconciler.core.objects.neo4j import bolt_url, build_neo4j, licence_notices
 from tapio_reconciler.core.objects.network_policies import with_network_policies
+from tapio_reconciler.core.objects.streams import build_streams
 from tapio_shared.api import names
 from tapio_shared.api.effective import NODE_COLLECTORS
 from tapio_shared.api.reasons import Reason
@@ -19,7 +21,7 @@ from tapio_shared.api.reasons import Reason
 
 def render(ctx: Context) -> Rendered:
     """Everything that the cluster of `ctx` should consist of. The same context gives the same value."""
-    found = [build_nats(ctx), build_neo4j(ctx), build_correlation(ctx), build_gateway(ctx)]
+    found = [build_nats(ctx), build_streams(ctx), build_neo4j(ctx), build_correlation(ctx), build_gateway(ctx)]
     components = [one for one in found if one is not None]
     skipped: list[Skipped] = []
     untold: list[Skipped] = []
@@ -62,7 +64,16 @@ def _endpoints(ctx: Context, components: list[Component]) -> dict[str, str]:
 
 
 def _credentials(ctx: Context, components: list[Component]) -> dict[str, str]:
-    return {"graph": ctx.child(names.NEO4J_AUTH)} if any(one.name == "neo4j" for one in components) else {}
+    present = {component.name for component in components}
+    credentials: dict[str, str] = {}
+    if "neo4j" in present:
+        credentials["graph"] = ctx.child(names.NEO4J_AUTH)
+    external = ctx.effective.spec.nats.external
+    if external is None:
+        credentials["nats"] = ctx.child(names.NATS_AUTH)
+    elif external.credentials_secret_ref is not None:
+        credentials["nats"] = external.credentials_secret_ref.name
+    return credentials
 
 
 def _placement_notices(ctx: Context) -> list[Notice]:

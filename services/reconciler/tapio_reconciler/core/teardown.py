@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from tapio_reconciler.core.changes import is_controlled_by_cluster, is_managed
 from tapio_reconciler.core.drafting import Draft
+from tapio_reconciler.core.made_secrets import is_copy
 from tapio_reconciler.core.model import Served
 from tapio_reconciler.core.state import Seen
 from tapio_shared.json import objects_at, str_at
@@ -32,7 +33,7 @@ def tear_down(draft: Draft, cluster: Seen | None, served: Served) -> list[Object
             continue
         if not is_managed(seen.document, cluster=key.name, namespace=key.namespace):
             continue
-        if ref.kind in _DATA:
+        if ref.kind in _DATA and not is_copy(seen.document):
             if not delete_data:
                 continue
         elif not is_controlled_by_cluster(seen.document, namespace=key.namespace):

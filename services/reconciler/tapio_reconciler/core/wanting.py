@@ -236,10 +236,11 @@ def _parsed_configuration(document: bytes) -> OperatorConfig:
 
 
 def _secret_digests(state: State) -> dict[str, str]:
-    """Digest of what every known Secret of the key's namespace holds; the key's rotation changes no template."""
+    """Digest of what every known Secret of the key holds, one of another namespace by `namespace/name`."""
     digests: dict[str, str] = {}
     for ref, seen in state.seen().items():
-        if ref.group == "" and ref.kind == "Secret" and ref.namespace == state.key.namespace and seen.document:
+        if ref.group == "" and ref.kind == "Secret" and seen.document:
             values = object_at(seen.document, "digests")
-            digests[ref.name] = ",".join(f"{name}={values[name]}" for name in sorted(values))
+            name = ref.name if ref.namespace == state.key.namespace else f"{ref.namespace}/{ref.name}"
+            digests[name] = ",".join(f"{name}={values[name]}" for name in sorted(values))
     return digests

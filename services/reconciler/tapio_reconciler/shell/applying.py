@@ -20,6 +20,7 @@ from tapio_reconciler.core.components import SOMEBODY_ELSES
 from tapio_reconciler.core.drafting import Plan, Report
 from tapio_reconciler.shell.events import EventWriter
 from tapio_reconciler.shell.metrics import Metrics
+from tapio_reconciler.shell.secrets import make_secret
 from tapio_shared.api.labels import (
     APPLYSET_GROUP_KINDS,
     APPLYSET_ID,
@@ -114,7 +115,7 @@ class Applier:
         name = str(ObjectRef(action.group, action.kind, action.namespace, action.name))
         match action.mode:
             case "generate":
-                work = self._generate(action, plan, name)
+                work = make_secret(self._kube, self._random, action, plan.generated[name], plan.decision.inputs.now)
             case "create":
                 work = self._create(key, action, plan.manifests[name], report, name)
             case "expand":
@@ -227,22 +228,6 @@ class Applier:
             body=encode({"apiVersion": version, "kind": action.kind, "metadata": metadata}),
             content_type=APPLY_PATCH,
         )
-        return _document(response)
-
-    async def _generate(self, action: ApplyAction, plan: Plan, name: str) -> JsonObject:
-        """Create a Secret with made-up values; one that exists is kept, whatever it holds."""
-        secret = plan.generated[name]
-        password = self._random.token(secret.length)
-        data: JsonObject = {key: text.replace("{password}", password) for key, text in sorted(secret.templates.items())}
-        response = await self._kube.request(
-            "POST",
-            object_path(action.group, action.version, action.plural, action.namespace),
-            query={"fieldManager": FIELD_MANAGER},
-            body=encode({**secret.manifest, "stringData": data}),
-        )
-        if response.status == 409:
-            kept = await self._kube.request("GET", _path(action))
-            return _document(kept)
         return _document(response)
 
     async def _delete(

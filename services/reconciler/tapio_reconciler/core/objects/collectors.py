@@ -24,7 +24,7 @@ from tapio_reconciler.core.objects.flows import API_SERVER, scraped, to_telemetr
 from tapio_reconciler.core.objects.host_access import HOST_PROC, app_armor, capabilities, host_paths
 from tapio_reconciler.core.objects.kubernetes_rbac import kubernetes_roles
 from tapio_reconciler.core.objects.merging import merged
-from tapio_reconciler.core.objects.nats import client_url, to_nats
+from tapio_reconciler.core.objects.messaging import Access, access, to_nats
 from tapio_reconciler.core.objects.placement import Learned, node_affinity
 from tapio_reconciler.core.objects.pod import (
     HTTP_PORT,
@@ -75,14 +75,14 @@ def build_collector(ctx: Context, collector: EffectiveCollector, learned: Learne
     return _cluster_collector(ctx, collector)
 
 
-def _config(ctx: Context, collector: EffectiveCollector) -> str:
+def _config(collector: EffectiveCollector, way: Access) -> str:
     """Configuration of upstream's `observers` program: an orchestrator and the observers that run."""
     document: JsonObject = {
         "orchestrator": {
             "workers": 2,
             "buffer_size": 10_000,
             "log_level": "info",
-            "nats": {"url": client_url(ctx), "subject": "observations", "max_reconnects": -1},
+            "nats": {**way.settings(), "subject": "observations", "max_reconnects": -1},
         },
         "observers": {name: {"enabled": True, "config": _observer(collector)} for name in _OBSERVERS[collector.type]},
     }
@@ -103,10 +103,10 @@ def _observer(collector: EffectiveCollector) -> JsonObject:
 
 def _node_agent(ctx: Context, collector: EffectiveCollector, learned: Learned) -> Component:
     suffix, kind = component_name(collector), collector.type
-    app, name = f"tapio-{kind}", ctx.node_child(suffix)
+    app, name, way = f"tapio-{kind}", ctx.node_child(suffix), access(ctx, kind, node=True)
     image = ctx.image(kind, collector.spec, node_agent=True)
     version = ctx.version(collector.spec, image)
-    config = build_config_map(ctx.node_metadata(name, app, suffix), {"config.yaml": _config(ctx, collector)})
+    config = build_config_map(ctx.node_metadata(name, app, suffix), {"config.yaml": _config(collector, way)})
     selector = ctx.selector(app, suffix, node=True)
     paths = host_paths(kind, learned.platform)
     annotations, unconfined = app_armor(kind, suffix, _server(ctx.served.version))
@@ -125,11 +125,11 @@ def _node_agent(ctx: Context, collector: EffectiveCollector, learned: Learned) -
         version=version,
         service_account=name,
         ports=_PORTS,
-        config_digest=digest(config["data"]),
+        config_digest=digest([config["data"], way.digest]),
         args=("-config", f"{_CONFIG}/config.yaml"),
-        env=(_NODE_NAME, *(_HOST_PROC if kind == "ebpf" else ()), *telemetry_env(ctx, app)),
-        volumes=(config_volume("config", name), *(path.volume() for path in paths)),
-        mounts=(mount("config", _CONFIG), *(path.mount() for path in paths)),
+        env=(*way.env, _NODE_NAME, *(_HOST_PROC if kind == "ebpf" else ()), *telemetry_env(ctx, app)),
+        volumes=(config_volume("config", name), *way.volumes, *(path.volume() for path in paths)),
+        mounts=(mount("config", _CONFIG), *way.mounts, *(path.mount() for path in paths)),
         probes=default_probes(),
         resources=collector.resources,
         container_security={
@@ -149,7 +149,7 @@ def _node_agent(ctx: Context, collector: EffectiveCollector, learned: Learned) -
     return Component(
         name=suffix,
         condition="CollectorsReady",
-        depends_on=("nats",),
+        depends_on=("nats", "streams"),
         objects=present(
             [
                 build_service_account(ctx.node_metadata(name, app, suffix)),
@@ -170,6 +170,7 @@ def _node_agent(ctx: Context, collector: EffectiveCollector, learned: Learned) -
                 build_vertical_autoscaler(ctx, ctx.node_metadata(name, app, suffix), "DaemonSet", name, suffix),
             ]
         ),
+        secrets=way.made,
         workloads=(ObjectRef("apps", "DaemonSet", ctx.node_namespace, name),),
         pods=(_pods(ctx, app, suffix, node=True),),
         version=version,
@@ -227,12 +228,12 @@ def _deployment_strategy(collector: EffectiveCollector) -> JsonObject:
 
 def _cluster_collector(ctx: Context, collector: EffectiveCollector) -> Component:
     suffix, kind = component_name(collector), collector.type
-    app, name = f"tapio-{kind}", ctx.child(suffix)
+    app, name, way = f"tapio-{kind}", ctx.child(suffix), access(ctx, kind)
     image = ctx.image(kind, collector.spec)
     version = ctx.version(collector.spec, image)
     config = build_config_map(
         ctx.metadata(ctx.child(f"{suffix}-config"), app, suffix, collector=suffix),
-        {"config.yaml": _config(ctx, collector)},
+        {"config.yaml": _config(collector, way)},
     )
     selector = ctx.selector(app, suffix)
     etcd = kind == "etcd" and bool(collector.credentials)
@@ -244,17 +245,18 @@ def _cluster_collector(ctx: Context, collector: EffectiveCollector) -> Component
         version=version,
         service_account=name,
         ports=_PORTS,
-        config_digest=digest([digest(config["data"]), ctx.secret_digests.get(collector.credentials, "")]),
+        config_digest=digest([config["data"], ctx.secret_digests.get(collector.credentials, ""), way.digest]),
         args=("-config", f"{_CONFIG}/config.yaml"),
-        env=telemetry_env(ctx, app),
+        env=(*way.env, *telemetry_env(ctx, app)),
         volumes=(
             config_volume("config", ctx.child(f"{suffix}-config")),
+            *way.volumes,
             *((secret_volume("etcd", collector.credentials, *_ETCD_KEYS, mode=0o400),) if etcd else ()),
         ),
-        mounts=(mount("config", _CONFIG), *((mount("etcd", _ETCD),) if etcd else ())),
+        mounts=(mount("config", _CONFIG), *way.mounts, *((mount("etcd", _ETCD),) if etcd else ())),
         probes=default_probes(),
         resources=collector.resources,
-        group=65532 if etcd else 0,
+        group=65532 if etcd else way.group,
         uses_token=kind == "kubernetes",
         container_security=RESTRICTED_CONTAINER,
     )
@@ -263,7 +265,7 @@ def _cluster_collector(ctx: Context, collector: EffectiveCollector) -> Component
     return Component(
         name=suffix,
         condition="CollectorsReady",
-        depends_on=("nats",),
+        depends_on=("nats", "streams"),
         objects=present(
             [
                 build_service_account(ctx.metadata(name, app, suffix, collector=suffix)),

@@ -6,12 +6,14 @@ With the embedded store it is the graph store too: then it is a StatefulSet of o
 from __future__ import annotations
 
 from tapio_reconciler.core.model import Component
+from tapio_reconciler.core.objects import nats_users
 from tapio_reconciler.core.objects.autoscaling import backlog_metric
 from tapio_reconciler.core.objects.common import spread
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.deployed import Deployed, deployed
 from tapio_reconciler.core.objects.flows import scraped, to_telemetry
-from tapio_reconciler.core.objects.nats import client_url, to_nats, volume_claim
+from tapio_reconciler.core.objects.messaging import Access, access, to_nats
+from tapio_reconciler.core.objects.nats import volume_claim
 from tapio_reconciler.core.objects.neo4j import bolt_url, refuses_unlicensed, to_neo4j
 from tapio_reconciler.core.objects.pod import HTTP_PORT, METRICS_PORT, PodParts, default_probes, mount
 from tapio_shared.api import names
@@ -20,7 +22,7 @@ from tapio_shared.json import JsonObject
 APP = "tapio-correlation"
 COMPONENT = names.CORRELATION
 GRAPH_COMPONENT = "graph"
-STREAM, CONSUMER = "OBSERVATIONS", "neo4j-loader"
+STREAM, CONSUMER = nats_users.STREAM, nats_users.CONSUMER
 _STORE = "/var/lib/tapio"
 _PORTS = {"http": HTTP_PORT, "metrics": METRICS_PORT}
 
@@ -30,6 +32,7 @@ def build_correlation(ctx: Context) -> Component | None:
     spec, embedded = ctx.effective.intelligence.correlation, ctx.effective.embedded
     if spec.enabled is False or (not embedded and refuses_unlicensed(ctx)):
         return None
+    way = access(ctx, nats_users.CORRELATION)
     one = Deployed(
         name=GRAPH_COMPONENT if embedded else COMPONENT,
         suffix=COMPONENT,
@@ -37,8 +40,9 @@ def build_correlation(ctx: Context) -> Component | None:
         image_of=COMPONENT,
         spec=spec,
         condition="GraphStoreReady" if embedded else "CorrelationReady",
-        depends_on=("nats",) if embedded else ("nats", "neo4j"),
-        configuration=_configuration(ctx),
+        depends_on=("nats", "streams") if embedded else ("nats", "streams", "neo4j"),
+        configuration=_configuration(ctx, way),
+        nats=way,
         pod=_pod(ctx),
         service_ports=_PORTS,
         scaling=ctx.effective.correlation,
@@ -54,11 +58,11 @@ def build_correlation(ctx: Context) -> Component | None:
     )
 
 
-def _configuration(ctx: Context) -> JsonObject:
+def _configuration(ctx: Context, way: Access) -> JsonObject:
     """The service's configuration file: where it reads, where it writes, and what the engines do."""
     engines = ctx.effective.intelligence.correlation.engines
     return {
-        "nats": {"url": client_url(ctx), "stream": STREAM, "consumer": CONSUMER},
+        "nats": way.settings() | {"stream": STREAM, "consumer": CONSUMER},
         "graph": {"embedded": {"path": _STORE}} if ctx.effective.embedded else {"url": bolt_url(ctx)},
         "engines": {
             name: {"enabled": engine.enabled, "config": dict(engine.config or {})}

@@ -21,6 +21,7 @@ from tapio_reconciler.core.objects.common import (
 )
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.merging import merged
+from tapio_reconciler.core.objects.messaging import Access
 from tapio_reconciler.core.objects.pod import PodParts, build_pod_template, config_volume, mount
 from tapio_shared.api.component import Component as ComponentSpec
 from tapio_shared.api.effective import Scaling
@@ -56,6 +57,8 @@ class Deployed:
     service: JsonObject = field(default_factory=dict[str, JsonValue])
     """What the spec of its Service has besides ports and selector."""
     scaling: Scaling
+    nats: Access
+    """How it reaches NATS."""
     load: JsonObject | None = None
     """The metric by which it is scaled instead of by CPU."""
     secrets: Sequence[str] = ()
@@ -81,15 +84,18 @@ def deployed(ctx: Context, one: Deployed, workload: BuildWorkload | None = None)
     config_name = ctx.child(f"{one.suffix}-config")
     document = one.configuration if one.spec.config is None else merged(one.configuration, dict(one.spec.config))
     config = build_config_map(metadata(config_name), {"config.yaml": configuration_text(document)})
+    held = [ctx.secret_digests.get(secret, "") for secret in one.secrets]
     parts = replace(
         one.pod,
         image=image,
         version=version,
         service_account=name,
-        config_digest=digest([config["data"], [ctx.secret_digests.get(secret, "") for secret in one.secrets]]),
+        config_digest=digest([config["data"], held, one.nats.digest]),
         args=one.pod.args or ("-config", f"{CONFIG_PATH}/config.yaml"),
-        volumes=(config_volume("config", config_name), *one.pod.volumes),
-        mounts=(mount("config", CONFIG_PATH), *one.pod.mounts),
+        env=(*one.nats.env, *one.pod.env),
+        volumes=(config_volume("config", config_name), *one.nats.volumes, *one.pod.volumes),
+        mounts=(mount("config", CONFIG_PATH), *one.nats.mounts, *one.pod.mounts),
+        group=one.pod.group or one.nats.group,
     )
     template = build_pod_template(ctx, one.spec, parts)
     if workload is None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tapio_reconciler.core.model import Component, Flow, Notice
-from tapio_reconciler.core.objects import correlation
+from tapio_reconciler.core.objects import correlation, nats_users
 from tapio_reconciler.core.objects.common import build_service, spread
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.correlation import graph_credentials, telemetry_env
 from tapio_reconciler.core.objects.deployed import Deployed, deployed
 from tapio_reconciler.core.objects.flows import scraped, to_telemetry, to_urls
-from tapio_reconciler.core.objects.nats import client_url, to_nats
+from tapio_reconciler.core.objects.messaging import Access, access, to_nats
 from tapio_reconciler.core.objects.neo4j import bolt_url, to_neo4j
 from tapio_reconciler.core.objects.pod import HTTP_PORT, METRICS_PORT, PodParts, default_probes, mount, secret_volume
 from tapio_shared.api import names
@@ -30,6 +30,7 @@ def build_gateway(ctx: Context) -> Component | None:
     scaling = ctx.effective.gateway
     if scaling is None:
         return None
+    way = access(ctx, nats_users.GATEWAY)
     return deployed(
         ctx,
         Deployed(
@@ -40,7 +41,8 @@ def build_gateway(ctx: Context) -> Component | None:
             spec=ctx.effective.spec.gateway,
             condition="GatewayReady",
             depends_on=("nats", "neo4j", "graph"),
-            configuration=_configuration(ctx),
+            configuration=_configuration(ctx, way),
+            nats=way,
             pod=_pod(ctx, scaling.replicas),
             service_ports={"api": PUBLIC},
             service=_exposed(ctx),
@@ -145,13 +147,13 @@ def build_http_route(ctx: Context) -> JsonObject | None:
     return {"apiVersion": version, "kind": "HTTPRoute", "metadata": ctx.metadata(name, APP, COMPONENT), "spec": body}
 
 
-def _configuration(ctx: Context) -> JsonObject:
+def _configuration(ctx: Context, way: Access) -> JsonObject:
     spec = ctx.effective.spec.gateway
     embedded_url = f"http://{ctx.child(names.CORRELATION)}.{ctx.namespace}.svc:8080"
     document: JsonObject = {
         "listen": f":{PUBLIC}",
         "health": f":{HEALTH}",
-        "nats": {"url": client_url(ctx)},
+        "nats": {**way.settings(), "inboxPrefix": nats_users.inbox_prefix(nats_users.GATEWAY)},
         "graph": {"url": embedded_url if ctx.effective.embedded else bolt_url(ctx)},
         "rateLimit": spec.rate_limit.document(),
     }

@@ -6,7 +6,8 @@ lame-duck mode, so that clients move before it ends.
 
 from __future__ import annotations
 
-from tapio_reconciler.core.model import Component, Flow, PodGroup
+from tapio_reconciler.core.model import CertificateSecret, Component, Flow, MadeSecret, PodGroup
+from tapio_reconciler.core.objects import nats_users
 from tapio_reconciler.core.objects.autoscaling import build_vertical_autoscaler
 from tapio_reconciler.core.objects.common import (
     build_config_map,
@@ -17,8 +18,20 @@ from tapio_reconciler.core.objects.common import (
     spread,
 )
 from tapio_reconciler.core.objects.context import Context
-from tapio_reconciler.core.objects.flows import scraped, to_urls
-from tapio_reconciler.core.objects.merging import merged
+from tapio_reconciler.core.objects.flows import scraped
+from tapio_reconciler.core.objects.messaging import PORT as CLIENT
+from tapio_reconciler.core.objects.messaging import auth_secret
+from tapio_reconciler.core.objects.nats_configuration import (
+    CERTIFICATES,
+    LAME_DUCK,
+    LAME_DUCK_GRACE,
+    MONITOR,
+    PID_FILE,
+    ROUTES,
+    STORE,
+    nats_configuration,
+    permitted_users,
+)
 from tapio_reconciler.core.objects.pod import (
     RESTRICTED_CONTAINER,
     PodParts,
@@ -27,21 +40,17 @@ from tapio_reconciler.core.objects.pod import (
     http_probe,
     mount,
     pull_policy,
+    secret_volume,
 )
 from tapio_shared.api import names
 from tapio_shared.api.images import NATS_EXPORTER
-from tapio_shared.api.quantity import parse_quantity
 from tapio_shared.codec import digest
-from tapio_shared.json import JsonObject, JsonValue
+from tapio_shared.json import JsonObject, str_at
 from tapio_shared.keys import ObjectRef
 
 APP = "nats"
-CLIENT, ROUTES, MONITOR, EXPORTER = 4222, 6222, 8222, 7777
+EXPORTER = 7777
 _CONFIG = "/etc/nats-config/nats.conf"
-_PID = "/var/run/nats/nats.pid"
-_STORE = "/data"
-_SHARE_OF_VOLUME = 0.95
-"""Of the volume, so that the file system never fills up before JetStream's own limit is reached."""
 
 
 def build_nats(ctx: Context) -> Component | None:
@@ -56,7 +65,9 @@ def build_nats(ctx: Context) -> Component | None:
         ctx.metadata(ctx.child(names.NATS_CONFIG), APP, APP), {"nats.conf": nats_configuration(ctx)}
     )
     selector = ctx.selector(APP, APP)
-    template = build_pod_template(ctx, spec, _pod(ctx, image, version, digest(config["data"])))
+    secrets = _secrets(ctx)
+    held = [ctx.secret_digests.get(str_at(one.manifest, "metadata", "name"), "") for one in secrets]
+    template = build_pod_template(ctx, spec, _pod(ctx, image, version, digest([config["data"], held])))
     headless = ctx.child(names.NATS_HEADLESS)
     return Component(
         name="nats",
@@ -82,6 +93,7 @@ def build_nats(ctx: Context) -> Component | None:
                 build_disruption_budget(ctx, ctx.metadata(name, APP, APP), selector, ctx.effective.nats_servers),
             ]
         ),
+        secrets=secrets,
         workloads=(ObjectRef("apps", "StatefulSet", ctx.namespace, name),),
         pods=(
             PodGroup(
@@ -96,66 +108,34 @@ def build_nats(ctx: Context) -> Component | None:
     )
 
 
-def client_url(ctx: Context) -> str:
-    """Where components reach NATS: the TapioCluster's own, or the external one that its spec names."""
-    external = ctx.effective.spec.nats.external
-    return external.url if external is not None else f"nats://{ctx.child(names.NATS)}.{ctx.namespace}.svc:{CLIENT}"
+def _secrets(ctx: Context) -> tuple[MadeSecret, ...]:
+    """Passwords, and certificates where servers and clients speak TLS."""
+    passwords = auth_secret(ctx)
+    if not ctx.effective.nats_tls:
+        return (passwords,)
+    name, headless = ctx.child(names.NATS), ctx.child(names.NATS_HEADLESS)
+    metadata = ctx.metadata(ctx.child(names.NATS_TLS), APP, APP)
+    metadata.pop("ownerReferences")
+    certificates = CertificateSecret(
+        manifest={"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque"},
+        common_name=name,
+        dns_names=(f"{name}.{ctx.namespace}.svc", f"*.{headless}.{ctx.namespace}.svc", "localhost"),
+    )
+    return passwords, certificates
 
 
-def to_nats(ctx: Context) -> tuple[Flow, ...]:
-    """From a component to NATS: the TapioCluster's own, or the external one, of which only the ports are known."""
-    external = ctx.effective.spec.nats.external
-    return (Flow(app=APP, ports=(CLIENT,)),) if external is None else to_urls(*external.url.split(","))
-
-
-def nats_configuration(ctx: Context) -> str:
-    """The server's configuration file; `$NAME` is filled in by the server from the pod's environment."""
-    servers, headless = ctx.effective.nats_servers, ctx.child(names.NATS_HEADLESS)
-    name = ctx.child(names.NATS)
-    file_store = int(float(parse_quantity(ctx.effective.nats_storage)) * _SHARE_OF_VOLUME)
-    settings: JsonObject = {
-        "listen": f"0.0.0.0:{CLIENT}",
-        "http": f"0.0.0.0:{MONITOR}",
-        "pid_file": _PID,
-        "lame_duck_grace_period": "10s",
-        "lame_duck_duration": "30s",
-        "max_payload": 8 << 20,
-        "jetstream": {"store_dir": _STORE, "max_memory_store": 0, "max_file_store": file_store},
-    }
-    if servers > 1:
-        routes: list[JsonValue] = [
-            f"nats-route://{name}-{number}.{headless}.{ctx.namespace}.svc:{ROUTES}" for number in range(servers)
-        ]
-        settings["cluster"] = {
-            "name": name,
-            "listen": f"0.0.0.0:{ROUTES}",
-            "no_advertise": True,
-            "routes": routes,
+def _environment(ctx: Context) -> tuple[JsonObject, ...]:
+    """What the configuration's variables stand for."""
+    pod_name: JsonObject = {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    secret = ctx.child(names.NATS_AUTH)
+    passwords: list[JsonObject] = [
+        {
+            "name": nats_users.variable(user),
+            "valueFrom": {"secretKeyRef": {"name": secret, "key": user}},
         }
-    own = ctx.effective.spec.nats.config
-    if own is not None:
-        settings = merged(settings, dict(own))
-    return "server_name: $POD_NAME\n" + "".join(f"{key}: {_text(value)}\n" for key, value in settings.items())
-
-
-def _text(value: JsonValue, depth: int = 0) -> str:
-    """A value in NATS' configuration language, of which JSON is nearly a subset."""
-    pad = "  " * (depth + 1)
-    match value:
-        case dict():
-            inner = "".join(f"{pad}{key}: {_text(child, depth + 1)}\n" for key, child in value.items())
-            return "{\n" + inner + "  " * depth + "}"
-        case list():
-            return "[" + ", ".join(_text(child, depth + 1) for child in value) + "]"
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return str(value)
-        case None:
-            return '""'
-        case str():
-            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-            return f'"{escaped}"'
+        for user in nats_users.passwords(permitted_users(ctx))
+    ]
+    return pod_name, *passwords
 
 
 def _pod(ctx: Context, image: str, version: str, config_digest: str) -> PodParts:
@@ -170,15 +150,17 @@ def _pod(ctx: Context, image: str, version: str, config_digest: str) -> PodParts
         config_digest=config_digest,
         command=("nats-server",),
         args=("--config", _CONFIG),
-        env=({"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},),
+        env=_environment(ctx),
         volumes=(
             config_volume("config", ctx.child(names.NATS_CONFIG)),
             {"name": "run", "emptyDir": {}},
+            *((_certificates_volume(ctx),) if ctx.effective.nats_tls else ()),
         ),
         mounts=(
             mount("config", "/etc/nats-config"),
             mount("run", "/var/run/nats", read_only=False),
-            mount("data", _STORE, read_only=False),
+            mount("data", STORE, read_only=False),
+            *((mount("certificates", CERTIFICATES),) if ctx.effective.nats_tls else ()),
         ),
         probes={
             "startup": http_probe("/healthz", "monitor", periodSeconds=10, failureThreshold=90),
@@ -188,12 +170,16 @@ def _pod(ctx: Context, image: str, version: str, config_digest: str) -> PodParts
         resources=ctx.effective.resources[APP],
         user=1000,
         group=1000,
-        grace=60,
-        pre_stop={"exec": {"command": ["nats-server", f"-sl=ldm={_PID}"]}},
+        grace=LAME_DUCK_GRACE + LAME_DUCK + 20,
+        pre_stop={"exec": {"command": ["nats-server", f"-sl=ldm={PID_FILE}"]}},
         spread=spread(ctx, ctx.selector(APP, APP), servers),
         extra_containers=(_exporter(ctx),) if ctx.effective.prometheus else (),
         metrics_port=EXPORTER if ctx.effective.prometheus else 0,
     )
+
+
+def _certificates_volume(ctx: Context) -> JsonObject:
+    return secret_volume("certificates", ctx.child(names.NATS_TLS), "ca.crt", "tls.crt", "tls.key")
 
 
 def _exporter(ctx: Context) -> JsonObject:

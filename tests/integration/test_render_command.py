@@ -149,7 +149,10 @@ def test_a_fleet_decides_what_can_work(tmp_path: Path) -> None:
 
     assert any(kind == "DaemonSet" for kind, _ in names(objects(without.stdout)))
     assert not any(kind == "DaemonSet" for kind, _ in names(objects(done.stdout)))
-    assert "KernelTooOld: ebpf is skipped: 1 nodes run Linux 4.19.0; eBPF collection needs 5.8 or newer." in done.stderr
+    assert (
+        "KernelTooOld: ebpf is skipped: Can't be observed: 1 node with Linux 4.19.0; eBPF collection needs 5.8 or "
+        "newer." in done.stderr
+    )
 
 
 def test_a_folder_holds_a_file_for_each_object_and_nothing_of_an_earlier_rendering(tmp_path: Path) -> None:

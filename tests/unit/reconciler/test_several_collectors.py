@@ -88,7 +88,7 @@ def running(world: World, *kinds: str) -> list[str]:
 
 
 NODES = (
-    "A collector of its type already runs on some of the same nodes: {}. Choose other nodes with spec.nodeSelector, "
+    "A collector of type ebpf already runs on some of the same nodes: {}. Choose other nodes with spec.nodeSelector, "
     "or set spec.allowOverlap to true."
 )
 
@@ -198,16 +198,16 @@ def test_node_facts_may_change_who_is_refused() -> None:
             "kubernetes",
             {"namespaces": ["x", "y"]},
             {"namespaces": ["y"]},
-            "A collector of its type already observes some of the same namespaces: TapioCollector a. Choose other ones "
-            "with spec.namespaces, or set spec.allowOverlap to true.",
+            "A collector of type kubernetes already observes some of the same namespaces: TapioCollector a. "
+            "Choose other ones with spec.namespaces, or set spec.allowOverlap to true.",
             id="a namespace in common",
         ),
         pytest.param(
             "kubernetes",
             {},
             {"namespaces": ["y"]},
-            "A collector of its type already observes some of the same namespaces: TapioCollector a. Choose other ones "
-            "with spec.namespaces, or set spec.allowOverlap to true.",
+            "A collector of type kubernetes already observes some of the same namespaces: TapioCollector a. "
+            "Choose other ones with spec.namespaces, or set spec.allowOverlap to true.",
             id="one observes all namespaces",
         ),
         pytest.param("etcd", ETCD, {**ETCD, "endpoints": ["https://10.0.0.2:2379"]}, "", id="different etcds"),
@@ -215,7 +215,7 @@ def test_node_facts_may_change_who_is_refused() -> None:
             "etcd",
             ETCD,
             ETCD,
-            "A collector of its type already observes some of the same endpoints: TapioCollector a. Choose other ones "
+            "A collector of type etcd already observes some of the same endpoints: TapioCollector a. Choose other ones "
             "with spec.endpoints, or set spec.allowOverlap to true.",
             id="the same etcd",
         ),

@@ -56,7 +56,10 @@ def accepted_collectors(
             continue
         other = next((name for name, one in taken if _meet(one, collector, fleet)), None)
         if other is not None and at(own, "allowOverlap") is not True:
-            refused[ref] = (Reason.OVERLAPS_WITH, _WHERE_THEY_MEET[collector.type].format(other=other))
+            refused[ref] = (
+                Reason.OVERLAPS_WITH,
+                _WHERE_THEY_MEET[collector.type].format(kind=collector.type, other=other),
+            )
             del accepted[ref.name]
             continue
         taken.append((f"TapioCollector {ref.name}", collector))
@@ -109,16 +112,16 @@ def _has_access(collector: EffectiveCollector) -> bool:
 
 
 _NODES = (
-    "A collector of its type already runs on some of the same nodes: {other}. Choose other nodes with "
+    "A collector of type {kind} already runs on some of the same nodes: {other}. Choose other nodes with "
     "spec.nodeSelector, or set spec.allowOverlap to true."
 )
 _WHERE_THEY_MEET: Mapping[CollectorType, str] = {
     "ebpf": _NODES,
     "systemd": _NODES,
     "cni": _NODES,
-    "kubernetes": "A collector of its type already observes some of the same namespaces: {other}. Choose other ones "
+    "kubernetes": "A collector of type {kind} already observes some of the same namespaces: {other}. Choose other ones "
     "with spec.namespaces, or set spec.allowOverlap to true.",
-    "etcd": "A collector of its type already observes some of the same endpoints: {other}. Choose other ones with "
+    "etcd": "A collector of type {kind} already observes some of the same endpoints: {other}. Choose other ones with "
     "spec.endpoints, or set spec.allowOverlap to true.",
 }
 

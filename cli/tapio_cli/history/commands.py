@@ -15,13 +15,17 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from tapio_cli.documents import in_namespace, read_documents
 from tapio_cli.history.admitted import admissions_of
-from tapio_cli.history.archive import Archive as Archived
+from tapio_cli.history.ahead import REFUSED, Ahead, ahead, key_of_document
+from tapio_cli.history.archive import Archive
 from tapio_cli.history.explaining import Explanation, explain
 from tapio_cli.history.export import export
 from tapio_cli.history.instants import sequence_at
+from tapio_cli.history.options import Where, with_history
 from tapio_cli.history.printing import (
     Format,
+    print_ahead,
     print_difference,
     print_document,
     print_events,
@@ -48,58 +52,23 @@ Connect = Callable[[Live], AbstractAsyncContextManager[Sources]]
 T = TypeVar("T")
 _INSTANTS = {"ignore_unknown_options": True}
 """-10m is an instant and no option."""
-_WHERE = "Which history"
-"""A group of options in `--help`."""
 
-Archive = Annotated[
-    Path | None,
-    typer.Option("--from", help="Archive that `tapioctl export` has made.", rich_help_panel=_WHERE),
-]
-Url = Annotated[
-    str,
-    typer.Option(
-        "--nats-url",
-        envvar="TAPIO_NATS_URL",
-        help="The operator's NATS, such as nats://localhost:4222 through a port-forward.",
-        rich_help_panel=_WHERE,
-    ),
-]
-Credentials = Annotated[
-    str,
-    typer.Option(
-        "--nats-credentials",
-        envvar="TAPIO_NATS_CREDENTIALS",
-        help="File with which to connect, as a service has it.",
-        rich_help_panel=_WHERE,
-    ),
-]
-Ca = Annotated[
-    str,
-    typer.Option("--nats-ca", envvar="TAPIO_NATS_CA", help="CA of the NATS servers.", rich_help_panel=_WHERE),
-]
-Directory = Annotated[
-    Path,
-    typer.Option(help="Folder of a run on this machine, used when nothing else is named.", rich_help_panel=_WHERE),
-]
 Cluster = Annotated[str, typer.Argument(help="namespace/name of a TapioCluster.")]
 Instant = Annotated[
     str,
     typer.Argument(metavar="INSTANT", help="How long ago (-10m), a time (2026-11-23T14:02:00Z), @revision, or now."),
 ]
 Output = Annotated[Format, typer.Option("--output", "-o", help="For people, or for programs.")]
-Target = Annotated[str, typer.Option(help="Name of the Kubernetes cluster, where the operator serves several.")]
 
 
 def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, now: Callable[[], int]) -> None:
     """Add every command of this module to `app`."""
 
     @app.command(name="export")
+    @with_history
     def export_command(
+        where: Where,
         file: Annotated[Path, typer.Argument(help="File to write.")],
-        url: Url = "",
-        credentials: Credentials = "",
-        ca: Ca = "",
-        directory: Directory = Path(".run"),
     ) -> None:
         """Write the whole history to one file: compressed, versioned, checksummed.
 
@@ -114,21 +83,17 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
           kubectl port-forward -n tapio-system service/tapio-nats 4222 &
           tapioctl export today.tapio --nats-url nats://localhost:4222 --nats-credentials reader.json
         """
-        source = _or_exit(lambda: live(url=url, credentials=credentials, ca=ca, directory=directory))
+        source = _or_exit(lambda: live(where))
         messages = _or_exit(lambda: asyncio.run(_exported(connect, source, file, version, now)))
         print(f"{messages} messages are in {file} ({file.stat().st_size} bytes).")
 
     @app.command(name="replay")
+    @with_history
     def replay_command(
+        where: Where,
         clusters: Annotated[
             list[str] | None, typer.Argument(help="namespace/name of a TapioCluster; several; none means all.")
         ] = None,
-        archive: Archive = None,
-        url: Url = "",
-        credentials: Credentials = "",
-        ca: Ca = "",
-        directory: Directory = Path(".run"),
-        target: Target = "local",
         jobs: Annotated[int, typer.Option(help="Processes; 0 means one per core.")] = 0,
         output: Output = Format.PEOPLE,
     ) -> None:
@@ -147,18 +112,18 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
           tapioctl replay team/production --from today.tapio
           tapioctl replay --from today.tapio -o json
         """
-        keys = _or_exit(lambda: [_key(text, target) for text in clusters or ()])
+        keys = _or_exit(lambda: [where.key(text) for text in clusters or ()])
         with (
             tempfile.TemporaryDirectory() as folder,
             Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as shown,
         ):
-            if archive is None:
-                source = _or_exit(lambda: live(url=url, credentials=credentials, ca=ca, directory=directory))
+            if where.archive is None:
+                source = _or_exit(lambda: live(where))
                 path, reading = Path(folder) / "live.tapio", shown.add_task("reading the history", total=1.0)
                 told = partial(_told, shown, reading)
                 _or_exit(lambda: asyncio.run(_exported(connect, source, path, version, now, told)))
             else:
-                path = archive
+                path = where.archive
             told = partial(_told, shown, shown.add_task("planning again", total=1.0))
             summary = _or_exit(lambda: replay(path, keys, jobs=jobs, progress=told))
         if output is Format.PEOPLE:
@@ -168,19 +133,15 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
         sys.exit(summary.code)
 
     @app.command(name="history")
+    @with_history
     def history_command(
+        where: Where,
         cluster: Cluster,
         since: Annotated[str, typer.Option(help="Leave out what was before: -1h, a time, @revision.")] = "",
         until: Annotated[str, typer.Option(help="Leave out what came after.")] = "",
         about: Annotated[
             str, typer.Option("--object", help="Only what is about this object: part of its kind, namespace or name.")
         ] = "",
-        archive: Archive = None,
-        url: Url = "",
-        credentials: Credentials = "",
-        ca: Ca = "",
-        directory: Directory = Path(".run"),
-        target: Target = "local",
         output: Output = Format.PEOPLE,
     ) -> None:
         """Show what was told, asked for, decided and done about a TapioCluster, on one time line.
@@ -192,8 +153,8 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
         """
 
         def work() -> list[Event]:
-            key = _key(cluster, target)
-            story, admissions = asyncio.run(_told_of(connect, key, archive, url, credentials, ca, directory))
+            key = where.key(cluster)
+            story, admissions = asyncio.run(_told_of(connect, key, where))
             events = timeline(story, admissions)
             if since:
                 first = sequence_at(story, since, now=now())
@@ -212,15 +173,11 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
             print_document(to_document(events), output)
 
     @app.command(name="at", context_settings=_INSTANTS)
+    @with_history
     def at_command(
+        where: Where,
         instant: Instant,
         cluster: Cluster,
-        archive: Archive = None,
-        url: Url = "",
-        credentials: Credentials = "",
-        ca: Ca = "",
-        directory: Directory = Path(".run"),
-        target: Target = "local",
         output: Output = Format.YAML,
     ) -> None:
         """Show state, wanted objects and status of a TapioCluster as of an instant, as the operator had been told.
@@ -236,23 +193,19 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
         """
 
         def work() -> JsonObject:
-            key = _key(cluster, target)
-            story, _ = asyncio.run(_told_of(connect, key, archive, url, credentials, ca, directory))
+            key = where.key(cluster)
+            story, _ = asyncio.run(_told_of(connect, key, where))
             return snapshot(story, sequence_at(story, instant, now=now()))
 
         print_document(_or_exit(work), Format.YAML if output is Format.PEOPLE else output)
 
     @app.command(name="diff", context_settings=_INSTANTS)
+    @with_history
     def diff_command(
+        where: Where,
         before: Instant,
         after: Instant,
         cluster: Cluster,
-        archive: Archive = None,
-        url: Url = "",
-        credentials: Credentials = "",
-        ca: Ca = "",
-        directory: Directory = Path(".run"),
-        target: Target = "local",
     ) -> None:
         """Show what differs of a TapioCluster between two instants: spec, status, objects, decision.
 
@@ -266,8 +219,8 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
         """
 
         def work() -> list[str]:
-            key = _key(cluster, target)
-            story, _ = asyncio.run(_told_of(connect, key, archive, url, credentials, ca, directory))
+            key = where.key(cluster)
+            story, _ = asyncio.run(_told_of(connect, key, where))
             first, second = (sequence_at(story, one, now=now()) for one in (before, after))
             return difference(snapshot(story, first), snapshot(story, second))
 
@@ -276,16 +229,12 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
         sys.exit(DIVERGED if lines else 0)
 
     @app.command(name="explain")
+    @with_history
     def explain_command(
+        where: Where,
         cluster: Cluster,
         about: Annotated[str, typer.Argument(metavar="[OBJECT]", help="Kind/name of an object, or its name.")] = "",
         at: Annotated[str, typer.Option(help="As of this instant: -10m, a time, @revision.")] = "now",
-        archive: Archive = None,
-        url: Url = "",
-        credentials: Credentials = "",
-        ca: Ca = "",
-        directory: Directory = Path(".run"),
-        target: Target = "local",
         output: Output = Format.PEOPLE,
     ) -> None:
         """Say why a TapioCluster, or one of its objects, is as it is: what changed, who asked, what is waited for.
@@ -297,8 +246,8 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
         """
 
         def work() -> Explanation:
-            key = _key(cluster, target)
-            story, admissions = asyncio.run(_told_of(connect, key, archive, url, credentials, ca, directory))
+            key = where.key(cluster)
+            story, admissions = asyncio.run(_told_of(connect, key, where))
             until = sequence_at(story, at, now=max(now(), story.last_at))
             return explain(story, admissions, until=until, about=about)
 
@@ -308,15 +257,50 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
         else:
             print_document(to_document(answer), output)
 
+    @app.command(name="plan")
+    @with_history
+    def plan_command(
+        where: Where,
+        files: Annotated[
+            list[str],
+            typer.Option("--filename", "-f", help="File with resources; - is standard input. Several times."),
+        ],
+        namespace: Annotated[str, typer.Option("--namespace", "-n", help="Where resources are that name none.")] = (
+            "default"
+        ),
+        output: Output = Format.PEOPLE,
+    ) -> None:
+        """Show what applying files would do: objects made, changed and deleted, and which pods would restart, and why.
+
+        Compared with what the operator was told last, live or in an archive. Nothing is written.
+
+        \b
+        Exit codes: 0 nothing would change; 2 something would; 3 it would be refused; 1 it can't be told.
+
+        \b
+        Examples:
+          tapioctl plan -f production.yaml
+          tapioctl plan -f production.yaml --from today.tapio -o json
+        """
+
+        def work() -> list[Ahead]:
+            documents = [in_namespace(one, namespace) for one in read_documents(files)]
+            return asyncio.run(_planned(connect, documents, where))
+
+        found = _or_exit(work)
+        if output is Format.PEOPLE:
+            for one in found:
+                print_ahead(one, _people())
+        else:
+            print_document(to_document(found), output)
+        refused = any(one.refusals for one in found)
+        sys.exit(REFUSED if refused else DIVERGED if any(one.changes for one in found) else 0)
+
     @app.command(name="status")
+    @with_history
     def status_command(
+        where: Where,
         cluster: Annotated[str, typer.Argument(metavar="[CLUSTER]", help="namespace/name; none means all.")] = "",
-        archive: Archive = None,
-        url: Url = "",
-        credentials: Credentials = "",
-        ca: Ca = "",
-        directory: Directory = Path(".run"),
-        target: Target = "local",
         output: Output = Format.PEOPLE,
     ) -> None:
         """Show every component of a TapioCluster: ready, version, what it waits for, since when, and the last change.
@@ -329,10 +313,10 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
 
         def work() -> list[JsonObject]:
             if not cluster:
-                stories = asyncio.run(_all_told(connect, target, archive, url, credentials, ca, directory))
+                stories = asyncio.run(_all_told(connect, where))
                 return [status_of(story, ()) for story in stories]
-            key = _key(cluster, target)
-            story, admissions = asyncio.run(_told_of(connect, key, archive, url, credentials, ca, directory))
+            key = where.key(cluster)
+            story, admissions = asyncio.run(_told_of(connect, key, where))
             return [status_of(story, admissions)]
 
         found = _or_exit(work)
@@ -348,32 +332,39 @@ def _people() -> Console:
 
 
 @asynccontextmanager
-async def _opened(
-    connect: Connect, archive: Path | None, url: str, credentials: str, ca: str, directory: Path
-) -> AsyncGenerator[Sources]:
+async def _opened(connect: Connect, where: Where) -> AsyncGenerator[Sources]:
     """The history that the options name."""
-    if archive is not None:
-        if not archive.is_file():
-            raise InvalidSettings(f"There is no file {archive}. Name an archive that `tapioctl export` has made.")
-        yield Sources(Archived.open(archive), None)
+    if where.archive is not None:
+        if not where.archive.is_file():
+            raise InvalidSettings(f"There is no file {where.archive}. Name an archive that `tapioctl export` has made.")
+        yield Sources(Archive.open(where.archive), None)
         return
-    async with connect(live(url=url, credentials=credentials, ca=ca, directory=directory)) as sources:
+    async with connect(live(where)) as sources:
         yield sources
 
 
-async def _told_of(
-    connect: Connect, key: OrderingKey, archive: Path | None, url: str, credentials: str, ca: str, directory: Path
-) -> tuple[Story, list[Admission]]:
+async def _told_of(connect: Connect, key: OrderingKey, where: Where) -> tuple[Story, list[Admission]]:
     """The story of one TapioCluster, and what the webhook answered about it."""
-    async with _opened(connect, archive, url, credentials, ca, directory) as sources:
+    async with _opened(connect, where) as sources:
         return await read_story(sources.log, key), await admissions_of(sources.admitted, key)
 
 
-async def _all_told(
-    connect: Connect, target: str, archive: Path | None, url: str, credentials: str, ca: str, directory: Path
-) -> list[Story]:
-    async with _opened(connect, archive, url, credentials, ca, directory) as sources:
-        return [await read_story(sources.log, key) for key in await recorded_keys(sources.log, target)]
+async def _planned(connect: Connect, documents: list[JsonObject], where: Where) -> list[Ahead]:
+    """What the documents would do, by TapioCluster."""
+    by_key: dict[OrderingKey, list[JsonObject]] = {}
+    for document in documents:
+        by_key.setdefault(key_of_document(document, where.target), []).append(document)
+    async with _opened(connect, where) as sources:
+        found: list[Ahead] = []
+        for key in sorted(by_key):
+            story = await read_story(sources.log, key, may_be_new=True)
+            found.append(ahead(story.state(story.ends), by_key[key], partitions=story.partitions))
+        return found
+
+
+async def _all_told(connect: Connect, where: Where) -> list[Story]:
+    async with _opened(connect, where) as sources:
+        return [await read_story(sources.log, key) for key in await recorded_keys(sources.log, where.target)]
 
 
 async def _exported(
@@ -390,13 +381,6 @@ async def _exported(
 
 def _told(shown: Progress, task: TaskID, done: float) -> None:
     shown.update(task, completed=done)
-
-
-def _key(text: str, target: str) -> OrderingKey:
-    namespace, _, name = text.partition("/")
-    if not namespace or not name or "/" in name:
-        raise InvalidSettings(f"{text!r} names no TapioCluster; write namespace/name, such as team/production.")
-    return OrderingKey(target, namespace, name)
 
 
 def _or_exit(work: Callable[[], T]) -> T:

@@ -19,6 +19,7 @@ from rich.tree import Tree
 from tapio_shared.json import JsonObject, JsonValue, int_at, list_at, object_at, objects_at, str_at
 
 if TYPE_CHECKING:
+    from tapio_cli.history.ahead import Ahead
     from tapio_cli.history.explaining import Explanation
     from tapio_cli.history.replay import Summary
     from tapio_cli.history.timeline import Event
@@ -133,3 +134,29 @@ def print_tree(status: JsonObject, console: Console) -> None:
         for reason in list_at(change, "because"):
             last.add(Text(str(reason)))
     console.print(tree, soft_wrap=False)
+
+
+_SIGNS = {"create": ("+", "green"), "change": ("~", "yellow"), "delete": ("-", "red")}
+
+
+def print_ahead(found: Ahead, console: Console) -> None:
+    """What would happen, wave after wave; then whose pods would restart."""
+    console.print(Text(found.cluster, style="bold"))
+    for sentence in found.refusals:
+        console.print(Text(f"  would be refused: {sentence}", style="red"))
+    wave = -1
+    for one in found.changes:
+        if one.wave != wave:
+            wave = one.wave
+            console.print(Text(f"  wave {wave}", style="dim"))
+        sign, colour = _SIGNS[one.action]
+        console.print(Text(f"    {sign} {one.object}", style=colour))
+        for field in one.fields:
+            console.print(Text(f"        {field}"))
+    for restart in found.restarts:
+        why = "; ".join(restart.because)
+        console.print(Text(f"  {restart.pods} pods of {restart.workload} would restart: {why}", "yellow"))
+    for sentence in found.notices:
+        console.print(Text(f"  {sentence}", style="dim"))
+    if not found.changes and not found.refusals:
+        console.print("  Nothing would change.")

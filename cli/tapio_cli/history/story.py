@@ -45,6 +45,7 @@ class Story:
     """First sequence that the log held."""
     ends: int
     """Last sequence that the log held."""
+    partitions: int
 
     @property
     def window(self) -> tuple[Record, Record] | None:
@@ -80,18 +81,25 @@ class Story:
         return found
 
 
-async def read_story(recorded: Recorded, key: OrderingKey) -> Story:
-    """Everything that is recorded of `key` up to now. NotInWindow when that is nothing."""
+async def read_story(recorded: Recorded, key: OrderingKey, *, may_be_new: bool = False) -> Story:
+    """Everything that is recorded of `key` up to now. NotInWindow when that is nothing, unless it `may_be_new`."""
     info = await recorded.info()
     partitions = max(info.partitions, 1)
     own = await _read(recorded, f"{key_prefix(key, partitions)}.>", info.last_sequence)
-    if not own:
+    if not own and not may_be_new:
         raise NotInWindow(
             f"Nothing is recorded of TapioCluster {key.namespace}/{key.name} of {key.target}. Name one that exists, or "
             "existed while this history was recorded."
         )
     shared = await _read(recorded, f"{shared_prefix(partition_of(key, partitions), key.target)}.>", info.last_sequence)
-    return Story(key=key, own=own, shared=shared, begins=max(info.first_sequence, 1), ends=info.last_sequence)
+    return Story(
+        key=key,
+        own=own,
+        shared=shared,
+        begins=max(info.first_sequence, 1),
+        ends=info.last_sequence,
+        partitions=partitions,
+    )
 
 
 async def recorded_keys(recorded: Recorded, target: str) -> list[OrderingKey]:

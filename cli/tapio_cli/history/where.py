@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from tapio_cli.history.options import Where
 from tapio_shared.errors import InvalidSettings
 from tapio_shared.json import JsonObject, str_at
 
@@ -23,11 +24,11 @@ class Live:
     ca: str = ""
 
 
-def live(*, url: str, credentials: str, ca: str, directory: Path = Path(".run")) -> Live:
-    """What the options name: a NATS, or else the one of the run in `directory`. InvalidSettings if there is none."""
-    if url:
-        return Live(url=url, credentials=credentials, ca=ca)
-    running = directory / CLIENT_FILE
+def live(named: Where) -> Live:
+    """What the options name: a NATS, or else the one of the run in the folder. InvalidSettings if there is none."""
+    if named.url:
+        return Live(url=named.url, credentials=named.credentials, ca=named.ca)
+    running = named.directory / CLIENT_FILE
     if running.is_file():
         known = cast("JsonObject", json.loads(running.read_text()))
         return Live(url=str_at(known, "url"), credentials=str_at(known, "credentials"))

@@ -106,7 +106,7 @@ def _wanted(
     learned: dict[str, str],
     volumes: dict[str, HeldVolumes],
 ) -> Wanted | Refused:
-    config = _configuration(state)
+    config = configuration_of(state)
     problems = validate_cluster(asked, trust=config.trust)
     if problems:
         return Refused(reason=problems[0].reason, message=one_answer(problems))
@@ -225,7 +225,8 @@ def _discovery_bytes(state: State) -> bytes:
     return b"" if found is None else encode(found[1])
 
 
-def _configuration(state: State) -> OperatorConfig:
+def configuration_of(state: State) -> OperatorConfig:
+    """The operator's configuration as last told; the defaults where nothing was."""
     found = state.shared_fact("config", ConfigurationObserved)
     return OperatorConfig() if found is None else _parsed_configuration(encode(found[1].configuration))
 

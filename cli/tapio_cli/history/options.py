@@ -1,0 +1,91 @@
+"""Options that every command on the history has alike, declared once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from tapio_shared.errors import InvalidSettings
+from tapio_shared.keys import OrderingKey
+
+_PANEL = "Which history"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """Which history a command is about, as its options name it."""
+
+    archive: Annotated[
+        Path | None,
+        typer.Option("--from", help="Archive that `tapioctl export` has made.", rich_help_panel=_PANEL),
+    ] = None
+    url: Annotated[
+        str,
+        typer.Option(
+            "--nats-url",
+            envvar="TAPIO_NATS_URL",
+            help="The operator's NATS, such as nats://localhost:4222 through a port-forward.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = ""
+    credentials: Annotated[
+        str,
+        typer.Option(
+            "--nats-credentials",
+            envvar="TAPIO_NATS_CREDENTIALS",
+            help="File with which to connect, as a service has it.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = ""
+    ca: Annotated[
+        str,
+        typer.Option("--nats-ca", envvar="TAPIO_NATS_CA", help="CA of the NATS servers.", rich_help_panel=_PANEL),
+    ] = ""
+    directory: Annotated[
+        Path,
+        typer.Option(
+            "--directory",
+            help="Folder of a run on this machine, used when nothing else is named.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = Path(".run")
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target",
+            help="Name of the Kubernetes cluster, where the operator serves several.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = "local"
+
+    def key(self, text: str) -> OrderingKey:
+        """The TapioCluster that `text` names. InvalidSettings when it names none."""
+        namespace, _, name = text.partition("/")
+        if not namespace or not name or "/" in name:
+            raise InvalidSettings(f"{text!r} names no TapioCluster; write namespace/name, such as team/production.")
+        return OrderingKey(self.target, namespace, name)
+
+
+def with_history(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with the options of Where instead of its parameter `where`: Typer reads options off a signature."""
+    own = inspect.signature(command, eval_str=True)
+    shared = inspect.signature(Where, eval_str=True)
+    kinds = inspect.Parameter.KEYWORD_ONLY
+    parameters = [one for one in own.parameters.values() if one.name != "where"]
+    parameters += [one.replace(kind=kinds) for one in shared.parameters.values()]
+
+    @wraps(command)
+    def wrapped(*arguments: object, **options: object) -> None:
+        given = {name: options.pop(name) for name in shared.parameters}
+        make = cast("Callable[..., Where]", Where)
+        command(*arguments, where=make(**given), **options)
+
+    wrapped.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {one.name: one.annotation for one in parameters}
+    return wrapped

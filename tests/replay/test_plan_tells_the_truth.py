@@ -1,0 +1,110 @@
+"""What `plan` says is what then happens: objects made, changed and deleted, and exactly the pods that restart."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tapio_cli.documents import in_namespace
+from tapio_cli.history.ahead import KEPT, WORKLOADS, Ahead, ahead
+from tapio_shared.json import JsonObject, object_at
+from tapio_shared.keys import ObjectRef
+from tests.support.planned_world import PARTITIONS, World, example
+from tests.unit.objects.test_rendering import specs
+
+
+def document(spec: JsonObject) -> JsonObject:
+    return {
+        "apiVersion": "tapio.io/v1alpha1",
+        "kind": "TapioCluster",
+        "metadata": {"name": "any", "namespace": "some"},
+        "spec": copy.deepcopy(spec),
+    }
+
+
+def settled(spec: JsonObject) -> World:
+    world = World.of(document(spec))
+    world.settle()
+    return world
+
+
+def templates(world: World) -> dict[ObjectRef, JsonObject]:
+    return {ref: object_at(one, "spec", "template") for ref, one in world.objects().items() if ref.kind in WORKLOADS}
+
+
+def named(found: Ahead, action: str) -> set[str]:
+    return {one.object for one in found.changes if one.action == action}
+
+
+def carried_out(world: World, spec: JsonObject) -> tuple[set[str], set[str], set[str]]:
+    """Objects made, objects deleted and workloads whose pods restart, when `spec` is applied for real."""
+    before, before_templates = set(world.objects()), templates(world)
+    world.edit_whole(spec)
+    world.settle(most=60)
+    after, after_templates = set(world.objects()), templates(world)
+    restarted = {
+        str(ref)
+        for ref, template in after_templates.items()
+        if ref in before_templates and before_templates[ref] != template
+    }
+    made = {str(ref) for ref in after - before}
+    return made, {str(ref) for ref in before - after if ref.kind not in KEPT}, restarted
+
+
+@settings(max_examples=40)
+@given(specs(), specs())
+def test_between_any_two_specs(first: JsonObject, second: JsonObject) -> None:
+    world = settled(first)
+    told = ahead(world.state, [document(second)], partitions=PARTITIONS)
+    if told.refusals:
+        objects = world.objects()
+        world.edit_whole(second)
+        world.settle(most=60)
+        assert world.objects().keys() == objects.keys(), "what is refused changes nothing"
+        return
+    made, deleted, restarted = carried_out(world, second)
+    assert named(told, "create") == made
+    assert named(told, "delete") == deleted
+    assert {one.workload for one in told.restarts} == restarted
+    assert all(one.because for one in told.restarts)
+
+
+@given(st.sampled_from(["development", "edge", "production"]))
+def test_the_same_again_does_nothing(name: str) -> None:
+    world = World.of(example(name))
+    world.settle()
+    assert ahead(world.state, [in_namespace(example(name), "default")], partitions=PARTITIONS).changes == []
+
+
+def test_for_a_cluster_that_does_not_exist_everything_is_made_in_waves() -> None:
+    world = World.of(example("development"))
+    nobody = World.of(example("development"))
+    nobody.state.own.clear()
+    told = ahead(nobody.state, [in_namespace(example("development"), "default")], partitions=PARTITIONS)
+    world.settle()
+    assert named(told, "create") == {str(ref) for ref in world.objects()}
+    waves = {one.component: one.wave for one in told.changes}
+    assert waves["nats"] < waves["neo4j"] < waves["correlation"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        pytest.param({"profile": "huge"}, "spec.profile is ", id="a spec that the webhook refuses"),
+        pytest.param({"resources": {"limits": {"memory": "1Mi"}}}, "BudgetTooSmall", id="a budget that is too small"),
+    ],
+)
+def test_what_would_be_refused_is_said(spec: JsonObject, message: str) -> None:
+    world = settled({"profile": "development"})
+    told = ahead(world.state, [document(spec)], partitions=PARTITIONS)
+    assert len(told.refusals) == 1
+    assert message in told.refusals[0]
+    assert told.changes == []
+
+
+def test_a_version_that_is_not_named_stays_the_one_that_runs() -> None:
+    world = settled({"profile": "development", "version": "v0.0.9"})
+    assert ahead(world.state, [document({"profile": "development"})], partitions=PARTITIONS).changes == []

@@ -12,7 +12,7 @@ from tapio_cli.documents import in_namespace
 from tapio_cli.history.ahead import KEPT, WORKLOADS, Ahead, ahead
 from tapio_shared.json import JsonObject, object_at
 from tapio_shared.keys import ObjectRef
-from tests.support.planned_world import PARTITIONS, World, example
+from tests.support.planned_world import PARTITIONS, START, World, example
 from tests.unit.objects.test_rendering import specs
 
 
@@ -58,7 +58,7 @@ def carried_out(world: World, spec: JsonObject) -> tuple[set[str], set[str], set
 @given(specs(), specs())
 def test_between_any_two_specs(first: JsonObject, second: JsonObject) -> None:
     world = settled(first)
-    told = ahead(world.state, [document(second)], partitions=PARTITIONS)
+    told = ahead(world.state, [document(second)], partitions=PARTITIONS, now=START)
     if told.refusals:
         objects = world.objects()
         world.edit_whole(second)
@@ -76,14 +76,14 @@ def test_between_any_two_specs(first: JsonObject, second: JsonObject) -> None:
 def test_the_same_again_does_nothing(name: str) -> None:
     world = World.of(example(name))
     world.settle()
-    assert ahead(world.state, [in_namespace(example(name), "default")], partitions=PARTITIONS).changes == []
+    assert ahead(world.state, [in_namespace(example(name), "default")], partitions=PARTITIONS, now=START).changes == []
 
 
 def test_for_a_cluster_that_does_not_exist_everything_is_made_in_waves() -> None:
     world = World.of(example("development"))
     nobody = World.of(example("development"))
     nobody.state.own.clear()
-    told = ahead(nobody.state, [in_namespace(example("development"), "default")], partitions=PARTITIONS)
+    told = ahead(nobody.state, [in_namespace(example("development"), "default")], partitions=PARTITIONS, now=START)
     world.settle()
     assert named(told, "create") == {str(ref) for ref in world.objects()}
     waves = {one.component: one.wave for one in told.changes}
@@ -99,7 +99,7 @@ def test_for_a_cluster_that_does_not_exist_everything_is_made_in_waves() -> None
 )
 def test_what_would_be_refused_is_said(spec: JsonObject, message: str) -> None:
     world = settled({"profile": "development"})
-    told = ahead(world.state, [document(spec)], partitions=PARTITIONS)
+    told = ahead(world.state, [document(spec)], partitions=PARTITIONS, now=START)
     assert len(told.refusals) == 1
     assert message in told.refusals[0]
     assert told.changes == []
@@ -107,4 +107,4 @@ def test_what_would_be_refused_is_said(spec: JsonObject, message: str) -> None:
 
 def test_a_version_that_is_not_named_stays_the_one_that_runs() -> None:
     world = settled({"profile": "development", "version": "v0.0.9"})
-    assert ahead(world.state, [document({"profile": "development"})], partitions=PARTITIONS).changes == []
+    assert ahead(world.state, [document({"profile": "development"})], partitions=PARTITIONS, now=START).changes == []

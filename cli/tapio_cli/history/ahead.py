@@ -11,11 +11,14 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from tapio_cli.history.fields import changed_fields
+from tapio_reconciler.core.changes import NO_MEMORY, Memory
 from tapio_reconciler.core.comparison import holds
 from tapio_reconciler.core.members import members_of
 from tapio_reconciler.core.model import Component
+from tapio_reconciler.core.recreation import with_kept_sizes
 from tapio_reconciler.core.state import Entry, Seen, State
 from tapio_reconciler.core.statuses import cluster_not_found
+from tapio_reconciler.core.volumes import held_volumes
 from tapio_reconciler.core.wanting import Refused, Wanted, configuration_of, ref_of, wanted
 from tapio_shared.api.images import DEFAULT_TAPIO_VERSION
 from tapio_shared.api.names import API_GROUP, CLUSTER_KIND, cluster_ref
@@ -23,7 +26,7 @@ from tapio_shared.api.normalise import pin_version
 from tapio_shared.api.reasons import Reason
 from tapio_shared.api.validation import one_answer, validate
 from tapio_shared.errors import InvalidSettings
-from tapio_shared.facts import ObjectObserved
+from tapio_shared.facts import ObjectObserved, OutcomeRecorded
 from tapio_shared.json import JsonObject, int_at, object_at, str_at
 from tapio_shared.keys import ObjectRef, OrderingKey, object_subject
 
@@ -77,7 +80,7 @@ class Ahead(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.changes)
 
 
-def ahead(state: State, documents: Sequence[JsonObject], *, partitions: int) -> Ahead:
+def ahead(state: State, documents: Sequence[JsonObject], *, partitions: int, now: int) -> Ahead:
     """What the operator would do once `documents`, resources of the cluster of `state`, were applied.
 
     `partitions` are the log's; a state that nobody has told of yet is an empty one with its shared facts.
@@ -86,7 +89,7 @@ def ahead(state: State, documents: Sequence[JsonObject], *, partitions: int) -> 
     problems = _problems(documents, state)
     if problems:
         return Ahead(cluster=str(key), refusals=problems)
-    was, will = _wanted(state), _wanted(_applied(state, documents, partitions))
+    was, will = _wanted(state, now), _wanted(_applied(state, documents, partitions), now)
     if will is None:
         message = cluster_not_found(key.namespace, key.name)
         return Ahead(cluster=str(key), refusals=[f"{Reason.CLUSTER_NOT_FOUND}: {message}"])
@@ -141,18 +144,21 @@ def _problems(documents: Sequence[JsonObject], state: State) -> list[str]:
     return found
 
 
-def _wanted(state: State) -> Wanted | Refused | None:
+def _wanted(state: State, now: int) -> Wanted | Refused | None:
     seen = state.seen()
     cluster = seen.get(cluster_ref(state.key.namespace, state.key.name))
     if cluster is None or cluster.document is None:
         return None
-    return wanted(state, cluster, members_of(seen))
+    outcome = state.find("outcome", OutcomeRecorded)
+    memory = NO_MEMORY if outcome is None else Memory(*outcome)
+    volumes = held_volumes(seen, state.key.namespace, memory, now)
+    return wanted(state, cluster, members_of(seen), volumes)
 
 
 def _differences(state: State, was: Wanted | None, will: Wanted) -> tuple[list[Change], list[Restart]]:
-    before, after = _objects(was), _objects(will)
-    waves = _waves(will.rendered.components)
     seen = state.seen()
+    before, after = _objects(was, seen), _objects(will, seen)
+    waves = _waves(will.rendered.components)
     changes: list[Change] = []
     restarts: list[Restart] = []
     for ref in sorted({*before, *after}):
@@ -196,11 +202,11 @@ def _removed(old: JsonObject, new: JsonObject) -> bool:
     return any(one.after is None for one in changed_fields(before, after))
 
 
-def _objects(found: Wanted | None) -> Mapping[ObjectRef, tuple[str, JsonObject]]:
+def _objects(found: Wanted | None, seen: Mapping[ObjectRef, Seen]) -> Mapping[ObjectRef, tuple[str, JsonObject]]:
     if found is None:
         return {}
     objects = {
-        one.ref: (component.name, one.manifest)
+        one.ref: (component.name, with_kept_sizes(one, seen.get(one.ref)).manifest)
         for component in found.rendered.components
         for one in found.objects[component.name]
     }

@@ -285,7 +285,7 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
 
         def work() -> list[Ahead]:
             documents = [in_namespace(one, namespace) for one in read_documents(files)]
-            return asyncio.run(_planned(connect, documents, where))
+            return asyncio.run(_planned(connect, documents, where, now()))
 
         found = _or_exit(work)
         if output is Format.PEOPLE:
@@ -349,7 +349,7 @@ async def _told_of(connect: Connect, key: OrderingKey, where: Where) -> tuple[St
         return await read_story(sources.log, key), await admissions_of(sources.admitted, key)
 
 
-async def _planned(connect: Connect, documents: list[JsonObject], where: Where) -> list[Ahead]:
+async def _planned(connect: Connect, documents: list[JsonObject], where: Where, now: int) -> list[Ahead]:
     """What the documents would do, by TapioCluster."""
     by_key: dict[OrderingKey, list[JsonObject]] = {}
     for document in documents:
@@ -358,7 +358,7 @@ async def _planned(connect: Connect, documents: list[JsonObject], where: Where) 
         found: list[Ahead] = []
         for key in sorted(by_key):
             story = await read_story(sources.log, key, may_be_new=True)
-            found.append(ahead(story.state(story.ends), by_key[key], partitions=story.partitions))
+            found.append(ahead(story.state(story.ends), by_key[key], partitions=story.partitions, now=now))
         return found
 
 

@@ -153,9 +153,7 @@ def neo4j_members(neo4j: Neo4j) -> tuple[int, str]:
     licensed = neo4j.accept_license_agreement != ""
     if neo4j.edition == "Community" or not licensed:
         return 1, "community"
-    if neo4j.edition == "Enterprise" or neo4j.replicas > 1:
-        return neo4j.replicas, "enterprise"
-    return 1, "community"
+    return neo4j.replicas, "enterprise"
 
 
 def _given(value: bool | None, default: bool) -> bool:

@@ -17,6 +17,7 @@ from tapio_shared.api.component_rules import (
     reserved_keys,
     resource_problems,
 )
+from tapio_shared.api.neo4j_config import config_problems
 from tapio_shared.api.problems import Path, Problem, path_text, problem
 from tapio_shared.api.quantity import quantity_or_none
 from tapio_shared.api.reasons import Reason
@@ -200,6 +201,10 @@ def _intelligence(intelligence: JsonObject, path: Path) -> Iterator[Problem]:
             "true or absent while correlation runs, which needs a graph store (or set embedded instead of neo4j)",
         )
     yield from component_problems(neo4j, (*path, "neo4j"))
+    yield from config_problems(object_at(neo4j, "config"), (*path, "neo4j", "config"))
+    replicas = neo4j.get("replicas")
+    if neo4j.get("edition") == "Community" and isinstance(replicas, int) and replicas > 1:
+        yield problem((*path, "neo4j", "replicas"), replicas, "1 while edition is Community, which can't be clustered")
     yield from _no_autoscaling(neo4j, (*path, "neo4j"), "a database's members are not added by load; set replicas")
     yield from component_problems(correlation, (*path, "correlation"))
     backup = object_at(neo4j, "backup")

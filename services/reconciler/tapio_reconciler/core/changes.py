@@ -52,6 +52,9 @@ class Change:
     unknown: bool = False
     """Whether it is left alone because nothing is known of it."""
 
+    lost: bool = False
+    """Whether it is gone, and only a person can bring it back."""
+
     @property
     def writes(self) -> bool:
         return self.act in {Act.CREATE, Act.APPLY}

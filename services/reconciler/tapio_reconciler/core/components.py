@@ -82,6 +82,9 @@ def component_progress(
         state = ComponentState.FAILED if stalled else ComponentState.PROGRESSING
         message = failure_message(str(ref), failure)
         return answer(state=state, reason=reason, message=message, stalled=stalled)
+    lost = next((change for change in changes.values() if change.lost), None)
+    if lost is not None:
+        return answer(state=ComponentState.FAILED, reason=Reason.CREDENTIALS_INVALID, message=lost.reason, stalled=True)
     if missing:
         return answer(state=ComponentState.FAILED, reason=Reason.INVALID_REFERENCE, message=missing, stalled=True)
     if held and waits_for:

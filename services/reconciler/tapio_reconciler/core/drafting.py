@@ -17,6 +17,7 @@ from tapio_reconciler.core.changes import OBSERVE_WITHIN, REPEAT_UNOBSERVED, Act
 from tapio_reconciler.core.made_secrets import flaw_of
 from tapio_reconciler.core.model import MadeSecret, WantedObject
 from tapio_reconciler.core.outcomes import outcome_of
+from tapio_reconciler.core.references import lost_credentials
 from tapio_reconciler.core.state import Seen, State
 from tapio_shared.api.labels import DESIRED_HASH, REVISION
 from tapio_shared.codec import digest, encode
@@ -186,6 +187,9 @@ class Draft:
         elif write is not None and waits(write.applied_at, write.applied_at + REPEAT_UNOBSERVED, self.now):
             due_at = write.applied_at + REPEAT_UNOBSERVED
             change = Change(act=Act.AWAIT, reason=f"{name} was made and not observed yet.", due_at=due_at)
+        elif lost := lost_credentials(secret, ref, self.seen):
+            # While nobody has told of it, it may exist. Once it is told to be gone, a person must act.
+            return Change(act=Act.AWAIT, reason=lost, unknown=seen is None, lost=seen is not None)
         else:
             change = Change(act=Act.CREATE, reason=flaw.reason)
             self.generated[name] = secret

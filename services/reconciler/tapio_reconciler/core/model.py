@@ -24,6 +24,8 @@ class GeneratedSecret:
     manifest: JsonObject
     templates: Mapping[str, str]
     length: int = 24
+    opens: str = ""
+    """The component whose volumes only these values open: while it has data in them, no new values are made up."""
     separate: bool = False
     """Each key has a password of its own; one that an existing Secret lacks is added, the others are kept."""
 
@@ -132,6 +134,8 @@ class Component:
     """All pods that its objects make, Jobs included; each group gets a network policy."""
     version: str = ""
     image: str = ""
+    rolls_one_by_one: bool = False
+    """Whether its workloads are members of one cluster: of those that are ready, one is changed at a time."""
 
 
 @dataclass(frozen=True, slots=True)

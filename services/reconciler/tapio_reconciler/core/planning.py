@@ -33,6 +33,7 @@ from tapio_reconciler.core.statuses import (
     without_cluster_status,
 )
 from tapio_reconciler.core.teardown import is_torn_down, tear_down
+from tapio_reconciler.core.turns import turn_of
 from tapio_reconciler.core.volumes import held_volumes
 from tapio_reconciler.core.wanting import Refused, Wanted, ref_of, wanted
 from tapio_shared.api.labels import COMPONENT, FORCE_RECONCILE, PAUSED, TEARDOWN_FINALIZER
@@ -161,6 +162,8 @@ def _plan_objects(
         if is_held and change.writes and not change.repeated and ref.kind in WORKLOADS:
             held.append(ref)
             continue
+        if component.rolls_one_by_one and has_volumes:
+            change = turn_of(wanted_object, change, changes, component, draft.seen)
         if has_volumes and not change.unknown:
             change = plan_volumes(draft, wanted_object, change, served, component.name)
         changes[ref] = change

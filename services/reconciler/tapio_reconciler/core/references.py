@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from tapio_reconciler.core.model import Component
+from tapio_reconciler.core.model import Component, GeneratedSecret, MadeSecret
 from tapio_reconciler.core.state import Seen
-from tapio_shared.json import JsonObject, at, object_at, objects_at, str_at
+from tapio_shared.api.labels import COMPONENT
+from tapio_shared.json import JsonObject, at, object_at, objects_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef
 
 
@@ -32,6 +33,29 @@ def missing_reference(component: Component, seen: Mapping[ObjectRef, Seen], gene
                     f"Secret {namespace}/{name}, which {component.name} needs, has no key {key} (it has: {held}). Add "
                     "it, or name another Secret in the spec."
                 )
+    return ""
+
+
+def lost_credentials(secret: MadeSecret, ref: ObjectRef, seen: Mapping[ObjectRef, Seen]) -> str:
+    """Why no new values may be made up for a Secret that does not exist, as a sentence: a volume holds data that only
+    the former ones open. Empty when there is no such volume."""
+    known = seen.get(ref)
+    if not isinstance(secret, GeneratedSecret) or not secret.opens or (known is not None and known.document):
+        return ""
+    for claim_ref, claim in seen.items():
+        if claim_ref.kind != "PersistentVolumeClaim" or claim_ref.namespace != ref.namespace:
+            continue
+        of_component = strings_at(claim.document, "metadata", "labels").get(COMPONENT) == secret.opens
+        if of_component and str_at(claim.document, "status", "phase") == "Bound":
+            user, _, _ = secret.templates["NEO4J_AUTH"].partition("/")
+            return (
+                f"Secret {ref.namespace}/{ref.name} does not exist any more, and the database on PersistentVolumeClaim "
+                f"{claim_ref.name} opens with the password it held alone, so no new one is made up. Restore it "
+                f"(kubectl -n {ref.namespace} create secret generic {ref.name} --from-literal=username={user} "
+                f"--from-literal=password=PASSWORD --from-literal=NEO4J_AUTH={user}/PASSWORD; it is noticed within ten "
+                "minutes), or delete the claims of "
+                f"{secret.opens} to begin with an empty database."
+            )
     return ""
 
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import msgspec
 
+from tapio_reconciler.core.graph_members import GraphMembers, graph_members, keeping_members
 from tapio_reconciler.core.learning import learned_of_fleet
 from tapio_reconciler.core.members import Members
 from tapio_reconciler.core.model import Rendered, Served, WantedObject
@@ -72,6 +73,7 @@ def wanted(
     """
     asked = _asked(cluster, state)
     secrets, learned = _secret_digests(state), learned_of_fleet(state, cluster.uid)
+    graph = graph_members(state.seen(), state.key.name, state.key.namespace)
     basis = (
         encode(asked),
         cluster.uid,
@@ -79,11 +81,11 @@ def wanted(
         tuple((name, state.shared[name].sequence) for name in ("config", "discovery", "fleet") if name in state.shared),
         tuple(secrets.items()),
         tuple(learned.items()),
-        encode(volumes),
+        encode([volumes, graph]),
     )
     if state.answer is not None and state.answer[0] == basis and isinstance(state.answer[1], Wanted | Refused):
         return state.answer[1]
-    answer = _wanted(state, cluster.uid, asked, members, secrets, learned, dict(volumes or {}))
+    answer = _wanted(state, cluster.uid, asked, members, secrets, learned, dict(volumes or {}), graph)
     state.answer = (basis, answer)
     return answer
 
@@ -105,6 +107,7 @@ def _wanted(
     secrets: dict[str, str],
     learned: dict[str, str],
     volumes: dict[str, HeldVolumes],
+    graph: GraphMembers,
 ) -> Wanted | Refused:
     config = configuration_of(state)
     problems = validate_cluster(asked, trust=config.trust)
@@ -132,6 +135,7 @@ def _wanted(
         secrets=secrets,
         learned=learned,
         volumes=volumes,
+        graph=graph,
     )
     try:
         rendered, objects = _rendered(encode(inputs), _discovery_bytes(state))
@@ -162,6 +166,7 @@ class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
     secrets: dict[str, str]
     learned: dict[str, str]
     volumes: dict[str, HeldVolumes]
+    graph: GraphMembers
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -175,6 +180,8 @@ def _rendered(inputs: bytes, discovery: bytes) -> tuple[Rendered, Mapping[str, S
     )
     expandable = None if given.fleet is None else given.fleet.expandable_storage_classes
     effective, notices = granted(effective, given.volumes, expandable)
+    effective, said = keeping_members(effective, given.graph)
+    notices += said
     rendered = render(
         Context(
             name=given.name,
@@ -186,6 +193,7 @@ def _rendered(inputs: bytes, discovery: bytes) -> tuple[Rendered, Mapping[str, S
             config=OperatorConfig.from_document(given.config),
             secret_digests=given.secrets,
             learned=given.learned,
+            graph_began_with=given.graph.began_with,
         )
     )
     if notices:

@@ -32,6 +32,9 @@ class Context:
     learned: Mapping[str, str] = field(default_factory=dict[str, str])
     """Component -> what its last pod template was made for (the annotation tapio.io/fleet), see placement.py."""
 
+    graph_began_with: int = 0
+    """How many Neo4j members the graph's cluster was formed of, where that is known; never changed afterwards."""
+
     @property
     def node_namespace(self) -> str:
         return self.effective.spec.node_agents.namespace or names.NODE_NAMESPACE

@@ -6,8 +6,6 @@ runs instead is one Community member, and a notice says so. Memory is derived fr
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from tapio_reconciler.core.model import Component, Flow, GeneratedSecret, Notice, PodGroup
 from tapio_reconciler.core.objects.autoscaling import build_vertical_autoscaler
 from tapio_reconciler.core.objects.common import (
@@ -21,30 +19,33 @@ from tapio_reconciler.core.objects.common import (
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.flows import scraped
 from tapio_reconciler.core.objects.nats import volume_claim
-from tapio_reconciler.core.objects.pod import PodParts, build_pod_template, mount, tcp_probe
+from tapio_reconciler.core.objects.neo4j_settings import (
+    APP,
+    METRICS,
+    RAFT,
+    ROUTING,
+    TRANSACTIONS,
+    advertised,
+    settings_of,
+)
+from tapio_reconciler.core.objects.pod import (
+    RESTRICTED_CONTAINER,
+    PodParts,
+    build_pod_template,
+    mount,
+    pull_policy,
+    tcp_probe,
+)
 from tapio_shared.api import names
 from tapio_shared.api.images import NEO4J_ENTERPRISE
-from tapio_shared.api.quantity import parse_quantity
 from tapio_shared.api.reasons import Reason
 from tapio_shared.codec import digest
-from tapio_shared.json import JsonObject, str_at
+from tapio_shared.json import JsonObject
 from tapio_shared.keys import ObjectRef
 
-APP = "neo4j"
-HTTP, BOLT, BACKUP, METRICS = 7474, 7687, 6362, 2004
-TRANSACTIONS, RAFT, ROUTING = 6000, 7000, 7688
+HTTP, BOLT, BACKUP = 7474, 7687, 6362
 _USER = 7474
-_GI = Decimal(1 << 30)
-_MEMORY = (
-    (2, 1.0, 0.5),
-    (4, 1.5, 2.0),
-    (8, 2.5, 3.5),
-    (16, 4.0, 5.0),
-    (32, 8.0, 12.0),
-    (64, 12.0, 24.0),
-    (128, 16.0, 31.0),
-)
-"""Total, heap and page cache in GiB, as neo4j-admin's memory recommendation gives them."""
+_CONF = "/var/lib/neo4j/conf"
 
 
 def build_neo4j(ctx: Context) -> Component | None:
@@ -56,7 +57,7 @@ def build_neo4j(ctx: Context) -> Component | None:
     enterprise = effective.neo4j_edition == "enterprise"
     image = ctx.image(NEO4J_ENTERPRISE if enterprise else APP, spec)
     version = ctx.version(spec, image)
-    config = build_config_map(ctx.metadata(ctx.child("neo4j-config"), APP, APP), _environment(ctx))
+    config = build_config_map(ctx.metadata(ctx.child("neo4j-config"), APP, APP), settings_of(ctx, version))
     selector = ctx.selector(APP, APP)
     ports = {"http": HTTP, "bolt": BOLT} | (
         {"transactions": TRANSACTIONS, "raft": RAFT, "routing": ROUTING, "backup": BACKUP, "metrics": METRICS}
@@ -82,6 +83,7 @@ def build_neo4j(ctx: Context) -> Component | None:
         secrets=(_credentials(ctx),),
         workloads=tuple(ObjectRef("apps", "StatefulSet", ctx.namespace, ctx.child(suffix)) for suffix in members),
         pods=(_pods(ctx),),
+        rolls_one_by_one=True,
         version=version,
         image=image,
     )
@@ -161,62 +163,25 @@ def _credentials(ctx: Context) -> GeneratedSecret:
         manifest={"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque"},
         templates={"NEO4J_AUTH": "neo4j/{password}", "username": "neo4j", "password": "{password}"},
         length=32,
+        opens=names.NEO4J,
     )
-
-
-def memory_of(limit: str) -> tuple[str, str]:
-    """Heap and page cache for a memory limit, in mebibytes; between two rows of the table the smaller one counts."""
-    total = float(parse_quantity(limit) / _GI)
-    heap, cache = 0.4 * total, 0.2 * total
-    for size, row_heap, row_cache in _MEMORY:
-        if total >= size:
-            heap, cache = row_heap, row_cache
-    return f"{int(heap * 1024)}m", f"{int(cache * 1024)}m"
-
-
-def _setting(name: str) -> str:
-    """The variable of a setting: `_` becomes `__`, `.` becomes `_`."""
-    return "NEO4J_" + name.replace("_", "__").replace(".", "_")
-
-
-def _environment(ctx: Context) -> dict[str, str]:
-    """Settings as the image takes them, by environment."""
-    effective = ctx.effective
-    heap, cache = memory_of(str_at(effective.resources[APP], "limits", "memory", default="2Gi"))
-    settings = {
-        "server.memory.heap.initial_size": heap,
-        "server.memory.heap.max_size": heap,
-        "server.memory.pagecache.size": cache,
-        "server.default_listen_address": "0.0.0.0",  # noqa: S104 - in the container
-        "server.directories.logs": "/logs",
-    }
-    if effective.neo4j_edition == "enterprise" and effective.prometheus:
-        settings |= {
-            "server.metrics.prometheus.enabled": "true",
-            "server.metrics.prometheus.endpoint": f"0.0.0.0:{METRICS}",
-        }
-    if effective.neo4j_edition == "enterprise" and effective.neo4j_members > 1:
-        endpoints = ",".join(
-            f"{ctx.child(names.neo4j_member_suffix(index))}-0.{ctx.child('neo4j-headless')}.{ctx.namespace}.svc:{TRANSACTIONS}"
-            for index in range(effective.neo4j_members)
-        )
-        settings |= {
-            "dbms.cluster.discovery.resolver_type": "LIST",
-            "dbms.cluster.endpoints": endpoints,
-            "initial.server.mode_constraint": "NONE",
-            "dbms.cluster.minimum_initial_system_primaries_count": str(min(effective.neo4j_members, 3)),
-        }
-    own = {str(key): str(value) for key, value in (effective.neo4j.config or {}).items()}
-    data = {_setting(name): value for name, value in (settings | own).items()}
-    if effective.neo4j.plugins:
-        data["NEO4J_PLUGINS"] = "[" + ",".join(f'"{plugin}"' for plugin in effective.neo4j.plugins) + "]"
-    if effective.neo4j_edition == "enterprise":
-        data["NEO4J_ACCEPT_LICENSE_AGREEMENT"] = effective.neo4j.accept_license_agreement
-    return data
 
 
 def _from_config(ctx: Context, key: str) -> JsonObject:
     return {"name": key, "valueFrom": {"configMapKeyRef": {"name": ctx.child("neo4j-config"), "key": key}}}
+
+
+def _copies_defaults(ctx: Context, image: str) -> JsonObject:
+    """Puts the image's own configuration where the start script may change it: it holds the JVM's needed options."""
+    return {
+        "name": "conf",
+        "image": image,
+        **pull_policy(ctx),
+        "command": ["cp", "-R", f"{_CONF}/.", "/conf-to-change"],
+        "volumeMounts": [mount("conf", "/conf-to-change", read_only=False)],
+        "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}},
+        "securityContext": RESTRICTED_CONTAINER,
+    }
 
 
 def _member(ctx: Context, name: str, image: str, version: str, ports: dict[str, int], config_digest: str) -> JsonObject:
@@ -235,23 +200,22 @@ def _member(ctx: Context, name: str, image: str, version: str, ports: dict[str, 
                 "name": "NEO4J_AUTH",
                 "valueFrom": {"secretKeyRef": {"name": ctx.child(names.NEO4J_AUTH), "key": "NEO4J_AUTH"}},
             },
-            *(_from_config(ctx, key) for key in sorted(_environment(ctx))),
+            *(_from_config(ctx, key) for key in sorted(settings_of(ctx, version))),
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-            {
-                "name": "NEO4J_server_default__advertised__address",
-                "value": f"$(POD_NAME).{ctx.child('neo4j-headless')}.{ctx.namespace}.svc",
-            },
+            *advertised(ctx),
         ),
         volumes=(
             {"name": "logs", "emptyDir": {}},
             {"name": "conf", "emptyDir": {}},
             {"name": "plugins", "emptyDir": {}},
+            {"name": "run", "emptyDir": {}},
             {"name": "tmp", "emptyDir": {}},
         ),
         mounts=(
             mount("data", "/data", read_only=False),
             mount("logs", "/logs", read_only=False),
-            mount("conf", "/var/lib/neo4j/conf", read_only=False),
+            mount("conf", _CONF, read_only=False),
+            mount("run", "/var/lib/neo4j/run", read_only=False),
             mount("plugins", "/plugins", read_only=False),
             mount("tmp", "/tmp", read_only=False),  # noqa: S108 - a path in the container
         ),
@@ -265,6 +229,7 @@ def _member(ctx: Context, name: str, image: str, version: str, ports: dict[str, 
         group=_USER,
         grace=3600,
         spread=spread(ctx, ctx.selector(APP, APP), ctx.effective.neo4j_members),
+        init_containers=(_copies_defaults(ctx, image),),
     )
     template = build_pod_template(ctx, spec, parts)
     metadata = template["metadata"]

@@ -64,6 +64,7 @@ class PodParts:
     spread: Sequence[JsonObject] = ()
     priority_class: str = ""
     extra_containers: Sequence[JsonObject] = ()
+    init_containers: Sequence[JsonObject] = ()
     metrics_port: int = 0
     """Where metrics are, when no port of the component's own container is named so; 0: nowhere."""
     annotations: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -139,6 +140,8 @@ def _pod_spec(ctx: Context, spec: ComponentSpec, parts: PodParts) -> JsonObject:
         "containers": [_container(ctx, spec, parts), *parts.extra_containers],
         **parts.host,
     }
+    if parts.init_containers:
+        pod["initContainers"] = list(parts.init_containers)
     if parts.volumes:
         pod["volumes"] = list(parts.volumes)
     pull_secrets: list[JsonValue] = [{"name": one.name} for one in cluster.image.pull_secrets]

@@ -162,7 +162,7 @@ class World:
         """Replace the TapioCluster's spec; a version that is not named stays, as the webhook has it."""
         former = str_at(self.cluster, "spec", "version") or str_at(self.cluster, "status", "version")
         kept: JsonObject = {"version": former} if former else {}
-        document = {**copy.deepcopy(self.cluster), "spec": {**kept, **copy.deepcopy(spec)}}
+        document: JsonObject = {**copy.deepcopy(self.cluster), "spec": {**kept, **copy.deepcopy(spec)}}
         metadata = object_at(document, "metadata")
         metadata["generation"] = cast("int", metadata["generation"]) + 1
         self.observe(document)

@@ -24,7 +24,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from tapio_shared.adapters.nats_server import find_binary
-from tapio_shared.json import JsonObject, JsonValue
+from tapio_shared.json import JsonObject, JsonValue, objects_at, str_at
+from tests.support.eventually import eventually
 from tests.support.planned_world import example
 from tests.support.rendered import rendered
 from tests.support.rendered_nats import RenderedNats, rendered_nats
@@ -106,6 +107,32 @@ async def test_three_servers_of_production_form_a_cluster_over_tls_and_hold_the_
         assert isinstance(found, dict)
         assert isinstance(found["replicas"], list)
         assert len(found["replicas"]) == 2
+
+
+async def test_only_the_full_health_check_waits_until_a_restarted_server_is_current(tmp_path: Path) -> None:
+    async with running({"profile": "production"}, tmp_path) as made:
+        assert (await keep(made)).returncode == 0
+        async with user(made, "ebpf") as collector, user(made, "streams", "_INBOX_streams") as client:
+            leader = str_at(await ask(client, STREAM_INFO), "cluster", "leader")
+            server = next(one for one in made.servers if one.name != leader)
+
+            async def is_current() -> bool:
+                replicas = objects_at(await ask(client, STREAM_INFO), "cluster", "replicas")
+                found = next(one for one in replicas if str_at(one, "name") == server.name)
+                return found.get("current") is True and found.get("offline") is not True
+
+            await server.stop()
+            stream, block = collector.jetstream(), os.urandom(60_000)
+            for _ in range(100):
+                await asyncio.gather(*(stream.publish("observations.kernel", block, timeout=30) for _ in range(20)))
+            await server.start()
+
+            async def serves_and_lags() -> bool:
+                return not await is_current() and await server.healthy("?js-server-only=true")
+
+            await eventually(serves_and_lags, seconds=30)
+            await eventually(is_current, seconds=60)
+            await eventually(server.healthy, seconds=60)
 
 
 async def test_observations_go_from_a_collector_to_the_loader_and_no_user_may_do_more(tmp_path: Path) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from pydantic import Field
 
 from tapio_shared.api.base import ApiModel
 from tapio_shared.api.component import Component, SecretReference
 from tapio_shared.api.markers import rules
 from tapio_shared.api.scalars import Duration, NatsUrl, ObjectName, Size
+
+USABLE_SHARE = Decimal("0.95")
+"""Of a server's volume, so that the file system never fills up before JetStream's own limit is reached."""
 
 
 class Observations(ApiModel):
@@ -55,7 +60,9 @@ class Nats(Component):
         description="StorageClass of the volumes; absent means the Kubernetes cluster's default. Can't be changed.",
     )
     tls: bool | None = Field(
-        default=None, description="Whether clients and servers speak TLS; absent means only in production."
+        default=None,
+        description="Whether clients and servers, and servers among themselves, speak TLS with certificates that the "
+        "operator makes and renews; absent means only in production. Has no effect on an external NATS.",
     )
     observations: Observations = Field(
         default_factory=Observations, description="Limits of the stream that holds the observations."

@@ -17,6 +17,7 @@ from tapio_shared.api.component_rules import (
     reserved_keys,
     resource_problems,
 )
+from tapio_shared.api.nats import USABLE_SHARE
 from tapio_shared.api.neo4j_config import config_problems
 from tapio_shared.api.problems import Path, Problem, path_text, problem
 from tapio_shared.api.quantity import quantity_or_none
@@ -223,9 +224,9 @@ def _nats(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:
         yield problem((*path, "enabled"), False, "true or absent, unless nats.external names another NATS")
     storage, limit = nats.get("storage"), at(nats, "observations", "maxBytes")
     volume, stream = quantity_or_none(storage), quantity_or_none(limit)
-    if volume is not None and stream is not None and stream > volume:
+    if volume is not None and stream is not None and stream > volume * USABLE_SHARE:
         where: Path = (*path, "observations", "maxBytes")
-        yield problem(where, limit, f"at most nats.storage, {storage}, which must hold it")
+        yield problem(where, limit, f"at most 95 % of nats.storage, {storage}, which must hold it")
     yield from component_problems(nats, path)
     yield from _no_autoscaling(nats, path, "servers that vote are not added by load; set replicas")
 

@@ -44,7 +44,7 @@ async def test_the_first_list_is_durable_before_every_partition_is_told_that_it_
             messages = await world.messages()
     facts = [message.sequence for message in messages if ".object." in message.subject]
     synced = {message.subject: message.sequence for message in messages if message.subject.endswith(".synced")}
-    assert len(facts) == 3  # the TapioCluster, the ConfigMap, and that the generated Secret does not exist
+    assert len(facts) == 8  # the TapioCluster, the ConfigMap, and that none of six generated Secrets exists
     assert set(synced) == {shared_subject(number, TARGET, "synced") for number in range(PARTITIONS)}
     assert min(synced.values()) > max(facts)
 

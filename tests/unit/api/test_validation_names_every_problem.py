@@ -83,8 +83,8 @@ def messages(problems: tuple[Problem, ...]) -> list[str]:
                      ['spec.nats.observations.maxAge is "1d"; it must be a duration such as 30s, 15m or 1h30m.'],
                      id="no duration"),
         pytest.param({"nats": {"storage": "1Gi", "observations": {"maxBytes": "2Gi"}}},
-                     ['spec.nats.observations.maxBytes is "2Gi"; it must be at most nats.storage, 1Gi, which must '
-                      "hold it."],
+                     ['spec.nats.observations.maxBytes is "2Gi"; it must be at most 95 % of nats.storage, 1Gi, '
+                      "which must hold it."],
                      id="a stream larger than its volume"),
         pytest.param({"nats": {"enabled": False}},
                      ["spec.nats.enabled is false; it must be true or absent, unless nats.external names another "

@@ -51,6 +51,14 @@ from tapio_shared.keys import ObjectRef
 APP = "nats"
 EXPORTER = 7777
 _CONFIG = "/etc/nats-config/nats.conf"
+_PROBES = {
+    # All assets current, or a roll goes on to the next server while this one catches up. Not at once: in its first
+    # second or two a server that has not heard what it holds yet says that all of it is well (docs/adr/0009).
+    "startup": http_probe("/healthz", "monitor", initialDelaySeconds=10, periodSeconds=10, failureThreshold=90),
+    # A server that lags for a moment still serves: it must not lose its endpoints.
+    "readiness": http_probe("/healthz?js-server-only=true", "monitor", periodSeconds=10, failureThreshold=3),
+    "liveness": http_probe("/healthz?js-enabled-only=true", "monitor", periodSeconds=30, failureThreshold=3),
+}
 
 
 def build_nats(ctx: Context) -> Component | None:
@@ -162,11 +170,7 @@ def _pod(ctx: Context, image: str, version: str, config_digest: str) -> PodParts
             mount("data", STORE, read_only=False),
             *((mount("certificates", CERTIFICATES),) if ctx.effective.nats_tls else ()),
         ),
-        probes={
-            "startup": http_probe("/healthz", "monitor", periodSeconds=10, failureThreshold=90),
-            "readiness": http_probe("/healthz?js-server-only=true", "monitor", periodSeconds=10, failureThreshold=3),
-            "liveness": http_probe("/healthz?js-enabled-only=true", "monitor", periodSeconds=30, failureThreshold=3),
-        },
+        probes=_PROBES,
         resources=ctx.effective.resources[APP],
         user=1000,
         group=1000,

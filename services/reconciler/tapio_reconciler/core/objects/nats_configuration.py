@@ -14,6 +14,7 @@ from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.merging import merged
 from tapio_reconciler.core.objects.messaging import PORT as CLIENT
 from tapio_shared.api import names
+from tapio_shared.api.nats import USABLE_SHARE
 from tapio_shared.api.quantity import parse_quantity
 from tapio_shared.json import JsonObject, JsonValue, object_at
 
@@ -23,15 +24,13 @@ STORE = "/data"
 CERTIFICATES = "/etc/nats-certificates"
 LAME_DUCK_GRACE, LAME_DUCK = 10, 30
 """Seconds: clients are told to move, then cut off over the rest. A pod's grace must be longer."""
-_SHARE_OF_VOLUME = 0.95
-"""Of the volume, so that the file system never fills up before JetStream's own limit is reached."""
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _VARIABLE = re.compile(r"\$[A-Z][A-Z0-9_]*", re.ASCII)
 
 
 def file_store(ctx: Context) -> int:
     """Bytes that JetStream may use of a server's volume."""
-    return int(float(parse_quantity(ctx.effective.nats_storage)) * _SHARE_OF_VOLUME)
+    return int(parse_quantity(ctx.effective.nats_storage) * USABLE_SHARE)
 
 
 def nats_configuration(ctx: Context) -> str:

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
             {
                 "PersistentVolumeClaim/{}/data-one-nats-0",
                 "PersistentVolumeClaim/{}/data-one-neo4j-0-0",
+                "Secret/{}/one-nats-auth",
                 "Secret/{}/one-neo4j-auth",
             },
             id="data stays",

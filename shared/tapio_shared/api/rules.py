@@ -6,7 +6,7 @@ A rule sees a normalised spec, the namespace it lives in and whom the operator t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -17,6 +17,7 @@ from tapio_shared.api.component_rules import (
     reserved_keys,
     resource_problems,
 )
+from tapio_shared.api.host_rules import host_access_problems
 from tapio_shared.api.nats import USABLE_SHARE
 from tapio_shared.api.neo4j_config import config_problems
 from tapio_shared.api.problems import Path, Problem, path_text, problem
@@ -29,6 +30,9 @@ from tapio_shared.json import JsonObject, at, list_at, object_at, str_at
 BUDGET_RESOURCES: Final = ("cpu", "memory")
 PRIVILEGED_OVERRIDES: Final = ("image", "command", "args", "env", "podTemplate")
 """Fields of a node agent with which one could run anything at all as root on every node."""
+
+
+_APPARMOR: Final = "container.apparmor.security.beta.kubernetes.io/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,8 @@ def collector_rules(spec: JsonObject, setting: Setting) -> Iterator[Problem]:
 
 def intelligence_rules(spec: JsonObject, setting: Setting) -> Iterator[Problem]:
     """All broken rules of a normalised TapioIntelligence spec."""
-    del setting  # nothing that a TapioIntelligence sets runs on nodes
     yield from _intelligence(spec, ("spec",))
+    yield from _overlays(spec, ("spec",), ("neo4j", "correlation"), setting)
 
 
 _FIELDS_OF_TYPE: Final = {
@@ -133,6 +137,7 @@ def _collector(kind: str, collector: JsonObject, path: Path, setting: Setting) -
         yield from _node_update(object_at(strategy, "rollingUpdate"), (*where, "rollingUpdate"))
         yield from _privileges(collector, path, setting)
     else:
+        yield from _overlay(collector, path, setting)
         yield from _some_step(object_at(strategy, "rollingUpdate"), (*where, "rollingUpdate"))
         if strategy.get("type") == "OnDelete":
             yield problem((*where, "type"), "OnDelete", "RollingUpdate, since this collector is a Deployment")
@@ -166,6 +171,9 @@ def _privileges(collector: JsonObject, path: Path, setting: Setting) -> Iterator
     for field in PRIVILEGED_OVERRIDES:
         if collector.get(field) is not None:
             yield problem((*path, field), collector[field], f"absent, {_untrusted(setting)}", Reason.FORBIDDEN)
+    for name, value in object_at(collector, "podAnnotations").items():
+        if name.startswith(_APPARMOR):
+            yield problem((*path, "podAnnotations", name), value, f"absent, {_untrusted(setting)}", Reason.FORBIDDEN)
     for name, probe in object_at(collector, "probes").items():
         if isinstance(probe, dict) and probe.get("exec") is not None:
             # An exec probe runs a command of the author's choice in the privileged container.
@@ -180,10 +188,28 @@ def _untrusted(setting: Setting) -> str:
     )
 
 
-def _inline_intelligence(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:
+def _overlay(component: JsonObject, path: Path, setting: Setting) -> Iterator[Problem]:
+    """A pod's overlay that reaches the node it runs on, where that is not the author's to decide."""
+    if not setting.trust.is_trusted(setting.namespace):
+        template = object_at(component, "podTemplate")
+        yield from host_access_problems(template, (*path, "podTemplate"), _untrusted(setting))
+
+
+def _overlays(owner: JsonObject, path: Path, components: Sequence[str], setting: Setting) -> Iterator[Problem]:
+    for name in components:
+        yield from _overlay(object_at(owner, name), (*path, name), setting)
+
+
+def _service_overlays(spec: JsonObject, setting: Setting) -> Iterator[Problem]:
+    yield from _overlays(spec, ("spec",), ("nats", "gateway"), setting)
+
+
+def _inline_intelligence(spec: JsonObject, setting: Setting) -> Iterator[Problem]:
     intelligence = spec.get("intelligence")
     if isinstance(intelligence, dict):
-        yield from _intelligence(intelligence, ("spec", "intelligence"))
+        path: Path = ("spec", "intelligence")
+        yield from _intelligence(intelligence, path)
+        yield from _overlays(intelligence, path, ("neo4j", "correlation"), setting)
 
 
 def _intelligence(intelligence: JsonObject, path: Path) -> Iterator[Problem]:
@@ -261,5 +287,6 @@ _CLUSTER_RULES: Final[tuple[Rule, ...]] = (
     _inline_intelligence,
     _nats,
     _gateway,
+    _service_overlays,
     _network_policies,
 )

@@ -220,7 +220,7 @@ NODE_OVERRIDES: list[tuple[str, JsonValue]] = [
     ("command", ["sh"]),
     ("args", ["-c"]),
     ("env", [{"name": "LD_PRELOAD", "value": "x"}]),
-    ("podTemplate", {"spec": {"hostPID": True}}),
+    ("podTemplate", {"spec": {"hostname": "h"}}),
     ("probes", {"liveness": {"exec": {"command": ["sh"]}}}),
 ]
 

@@ -12,6 +12,7 @@ import os
 import ssl
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -19,16 +20,19 @@ from pathlib import Path
 import nats
 import nats.errors
 import pytest
+from hypothesis import given
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from tapio_shared.adapters.nats_server import find_binary
-from tapio_shared.json import JsonObject, JsonValue, objects_at, str_at
+from tapio_shared.api.budget import BudgetTooSmall
+from tapio_shared.json import JsonObject, JsonValue, at, objects_at, str_at
 from tests.support.eventually import eventually
 from tests.support.planned_world import example
 from tests.support.rendered import rendered
 from tests.support.rendered_nats import RenderedNats, rendered_nats
+from tests.unit.objects.test_rendering import quick, specs
 
 STREAM_INFO = "$JS.API.STREAM.INFO.OBSERVATIONS"
 
@@ -228,3 +232,39 @@ def test_nats_server_accepts_its_configuration(name: str, tmp_path: Path) -> Non
             check=False,
         )
         assert checked.returncode == 0, checked.stderr
+
+
+@quick
+@given(specs())
+def test_nats_server_accepts_what_any_spec_gives(spec: JsonObject) -> None:
+    try:
+        found = rendered(cluster(spec))
+    except BudgetTooSmall:
+        return
+    if all(one.name != "nats" for one in found.components):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        server = rendered_nats(found, Path(folder)).servers[0]
+        checked = subprocess.run(
+            [find_binary(), "-t", "-c", str(server.configuration)],
+            env=server.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert checked.returncode == 0, checked.stderr
+
+
+async def test_an_external_nats_of_one_server_gets_the_stream_with_as_many_replicas_as_it_allows(
+    tmp_path: Path,
+) -> None:
+    async with running({"profile": "development"}, tmp_path) as made:
+        stream = made.streams["stream"]
+        assert isinstance(stream, dict)
+        stream["num_replicas"] = 3
+        made.streams["mayHaveFewerReplicas"] = True
+        first, second = await keep(made), await keep(made)
+        assert (first.returncode, second.returncode) == (0, 0), first.stderr
+        assert '"changed": []' in second.stdout + second.stderr
+        async with user(made, "streams", "_INBOX_streams") as client:
+            assert at(await ask(client, STREAM_INFO), "config", "num_replicas") == 1

@@ -23,13 +23,20 @@ from tapio_streams.configuration import Configuration, login_of, read_configurat
 log = structlog.get_logger(__name__)
 NAME = "streams"
 """Of the connection: gives the inbox prefix `_INBOX_streams`, which is all that its user may subscribe to."""
+PATIENCE = 10.0
+"""Seconds to wait for a connection: a Job is started again, and says meanwhile what is wrong."""
 LATER, WRONG, REFUSED = 1, 2, 3
 
 
 async def keep(configuration: Configuration, login: Login | None) -> tuple[str, ...]:
     """Connect and bring stream and consumers to what `configuration` says; answers what was changed."""
     connection = await NatsConnection.connect(
-        configuration.servers, name=NAME, credentials=configuration.credentials, login=login, ca_file=configuration.ca
+        configuration.servers,
+        name=NAME,
+        credentials=configuration.credentials,
+        login=login,
+        ca_file=configuration.ca,
+        patience=PATIENCE,
     )
     wanted = Observations(
         stream=configuration.stream,

@@ -24,6 +24,7 @@ def context_of(
     fleet: FleetObserved | None = FLEET,
     discovered: DiscoveryObserved | None = None,
     uid: str = UID,
+    config: OperatorConfig | None = None,
 ) -> Context:
     """The rendering context of a TapioCluster, on a current API server unless `discovered` says otherwise."""
     spec = TapioClusterSpec.from_document(normalise_spec(CLUSTER_KIND, object_at(document, "spec")))
@@ -35,7 +36,7 @@ def context_of(
         effective=effective_cluster(spec, version=spec.version or "v0.1.0"),
         served=Served(tuple(found.resources), found.version),
         fleet=fleet,
-        config=OperatorConfig(),
+        config=config or OperatorConfig(),
     )
 
 

@@ -20,7 +20,17 @@ from tapio_shared.api.fields import field_problems
 from tapio_shared.api.images import DEFAULT_IMAGES
 from tapio_shared.api.names import NODE_NAMESPACE
 from tapio_shared.api.problems import Problem, one_answer
-from tapio_shared.api.scalars import Duration, ImageReference, ImageRegistry, Items, NamespaceName, refusal
+from tapio_shared.api.scalars import (
+    Duration,
+    HostName,
+    HttpUrl,
+    ImageReference,
+    ImageRegistry,
+    Items,
+    NamespaceName,
+    ObjectName,
+    refusal,
+)
 from tapio_shared.api.schema import model_schema
 from tapio_shared.api.trust import OPERATOR_NAMESPACE, Trust
 from tapio_shared.errors import InvalidSettings
@@ -89,6 +99,57 @@ class Images(ApiModel):
     )
 
 
+def _without_credentials(url: str) -> str:
+    if "@" in url:
+        raise refusal("without credentials: this configuration is no secret")
+    return url
+
+
+def _domain(text: str) -> str:
+    if "*" in text:
+        raise refusal("a domain such as cluster.local")
+    return text
+
+
+ProxyUrl: TypeAlias = Annotated[HttpUrl, AfterValidator(_without_credentials)]
+
+
+class Proxy(ApiModel):
+    """The HTTP proxy through which components reach what is outside the Kubernetes cluster."""
+
+    url: ProxyUrl | None = Field(
+        default=None, description="Address such as http://proxy.example.com:3128; absent means no proxy."
+    )
+    no_proxy: Items[str] = Field(
+        default=(),
+        max_length=100,
+        description="Hosts, domains and address blocks that are reached directly, such as the pods' and the Services' "
+        "address blocks. Names of the Kubernetes cluster and its API server always are.",
+    )
+
+
+class CertificateAuthorities(ApiModel):
+    """A ConfigMap with certificates of authorities, in the namespace of every pod that trusts them."""
+
+    name: ObjectName = Field(description="Name of the ConfigMap.")
+    key: str = Field(
+        default="ca.crt", pattern=r"^[-._a-zA-Z0-9]{1,253}$", description="Key that holds the certificates, as PEM."
+    )
+
+
+class Network(ApiModel):
+    """What components must know of the network that they run in."""
+
+    cluster_domain: Annotated[HostName, AfterValidator(_domain)] = Field(
+        default="cluster.local", description="Domain of the Kubernetes cluster's own names."
+    )
+    proxy: Proxy = Field(default_factory=Proxy, description="The way outside, where there is no direct one.")
+    ca_config_map: CertificateAuthorities | None = Field(
+        default=None,
+        description="Authorities that Tapio's programs trust besides those of their images; absent means no others.",
+    )
+
+
 class OperatorConfig(ApiModel):
     """The operator's configuration; every field has a default."""
 
@@ -106,6 +167,7 @@ class OperatorConfig(ApiModel):
     )
     security: Security = Field(default_factory=Security, description="Whom the operator trusts.")
     images: Images = Field(default_factory=Images, description="Images that components run by default.")
+    network: Network = Field(default_factory=Network, description="What components must know of the network.")
 
     @property
     def interval(self) -> timedelta:

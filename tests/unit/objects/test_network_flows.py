@@ -15,6 +15,7 @@ from hypothesis import given
 
 from tapio_reconciler.core.objects.context import Context
 from tapio_shared.api.budget import BudgetTooSmall
+from tapio_shared.api.operator_config import OperatorConfig
 from tapio_shared.json import JsonObject, objects_at, str_at
 from tests.support.network_graph import ANYBODY, Edge, PodKind, allowed, pod_kinds, selecting
 from tests.support.planned_world import example
@@ -36,6 +37,10 @@ WHERE: Mapping[str, Callable[[Context], bool]] = {
     "embedded graph": lambda ctx: ctx.effective.embedded,
     "OIDC": lambda ctx: ctx.effective.spec.gateway.auth is not None,
     "OTLP endpoint": lambda ctx: ctx.effective.spec.monitoring.otlp_endpoint is not None,
+    "proxy": lambda ctx: ctx.config.network.proxy.url is not None,
+    "proxy and Neo4j plugins": lambda ctx: (
+        ctx.config.network.proxy.url is not None and bool(ctx.effective.neo4j.plugins)
+    ),
     "Prometheus": lambda ctx: ctx.effective.prometheus,
     "Prometheus and Neo4j Enterprise": lambda ctx: (
         ctx.effective.prometheus and ctx.effective.neo4j_edition == "enterprise"
@@ -60,6 +65,7 @@ URLS: Mapping[str, Callable[[Context], list[str | None]]] = {
         url for one in ctx.effective.collectors if one.type == "etcd" for url in one.endpoints
     ],
     "gateway.auth.oidc": _issuer,
+    "network.proxy.url": lambda ctx: [ctx.config.network.proxy.url],
     "monitoring.otlpEndpoint": lambda ctx: [ctx.effective.spec.monitoring.otlp_endpoint],
 }
 
@@ -116,9 +122,9 @@ def _type(pod: PodKind) -> str:
     return name if name in TYPES else pod.name
 
 
-def check(document: JsonObject) -> None:
+def check(document: JsonObject, config: OperatorConfig | None = None) -> None:
     """The policies of a TapioCluster allow what the table says; each of its pods is subject to exactly one."""
-    ctx = context_of(document)
+    ctx = context_of(document, config=config)
     objects = objects_of(rendered_in(ctx))
     policies = [one for one in objects if str_at(one, "kind") == "NetworkPolicy"]
     pods = pod_kinds(objects)
@@ -197,13 +203,21 @@ def test_a_spec_that_names_other_addresses_has_the_drawn_flows(spec: JsonObject)
     check(cluster(spec))
 
 
+PROXY = OperatorConfig.from_document({"network": {"proxy": {"url": "http://proxy.example:3128"}}})
+
+
+@pytest.mark.parametrize("spec", FLOWS_OF_THEIR_OWN)
+def test_a_proxy_is_reached_by_what_uses_it(spec: JsonObject) -> None:
+    check(cluster(spec), PROXY)
+
+
 def test_every_row_of_the_table_is_seen_somewhere() -> None:
     specs_seen: list[JsonObject] = [example("production")]
     for row in FLOWS_OF_THEIR_OWN:
         specs_seen.append(cluster(cast("JsonObject", copy.deepcopy(row.values[0]))))
     unseen = set(ROWS)
     for document in specs_seen:
-        ctx = context_of(document)
+        ctx = context_of(document, config=PROXY)
         edges, _ = allowed(objects_of(rendered_in(ctx)))
         ports = {edge.port for edge in edges}
         unseen -= {row for row in unseen if WHERE[row.where](ctx) and ports_of(row, ctx) & ports}

@@ -25,6 +25,7 @@ from tapio_reconciler.core.objects.host_access import HOST_PROC, app_armor, capa
 from tapio_reconciler.core.objects.kubernetes_rbac import kubernetes_roles
 from tapio_reconciler.core.objects.merging import merged
 from tapio_reconciler.core.objects.messaging import Access, access, to_nats
+from tapio_reconciler.core.objects.outward import to_proxy
 from tapio_reconciler.core.objects.placement import Learned, node_affinity
 from tapio_reconciler.core.objects.pod import (
     HTTP_PORT,
@@ -184,7 +185,7 @@ def _given(value: JsonObject | None) -> JsonObject | None:
 
 def _pods(ctx: Context, app: str, suffix: str, observed: tuple[Flow, ...] = (), *, node: bool = False) -> PodGroup:
     """A collector's pods; `observed` is what they reach besides NATS and telemetry."""
-    opens = (*to_nats(ctx), *observed, *to_telemetry(ctx))
+    opens = (*to_nats(ctx), *observed, *to_telemetry(ctx), *to_proxy(ctx))
     return PodGroup(app=app, component=suffix, node=node, opens=opens, admits=scraped(ctx, METRICS_PORT))
 
 

@@ -22,6 +22,7 @@ from tapio_reconciler.core.objects.common import (
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.merging import merged
 from tapio_reconciler.core.objects.messaging import Access
+from tapio_reconciler.core.objects.outward import to_proxy
 from tapio_reconciler.core.objects.pod import PodParts, build_pod_template, config_volume, mount
 from tapio_shared.api.component import Component as ComponentSpec
 from tapio_shared.api.effective import Scaling
@@ -123,7 +124,7 @@ def deployed(ctx: Context, one: Deployed, workload: BuildWorkload | None = None)
             ]
         ),
         workloads=(ObjectRef("apps", kind, ctx.namespace, name),),
-        pods=(PodGroup(app=one.app, component=one.suffix, opens=one.opens, admits=one.admits),),
+        pods=(PodGroup(app=one.app, component=one.suffix, opens=(*one.opens, *to_proxy(ctx)), admits=one.admits),),
         version=version,
         image=image,
     )

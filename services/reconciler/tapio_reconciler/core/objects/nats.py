@@ -176,6 +176,7 @@ def _pod(ctx: Context, image: str, version: str, config_digest: str) -> PodParts
         group=1000,
         grace=LAME_DUCK_GRACE + LAME_DUCK + 20,
         pre_stop={"exec": {"command": ["nats-server", f"-sl=ldm={PID_FILE}"]}},
+        outward=False,
         spread=spread(ctx, ctx.selector(APP, APP), servers),
         extra_containers=(_exporter(ctx),) if ctx.effective.prometheus else (),
         metrics_port=EXPORTER if ctx.effective.prometheus else 0,

@@ -28,6 +28,7 @@ from tapio_reconciler.core.objects.neo4j_settings import (
     advertised,
     settings_of,
 )
+from tapio_reconciler.core.objects.outward import proxy_env, to_proxy
 from tapio_reconciler.core.objects.pod import (
     RESTRICTED_CONTAINER,
     PodParts,
@@ -95,7 +96,7 @@ def _pods(ctx: Context) -> PodGroup:
     if ctx.effective.neo4j_members > 1:
         opens.append(Flow(app=APP, ports=(TRANSACTIONS, RAFT, ROUTING)))
     if ctx.effective.neo4j.plugins:
-        opens.append(Flow(ports=(443,)))
+        opens += [Flow(ports=(443,)), *to_proxy(ctx)]
     enterprise = ctx.effective.neo4j_edition == "enterprise"
     return PodGroup(app=APP, component=APP, opens=tuple(opens), admits=scraped(ctx, METRICS) if enterprise else ())
 
@@ -201,6 +202,7 @@ def _member(ctx: Context, name: str, image: str, version: str, ports: dict[str, 
                 "valueFrom": {"secretKeyRef": {"name": ctx.child(names.NEO4J_AUTH), "key": "NEO4J_AUTH"}},
             },
             *(_from_config(ctx, key) for key in sorted(settings_of(ctx, version))),
+            *(proxy_env(ctx) if spec.plugins else ()),
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             *advertised(ctx),
         ),
@@ -227,6 +229,7 @@ def _member(ctx: Context, name: str, image: str, version: str, ports: dict[str, 
         resources=ctx.effective.resources[APP],
         user=_USER,
         group=_USER,
+        outward=False,
         grace=3600,
         spread=spread(ctx, ctx.selector(APP, APP), ctx.effective.neo4j_members),
         init_containers=(_copies_defaults(ctx, image),),

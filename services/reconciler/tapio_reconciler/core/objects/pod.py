@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.merging import merged_by_name, merged_template
+from tapio_reconciler.core.objects.outward import authorities_mounts, authorities_volumes, proxy_env, with_authorities
 from tapio_shared.api.component import Component as ComponentSpec
 from tapio_shared.api.labels import CONFIG_HASH
 from tapio_shared.json import JsonObject, JsonValue
@@ -53,6 +54,8 @@ class PodParts:
     grace: int = 30
     pre_stop: JsonObject | None = None
     uses_token: bool = False
+    outward: bool = True
+    """Whether its program, one of Tapio's own, may speak to the outside: by proxy, trusting the fleet's authorities."""
     collector: str = ""
     node: bool = False
     container_security: JsonObject | None = None
@@ -142,8 +145,9 @@ def _pod_spec(ctx: Context, spec: ComponentSpec, parts: PodParts) -> JsonObject:
     }
     if parts.init_containers:
         pod["initContainers"] = list(parts.init_containers)
-    if parts.volumes:
-        pod["volumes"] = list(parts.volumes)
+    volumes = [*parts.volumes, *(authorities_volumes(ctx) if parts.outward else ())]
+    if volumes:
+        pod["volumes"] = [*volumes]
     pull_secrets: list[JsonValue] = [{"name": one.name} for one in cluster.image.pull_secrets]
     if pull_secrets:
         pod["imagePullSecrets"] = pull_secrets
@@ -187,11 +191,13 @@ def _container(ctx: Context, spec: ComponentSpec, parts: PodParts) -> JsonObject
     if wanted_args:
         container["args"] = list(wanted_args)
     own_env = [one.document() for one in spec.env or ()]
-    env = merged_by_name(list(parts.env), own_env)
+    outward_env = with_authorities(ctx, [*parts.env, *proxy_env(ctx)]) if parts.outward else [*parts.env]
+    env = merged_by_name(outward_env, own_env)
     if env:
         container["env"] = [*env]
-    if parts.mounts:
-        container["volumeMounts"] = list(parts.mounts)
+    mounts = [*parts.mounts, *(authorities_mounts(ctx) if parts.outward else ())]
+    if mounts:
+        container["volumeMounts"] = [*mounts]
     for name, field_name in (
         ("startup", "startupProbe"),
         ("readiness", "readinessProbe"),

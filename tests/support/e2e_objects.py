@@ -6,7 +6,7 @@ from tapio_shared.json import JsonObject, JsonValue, objects_at
 from tests.support.e2e_kubernetes import Kubernetes
 
 _KINDS = (
-    "deployments,statefulsets,daemonsets,services,serviceaccounts,configmaps,secrets,roles,rolebindings,"
+    "deployments,statefulsets,daemonsets,jobs,cronjobs,services,serviceaccounts,configmaps,secrets,roles,rolebindings,"
     "clusterroles,clusterrolebindings,networkpolicies,poddisruptionbudgets,horizontalpodautoscalers"
 )
 

@@ -31,7 +31,7 @@ def behaves(behaviour: str) -> JsonObject:
         ),
         pytest.param(
             "nats",
-            {"podTemplate": {"spec": {"serviceAccountName": "none-such"}}},
+            {"priorityClassName": "none-such"},
             "Failed",
             "DependencyNotReady",
             id="pods that the API server refuses",

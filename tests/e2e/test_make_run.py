@@ -106,7 +106,7 @@ def test_a_newcomer_tries_the_operator_and_stops_it(tmp_path: Path) -> None:
 
         header, row = kubectl(kubeconfig, "get", "tpc").splitlines()
         assert header.split() == ["NAME", "PROFILE", "VERSION", "READY", "PHASE", "COMPONENTS", "AGE"]
-        assert row.split()[:6] == ["dev", "development", "v0.1.0", "True", "Ready", "5/5"]
+        assert row.split()[:6] == ["dev", "development", "v0.1.0", "True", "Ready", "6/6"]
         described = kubectl(kubeconfig, "describe", "tapiocluster", "dev")
         assert re.search(r"Normal\s+AllReady\s", described), described
         events = cast("JsonObject", json.loads(kubectl(kubeconfig, "get", "events", "-o", "json")))

@@ -136,7 +136,7 @@ REFUSED = "StatefulSet nats: the API server refuses its pods: "
             'error looking up service account team/nats: serviceaccount "nats" not found',
             "DependencyNotReady",
             f'{REFUSED}error looking up service account team/nats: serviceaccount "nats" not found. '
-            "Its controller tries again once the ServiceAccount exists.",
+            "Its controller tries again once that exists.",
             id="service account",
         ),
         pytest.param(

@@ -258,7 +258,7 @@ def _refusal_reason(message: str) -> Reason:
         return Reason.POD_SECURITY_REFUSED
     if "exceeded quota" in lower or "insufficient quota" in lower:
         return Reason.QUOTA_EXCEEDED
-    if "serviceaccount" in lower or "service account" in lower:
+    if "serviceaccount" in lower or "service account" in lower or "priorityclass" in lower:
         return Reason.DEPENDENCY_NOT_READY
     return Reason.FORBIDDEN
 
@@ -266,6 +266,6 @@ def _refusal_reason(message: str) -> Reason:
 _NEXT_STEPS: Mapping[Reason, str] = {
     Reason.POD_SECURITY_REFUSED: "Allow such pods in its namespace (label pod-security.kubernetes.io/enforce).",
     Reason.QUOTA_EXCEEDED: "Raise the quota of its namespace, or ask for less in the spec.",
-    Reason.DEPENDENCY_NOT_READY: "Its controller tries again once the ServiceAccount exists.",
+    Reason.DEPENDENCY_NOT_READY: "Its controller tries again once that exists.",
     Reason.FORBIDDEN: "Change the policy that refuses them, or the spec.",
 }

@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 CACHE := $(if $(TAPIO_CACHE),$(TAPIO_CACHE),$(HOME)/.cache/tapio)
 SCAN = $(CACHE)/scan-$(shell sha256sum tests/scan/requirements.lock | cut -c1-16)
 
-.PHONY: help setup run test test-unit test-real check format crds deploy-manifests bench clean control-plane golden scan
+.PHONY: help setup run test test-unit test-combinations test-real check format crds deploy-manifests bench clean control-plane golden scan
 
 help: ## List these commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  make %-18s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ test: $(STAMP) ## Run every test that needs no control plane.
 
 test-unit: $(STAMP) ## Run the unit tests alone.
 	@$(BIN)/pytest tests/unit $(ARGS)
+
+test-combinations: $(STAMP) ## Try thousands of random specs instead of the few of make test (about 3 minutes).
+	@$(BIN)/pytest -m "campaign" -n 2 tests/unit/objects $(ARGS)
 
 test-real: $(STAMP) control-plane ## Run the suites that need a real etcd, kube-apiserver and kube-controller-manager.
 	@$(BIN)/pytest -m real $(ARGS)

@@ -30,9 +30,9 @@ from tapio_shared.api.budget import BudgetTooSmall
 from tapio_shared.json import JsonObject, JsonValue, at, objects_at, str_at
 from tests.support.eventually import eventually
 from tests.support.planned_world import example
+from tests.support.random_specs import quick, specs
 from tests.support.rendered import rendered
 from tests.support.rendered_nats import RenderedNats, rendered_nats
-from tests.unit.objects.test_rendering import quick, specs
 
 STREAM_INFO = "$JS.API.STREAM.INFO.OBSERVATIONS"
 

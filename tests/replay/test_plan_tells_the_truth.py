@@ -14,7 +14,7 @@ from tapio_cli.history.ahead import KEPT, WORKLOADS, Ahead, ahead
 from tapio_shared.json import JsonObject, object_at
 from tapio_shared.keys import ObjectRef
 from tests.support.planned_world import PARTITIONS, START, World, example
-from tests.unit.objects.test_rendering import specs
+from tests.support.random_specs import specs
 
 
 def document(spec: JsonObject) -> JsonObject:

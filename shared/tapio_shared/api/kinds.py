@@ -82,6 +82,9 @@ FLEET_KINDS: Final[tuple[Kind, ...]] = (
 )
 
 
+BACKLOG_METRIC: Final = "jetstream_consumer_num_pending"
+"""What prometheus-nats-exporter calls the messages that a consumer has not been given yet."""
+
 DISCOVERED_KINDS: Final[tuple[Kind, ...]] = (
     Kind(
         group="external.metrics.k8s.io",

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from tapio_shared.api.kinds import ALL_KINDS
+from tapio_shared.api.kinds import ALL_KINDS, BACKLOG_METRIC, DISCOVERED_KINDS
 from tapio_shared.api.names import API_GROUP
 from tapio_shared.errors import InvalidSettings
 from tapio_shared.facts import DiscoveryObserved, ServedResource
@@ -18,6 +18,7 @@ OLDEST: Final = (1, 20)
 NEWEST: Final = "1.31"
 """The version that is meant when none is named."""
 
+_KINDS: Final = (*ALL_KINDS, *DISCOVERED_KINDS)
 _BUILT_IN: Final = frozenset(
     {
         "",
@@ -63,9 +64,13 @@ def assumed_discovery(kubernetes: str = NEWEST, further: Sequence[str] = ()) -> 
         version=f"v{version[0]}.{version[1]}.0",
         resources=[
             ServedResource(
-                group=kind.group, version=one, kind=kind.kind, plural=kind.plural, namespaced=kind.namespaced
+                group=kind.group,
+                version=one,
+                kind=kind.kind,
+                plural=kind.plural or BACKLOG_METRIC,
+                namespaced=kind.namespaced,
             )
-            for kind in ALL_KINDS
+            for kind in _KINDS
             for one in kind.versions
             if _is_built_in(kind.group, kind.kind, one, version) or f"{kind.group}/{one}" in further
         ],
@@ -76,7 +81,7 @@ def assumed_discovery(kubernetes: str = NEWEST, further: Sequence[str] = ()) -> 
 def further_groups() -> tuple[str, ...]:
     """Every group/version that the operator can use and that Kubernetes itself does not bring."""
     return tuple(
-        sorted({f"{kind.group}/{one}" for kind in ALL_KINDS for one in kind.versions if kind.group not in _BUILT_IN})
+        sorted({f"{kind.group}/{one}" for kind in _KINDS for one in kind.versions if kind.group not in _BUILT_IN})
     )
 
 

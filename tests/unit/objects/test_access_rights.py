@@ -10,10 +10,10 @@ from hypothesis import given
 from tapio_shared.api.budget import BudgetTooSmall
 from tapio_shared.json import JsonObject, at, list_at, objects_at, str_at, strings_at
 from tests.support.planned_world import example
+from tests.support.random_specs import cluster, quick, specs
 from tests.support.rendered import context_of, objects_of, rendered_in
 from tests.unit.objects.golden import EXAMPLES
 from tests.unit.objects.test_pod_security_levels import templates
-from tests.unit.objects.test_rendering import cluster, quick, specs
 
 READING = ["get", "list", "watch"]
 Account = tuple[str, str]

@@ -7,10 +7,10 @@ import pytest
 from tapio_shared.api.operator_config import OperatorConfig, operator_config_problems
 from tapio_shared.json import JsonObject, at, object_at, objects_at, str_at, strings_at
 from tests.support.planned_world import example
+from tests.support.random_specs import cluster
 from tests.support.rendered import context_of, objects_of, rendered_in
 from tests.unit.objects.golden import EXAMPLES
 from tests.unit.objects.test_pod_security_levels import templates
-from tests.unit.objects.test_rendering import cluster
 
 VENDORS = frozenset({"nats", "neo4j"})
 DIGEST = f"sha256:{'ab' * 32}"

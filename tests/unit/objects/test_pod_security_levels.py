@@ -14,9 +14,9 @@ from tapio_shared.api.names import NODE_NAMESPACE
 from tapio_shared.json import JsonObject, at, list_at, object_at, objects_at, str_at
 from tapio_simulator.pod_security import violations
 from tests.support.planned_world import example
+from tests.support.random_specs import cluster, quick, specs
 from tests.support.rendered import objects_of, rendered
 from tests.unit.objects.golden import EXAMPLES
-from tests.unit.objects.test_rendering import cluster, quick, specs
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "pod-security.md"
 VERSIONS = ("v1.25", "latest")

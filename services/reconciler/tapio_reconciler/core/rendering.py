@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tapio_reconciler.core.model import Component, Notice, Rendered, Skipped
 from tapio_reconciler.core.objects.collectors import build_collector, component_name
 from tapio_reconciler.core.objects.context import Context
@@ -17,6 +19,7 @@ from tapio_reconciler.core.objects.streams import build_streams
 from tapio_shared.api import names
 from tapio_shared.api.effective import NODE_COLLECTORS
 from tapio_shared.api.reasons import Reason
+from tapio_shared.json import JsonObject, str_at
 
 
 def render(ctx: Context) -> Rendered:
@@ -36,7 +39,7 @@ def render(ctx: Context) -> Rendered:
     if monitoring is not None:
         components.append(monitoring)
     return Rendered(
-        components=tuple(with_network_policies(ctx, components)),
+        components=tuple(with_network_policies(ctx, _with_each_secret_once(components))),
         notices=(
             *_placement_notices(ctx),
             *licence_notices(ctx),
@@ -49,6 +52,21 @@ def render(ctx: Context) -> Rendered:
         endpoints=_endpoints(ctx, components),
         credentials=_credentials(ctx, components),
     )
+
+
+def _with_each_secret_once(components: list[Component]) -> list[Component]:
+    """Several collectors of one type share the credentials of their type: they are made for the first of them."""
+    seen: set[str] = set()
+    found: list[Component] = []
+    for one in components:
+        own = tuple(secret for secret in one.secrets if _place(secret.manifest) not in seen)
+        seen |= {_place(secret.manifest) for secret in own}
+        found.append(one if len(own) == len(one.secrets) else replace(one, secrets=own))
+    return found
+
+
+def _place(manifest: JsonObject) -> str:
+    return f"{str_at(manifest, 'metadata', 'namespace')}/{str_at(manifest, 'metadata', 'name')}"
 
 
 def _endpoints(ctx: Context, components: list[Component]) -> dict[str, str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tapio_reconciler.core.objects.autoscaling import BACKLOG_METRIC
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.correlation import CONSUMER, STREAM
 from tapio_reconciler.core.objects.metrics import foreign_series, series
 from tapio_shared.api import names
 from tapio_shared.api.effective import NODE_COLLECTORS
+from tapio_shared.api.kinds import BACKLOG_METRIC
 from tapio_shared.json import JsonObject, JsonValue
 
 RUNBOOKS = "docs/alerts.md"

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from tapio_reconciler.core.objects.context import Context
 from tapio_shared.api.effective import Scaling
+from tapio_shared.api.kinds import BACKLOG_METRIC
 from tapio_shared.json import JsonObject, JsonValue, str_at
 
-BACKLOG_METRIC = "jetstream_consumer_num_pending"
-"""What prometheus-nats-exporter calls the messages that a consumer has not been given yet."""
 _BACKLOG_PER_POD = "1000"
 _SCALE_DOWN: JsonObject = {
     "stabilizationWindowSeconds": 300,

@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tapio_reconciler.core.objects.autoscaling import BACKLOG_METRIC
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.correlation import CONSUMER, STREAM
 from tapio_reconciler.core.objects.metrics import foreign_series, series
+from tapio_shared.api.kinds import BACKLOG_METRIC
 from tapio_shared.api.names import short_hash
 from tapio_shared.json import JsonObject, JsonValue
 

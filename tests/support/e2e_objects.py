@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tapio_shared.api.labels import MANAGED_SELECTOR
 from tapio_shared.json import JsonObject, JsonValue, objects_at
 from tests.support.e2e_kubernetes import Kubernetes
 
@@ -32,8 +33,8 @@ async def managed_objects(kubernetes: Kubernetes, name: str, namespace: str, *, 
 
 
 async def all_managed(kubernetes: Kubernetes, namespace: str) -> list[JsonObject]:
-    """The same for every TapioCluster of a namespace, as documents."""
-    selector = f"tapio.io/cluster,tapio.io/cluster-namespace={namespace}"
+    """The same for every TapioCluster of a namespace, as documents; what a CronJob makes of them is not among them."""
+    selector = f"{MANAGED_SELECTOR},tapio.io/cluster-namespace={namespace}"
     return objects_at(await kubernetes.kubectl.document("get", _KINDS, "-A", "-l", selector), "items")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tapio_shared.api.labels import MANAGED_SELECTOR
-from tapio_shared.json import JsonObject, JsonValue, objects_at
+from tapio_shared.json import JsonObject, object_at, objects_at, str_at
 from tests.support.e2e_kubernetes import Kubernetes
 
 _KINDS = (
@@ -33,9 +33,25 @@ async def managed_objects(kubernetes: Kubernetes, name: str, namespace: str, *, 
 
 
 async def all_managed(kubernetes: Kubernetes, namespace: str) -> list[JsonObject]:
-    """The same for every TapioCluster of a namespace, as documents; what a CronJob makes of them is not among them."""
+    """The same for every TapioCluster of a namespace, as documents; what a CronJob makes of them is not among them.
+
+    Nor is when a CronJob last ran: that is the clock's doing.
+    """
     selector = f"{MANAGED_SELECTOR},tapio.io/cluster-namespace={namespace}"
-    return objects_at(await kubernetes.kubectl.document("get", _KINDS, "-A", "-l", selector), "items")
+    found = objects_at(await kubernetes.kubectl.document("get", _KINDS, "-A", "-l", selector), "items")
+    return [_without_runs(one) if str_at(one, "kind") == "CronJob" else one for one in found]
+
+
+def _without_runs(cron_job: JsonObject) -> JsonObject:
+    metadata = {
+        name: value
+        for name, value in object_at(cron_job, "metadata").items()
+        if name not in {"resourceVersion", "managedFields"}
+    }
+    return {
+        "metadata": metadata,
+        **{name: value for name, value in cron_job.items() if name not in {"status", "metadata"}},
+    }
 
 
 async def left_of(kubernetes: Kubernetes, name: str, namespace: str) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tapio_shared.api.labels import MANAGED_SELECTOR
-from tapio_shared.json import JsonObject, object_at, objects_at, str_at
+from tapio_shared.json import JsonObject, JsonValue, object_at, objects_at, str_at
 from tests.support.e2e_kubernetes import Kubernetes
 
 _KINDS = (

@@ -193,7 +193,8 @@ NEO4J: Final = some(
         "plugins": one_of(["apoc"]),
         "backup": one_of({"enabled": True, "schedule": "0 2 * * *"}, {"enabled": False}),
     }
-)
+).filter(lambda one: one.get("edition") != "Community" or one.get("replicas", 1) == 1)
+"""Community can't be clustered."""
 INTELLIGENCE: Final = st.one_of(
     some({"correlation": CORRELATION}, required={"embedded": one_of(True)}),
     some({"correlation": CORRELATION, "neo4j": NEO4J}),

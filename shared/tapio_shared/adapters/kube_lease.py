@@ -107,7 +107,7 @@ class KubeLease:
                 return False
         spec = object_at(document, "spec") | self._spec()
         if holder != self._holder:
-            spec["acquireTime"] = self._time()
+            spec["acquireTime"] = spec["renewTime"]
             spec["leaseTransitions"] = int_at(document, "spec", "leaseTransitions") + 1
         await self._write({**document, "spec": spec})
         return True
@@ -119,11 +119,12 @@ class KubeLease:
         return cast("JsonObject", decode_as(dict, check(response)))
 
     async def _create(self) -> None:
+        spec = self._spec()
         body: JsonObject = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
             "metadata": {"name": self._name, "namespace": self._namespace},
-            "spec": {**self._spec(), "acquireTime": self._time(), "leaseTransitions": 0},
+            "spec": {**spec, "acquireTime": spec["renewTime"], "leaseTransitions": 0},
         }
         check(await self._kube.request("POST", self._path(), body=encode(body)))
 

@@ -86,7 +86,9 @@ def _amounts(total: Decimal, resource: str, kind: str, shares: list[Share]) -> d
 def _explicit(share: Share, resource: str, kind: str) -> Decimal:
     if share.explicit is None:
         return Decimal(0)
-    values: Mapping[str, str | int] = (share.explicit.requests if kind == "requests" else share.explicit.limits) or {}
+    limits: Mapping[str, str | int] = share.explicit.limits or {}
+    # Kubernetes takes a limit for the request that is not given.
+    values = {**limits, **(share.explicit.requests or {})} if kind == "requests" else limits
     return parse_quantity(values[resource]) if resource in values else Decimal(0)
 
 

@@ -20,6 +20,7 @@ from tapio_shared.api.collectors import (
 from tapio_shared.api.component import Component, SecretReference
 from tapio_shared.api.intelligence import Intelligence, Neo4j
 from tapio_shared.api.profiles import DEFAULTS
+from tapio_shared.api.quantity import quantity_or_none
 from tapio_shared.json import JsonObject, JsonValue
 
 COLLECTOR_TYPES: tuple[CollectorType, ...] = ("ebpf", "systemd", "cni", "kubernetes", "etcd")
@@ -270,7 +271,10 @@ def _resources(
 
 
 def _completed(share: JsonObject, default: JsonObject) -> JsonObject:
-    """A share with the component's own requests where the budget names none."""
+    """A share with the component's own requests where the budget names none, and no request above its limit.
+
+    The two are shared out on their own, so explicit resources of other components may leave less of the limits.
+    """
     if not share:
         return dict(default)
     requests, limits = share.get("requests"), share.get("limits")
@@ -279,10 +283,14 @@ def _completed(share: JsonObject, default: JsonObject) -> JsonObject:
         **(own if isinstance(own, dict) else {}),
         **(requests if isinstance(requests, dict) else limits if isinstance(limits, dict) else {}),
     }
-    result: JsonObject = {"requests": merged}
-    if isinstance(limits, dict) and limits:
-        result["limits"] = limits
-    return result
+    if not isinstance(limits, dict) or not limits:
+        return {"requests": merged}
+    return {"requests": {name: _at_most(value, limits.get(name)) for name, value in merged.items()}, "limits": limits}
+
+
+def _at_most(request: JsonValue, limit: JsonValue) -> JsonValue:
+    asked, allowed = quantity_or_none(request), quantity_or_none(limit)
+    return limit if asked is not None and allowed is not None and allowed < asked else request
 
 
 def _memory_fixed(resources: JsonObject) -> JsonObject:

@@ -43,13 +43,14 @@ _OPTIONAL = ("monitoring.coreos.com", "gateway.networking.k8s.io", "autoscaling.
 FLEET = FleetObserved(
     groups=[
         NodeGroup(
-            count=3,
-            ready=3,
+            count=1,
+            ready=1,
             architecture="amd64",
             kernel="6.1.0-18",
             os_image="Debian GNU/Linux 12 (bookworm)",
-            zone="a",
+            zone=zone,
         )
+        for zone in ("a", "b", "c")
     ],
     hosts=3,
     zones=["a", "b", "c"],

@@ -5,12 +5,16 @@ Nothing here knows how to build an object (`core.objects`) or what to do about i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tapio_shared.facts import ServedResource
 from tapio_shared.json import JsonObject
 from tapio_shared.keys import ObjectRef
+
+_VERSION = re.compile(r"v?([0-9]{1,4})\.([0-9]{1,4})")
+"""A gitVersion's beginning; what follows is the distributor's (v1.29.4-eks-036c24b)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +177,11 @@ class Served:
     def all(self) -> tuple[ServedResource, ...]:
         """Everything that is served of what the operator asks for."""
         return self._resources
+
+    def is_at_least(self, major: int, minor: int) -> bool:
+        """Whether the API server says to be Kubernetes `major.minor` or newer; not when it says nothing readable."""
+        found = _VERSION.match(self.version)
+        return found is not None and (int(found[1]), int(found[2])) >= (major, minor)
 
     def find(self, group: str, kind: str, *versions: str) -> ServedResource | None:
         """The served resource of `group`/`kind`: the first of `versions` that is served, or the preferred one."""

@@ -15,6 +15,7 @@ from tapio_reconciler.core.objects.monitoring import build_monitoring, monitorin
 from tapio_reconciler.core.objects.nats import build_nats
 from tapio_reconciler.core.objects.neo4j import bolt_url, build_neo4j, licence_notices
 from tapio_reconciler.core.objects.network_policies import with_network_policies
+from tapio_reconciler.core.objects.spreading import places
 from tapio_reconciler.core.objects.streams import build_streams
 from tapio_shared.api import names
 from tapio_shared.api.effective import NODE_COLLECTORS
@@ -116,20 +117,21 @@ def _placement_notices(ctx: Context) -> list[Notice]:
 
 def _spread_notices(ctx: Context) -> list[Notice]:
     """Says when replicas can't all be on zones of their own."""
-    if not ctx.effective.high_availability or ctx.fleet is None:
+    found = places(ctx)
+    if not ctx.effective.high_availability or found is None:
         return []
     counts = [ctx.effective.nats_servers] if not ctx.effective.uses_external_nats else []
     counts += [ctx.effective.correlation.replicas]
     if ctx.effective.gateway is not None:
         counts.append(ctx.effective.gateway.replicas)
-    most, zones, hosts = max(counts), len(ctx.fleet.zones), ctx.fleet.hosts
+    most, zones, hosts = max(counts), found.zones, found.hosts
     if most < 2 or (zones >= most and hosts >= most):
         return []
     return [
         Notice(
             reason=Reason.TOO_FEW_ZONES,
             message=(
-                f"High availability would spread {most} replicas, and there are {zones} zones and {hosts} hosts; "
+                f"High availability would spread {most} replicas, and {zones} zones and {hosts} hosts take them; "
                 "replicas are spread as well as it goes. Add nodes in other zones."
             ),
         )

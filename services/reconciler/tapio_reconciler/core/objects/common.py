@@ -1,4 +1,4 @@
-"""Objects that several components have alike: ServiceAccount, Service, ConfigMap, budget, Deployment, spread."""
+"""Objects that several components have alike: ServiceAccount, Service, ConfigMap, budget, Deployment."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from tapio_reconciler.core.objects.autoscaling import is_autoscaled
 from tapio_reconciler.core.objects.context import Context
 from tapio_shared.api.effective import Scaling
 from tapio_shared.json import JsonObject
+
+_EVICTS_UNHEALTHY_SINCE = (1, 27)
+"""unhealthyPodEvictionPolicy is on by default; https://kubernetes.io/docs/tasks/run-application/configure-pdb/"""
 
 
 def build_service_account(metadata: JsonObject) -> JsonObject:
@@ -61,16 +64,18 @@ def build_service(
 def build_disruption_budget(
     ctx: Context, metadata: JsonObject, selector: JsonObject, replicas: int
 ) -> JsonObject | None:
-    """At most one pod away at a time, so that drains go on; none for a single replica, which it would block."""
+    """At most one pod away at a time, so that drains go on; none for a single replica, which it would block.
+
+    A pod that is not ready is evicted whatever the others do: one that can't become ready would hold its node's drain
+    up for ever.
+    """
     version = ctx.served.api_version("policy", "PodDisruptionBudget", "v1", "v1beta1")
     if replicas < 2 or not version:
         return None
-    return {
-        "apiVersion": version,
-        "kind": "PodDisruptionBudget",
-        "metadata": metadata,
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector}},
-    }
+    spec: JsonObject = {"maxUnavailable": 1, "selector": {"matchLabels": selector}}
+    if ctx.served.is_at_least(*_EVICTS_UNHEALTHY_SINCE):
+        spec["unhealthyPodEvictionPolicy"] = "AlwaysAllow"
+    return {"apiVersion": version, "kind": "PodDisruptionBudget", "metadata": metadata, "spec": spec}
 
 
 def build_deployment(
@@ -92,23 +97,6 @@ def build_deployment(
     if not is_autoscaled(ctx, scaling):
         spec["replicas"] = scaling.replicas
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
-
-
-def spread(ctx: Context, selector: JsonObject, replicas: int) -> list[JsonObject]:
-    """Spread over hosts and zones: strictly where the fleet has enough of them, as well as it goes elsewhere."""
-    if not ctx.effective.high_availability or replicas < 2:
-        return []
-    hosts = ctx.fleet is not None and ctx.fleet.hosts >= replicas
-    zones = ctx.fleet is not None and len(ctx.fleet.zones) >= replicas
-    return [
-        {
-            "maxSkew": 1,
-            "topologyKey": key,
-            "whenUnsatisfiable": "DoNotSchedule" if strict else "ScheduleAnyway",
-            "labelSelector": {"matchLabels": selector},
-        }
-        for key, strict in (("kubernetes.io/hostname", hosts), ("topology.kubernetes.io/zone", zones))
-    ]
 
 
 def present(objects: Sequence[JsonObject | None]) -> tuple[JsonObject, ...]:

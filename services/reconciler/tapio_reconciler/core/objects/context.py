@@ -149,7 +149,3 @@ class Context:
             return spec.version
         tail = image.partition("@")[0].rpartition("/")[2]
         return tail.partition(":")[2] or self.effective.version
-
-    def spreads_strictly(self, replicas: int) -> bool:
-        """Whether the fleet has a host for each replica; unknown fleets are taken to be large enough."""
-        return self.fleet is None or self.fleet.hosts >= replicas

@@ -8,7 +8,6 @@ from __future__ import annotations
 from tapio_reconciler.core.model import Component
 from tapio_reconciler.core.objects import nats_users
 from tapio_reconciler.core.objects.autoscaling import backlog_metric
-from tapio_reconciler.core.objects.common import spread
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.deployed import Deployed, deployed
 from tapio_reconciler.core.objects.flows import scraped, to_telemetry
@@ -16,6 +15,7 @@ from tapio_reconciler.core.objects.messaging import Access, access, to_nats
 from tapio_reconciler.core.objects.nats import volume_claim
 from tapio_reconciler.core.objects.neo4j import bolt_url, refuses_unlicensed, to_neo4j
 from tapio_reconciler.core.objects.pod import HTTP_PORT, METRICS_PORT, PodParts, default_probes, mount
+from tapio_reconciler.core.objects.spreading import spread
 from tapio_shared.api import names
 from tapio_shared.json import JsonObject
 

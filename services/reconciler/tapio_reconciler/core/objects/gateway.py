@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tapio_reconciler.core.model import Component, Flow, Notice
 from tapio_reconciler.core.objects import correlation, nats_users
-from tapio_reconciler.core.objects.common import build_service, spread
+from tapio_reconciler.core.objects.common import build_service
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.correlation import graph_credentials, telemetry_env
 from tapio_reconciler.core.objects.deployed import Deployed, deployed
@@ -14,6 +14,7 @@ from tapio_reconciler.core.objects.flows import scraped, to_telemetry, to_urls
 from tapio_reconciler.core.objects.messaging import Access, access, to_nats
 from tapio_reconciler.core.objects.neo4j import bolt_url, to_neo4j
 from tapio_reconciler.core.objects.pod import HTTP_PORT, METRICS_PORT, PodParts, default_probes, mount, secret_volume
+from tapio_reconciler.core.objects.spreading import spread
 from tapio_shared.api import names
 from tapio_shared.api.reasons import Reason
 from tapio_shared.json import JsonObject

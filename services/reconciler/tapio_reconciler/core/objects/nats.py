@@ -15,7 +15,6 @@ from tapio_reconciler.core.objects.common import (
     build_service,
     build_service_account,
     present,
-    spread,
 )
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.flows import scraped
@@ -42,6 +41,7 @@ from tapio_reconciler.core.objects.pod import (
     pull_policy,
     secret_volume,
 )
+from tapio_reconciler.core.objects.spreading import spread
 from tapio_shared.api import names
 from tapio_shared.api.images import NATS_EXPORTER
 from tapio_shared.codec import digest

@@ -14,7 +14,6 @@ from tapio_reconciler.core.objects.common import (
     build_service,
     build_service_account,
     present,
-    spread,
 )
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.flows import scraped
@@ -37,6 +36,7 @@ from tapio_reconciler.core.objects.pod import (
     pull_policy,
     tcp_probe,
 )
+from tapio_reconciler.core.objects.spreading import spread
 from tapio_shared.api import names
 from tapio_shared.api.images import NEO4J_ENTERPRISE
 from tapio_shared.api.reasons import Reason

@@ -1,0 +1,137 @@
+"""Where replicas are let, and what holds a drain up: by the nodes that there are, not by their state of the moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from tapio_reconciler.core.model import Rendered, Served
+from tapio_reconciler.core.rendering import render
+from tapio_shared.api.reasons import Reason
+from tapio_shared.facts import NodeGroup
+from tapio_shared.json import JsonObject, JsonValue, object_at, objects_at, str_at
+from tests.support.planned_world import FLEET
+from tests.support.rendered import context_of, objects_of
+
+CONTROL_PLANE = "node-role.kubernetes.io/control-plane=:NoSchedule"
+DEDICATED = "dedicated=tapio:NoSchedule"
+
+
+def group(zone: str, count: int = 1, *, ready: int | None = None, **more: JsonValue) -> NodeGroup:
+    document = {"count": count, "ready": count if ready is None else ready, "architecture": "amd64", "zone": zone}
+    return msgspec.convert({**document, "kernel": "6.1.0", **more}, NodeGroup)
+
+
+def on(groups: list[NodeGroup], spec: JsonObject | None = None, *, version: str = "v1.31.0") -> Rendered:
+    document: JsonObject = {"metadata": {"name": "any", "namespace": "some"}, "spec": spec or {}}
+    context = context_of(document)
+    # What counts Ready nodes at this moment must decide nothing.
+    fleet = msgspec.structs.replace(FLEET, groups=groups, hosts=0, zones=[])
+    return render(replace(context, fleet=fleet, served=Served(context.served.all(), version)))
+
+
+def spreads(rendered: Rendered) -> Iterator[JsonObject]:
+    for one in objects_of(rendered):
+        yield from objects_at(one, "spec", "template", "spec", "topologySpreadConstraints")
+
+
+def strictness(rendered: Rendered, workload: str) -> dict[str, str]:
+    """Topology key -> what is done when it can't be."""
+    found = next(
+        one
+        for one in objects_of(rendered)
+        if str_at(one, "kind") == "StatefulSet" and str_at(one, "metadata", "name") == workload
+    )
+    constraints = objects_at(found, "spec", "template", "spec", "topologySpreadConstraints")
+    return {str_at(one, "topologyKey").rpartition("/")[2]: str_at(one, "whenUnsatisfiable") for one in constraints}
+
+
+STRICT, SOFT = "DoNotSchedule", "ScheduleAnyway"
+
+
+@pytest.mark.parametrize(
+    ("groups", "spec", "hosts", "zones"),
+    [
+        pytest.param([group("a"), group("b"), group("c")], {}, STRICT, STRICT, id="a host and a zone for each"),
+        pytest.param([group("a", 3)], {}, STRICT, SOFT, id="one zone"),
+        pytest.param(
+            [group("a", taints=[CONTROL_PLANE]), group("b"), group("c")], {}, SOFT, SOFT, id="one takes no pods"
+        ),
+        pytest.param(
+            [group("a", ready=0), group("b"), group("c")], {}, STRICT, STRICT, id="one is not ready for a while"
+        ),
+        pytest.param([group("a", virtual=True), group("b"), group("c")], {}, SOFT, SOFT, id="one is no machine"),
+        pytest.param([group("a", os="windows"), group("b"), group("c")], {}, SOFT, SOFT, id="one runs Windows"),
+        pytest.param(
+            [group("a", taints=[f"{DEDICATED[:-10]}PreferNoSchedule"]), group("b"), group("c")],
+            {},
+            STRICT,
+            STRICT,
+            id="a taint that keeps nothing away",
+        ),
+        pytest.param(
+            [group(zone, taints=[DEDICATED]) for zone in "abc"],
+            {"scheduling": {"tolerations": [{"key": "dedicated", "value": "tapio", "effect": "NoSchedule"}]}},
+            STRICT,
+            STRICT,
+            id="nodes of our own",
+        ),
+        pytest.param(
+            [group(zone, taints=[DEDICATED]) for zone in "abc"],
+            {"scheduling": {"tolerations": [{"key": "dedicated", "value": "other", "effect": "NoSchedule"}]}},
+            SOFT,
+            SOFT,
+            id="nodes of somebody else",
+        ),
+        pytest.param(
+            [group("a", labels={"pool": "x"}), group("b", labels={"pool": "y"}), group("c", labels={"pool": "y"})],
+            {"scheduling": {"nodeSelector": {"pool": "y"}}},
+            SOFT,
+            SOFT,
+            id="a selector that leaves two",
+        ),
+    ],
+)
+def test_three_replicas_are_spread_strictly_where_three_nodes_take_them(
+    groups: list[NodeGroup], spec: JsonObject, hosts: str, zones: str
+) -> None:
+    rendered = on(groups, spec)
+    assert strictness(rendered, "any-nats") == {"hostname": hosts, "zone": zones}
+    reasons = {notice.reason for notice in rendered.notices}
+    assert (Reason.TOO_FEW_ZONES in reasons) == (SOFT in {hosts, zones})
+
+
+@pytest.mark.parametrize(
+    ("version", "groups", "policy", "hosts"),
+    [
+        pytest.param("v1.26.0", [group("a", 3), group("b", taints=[CONTROL_PLANE])], "Honor", STRICT, id="1.26"),
+        pytest.param("v1.25.16", [group("a", 3), group("b", taints=[CONTROL_PLANE])], "", SOFT, id="1.25 counts it"),
+        pytest.param("v1.25.16", [group("a", 3)], "", STRICT, id="1.25 where every node takes pods"),
+        pytest.param("", [group("a", 3), group("b", taints=[CONTROL_PLANE])], "", SOFT, id="unknown"),
+    ],
+)
+def test_a_node_that_takes_no_pod_never_keeps_one_pending(
+    version: str, groups: list[NodeGroup], policy: str, hosts: str
+) -> None:
+    rendered = on(groups, version=version)
+    assert {str_at(one, "nodeTaintsPolicy") for one in spreads(rendered)} == {policy}
+    assert strictness(rendered, "any-nats")["hostname"] == hosts
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        pytest.param("v1.27.0", "AlwaysAllow", id="served"),
+        pytest.param("v1.29.4-eks-036c24b", "AlwaysAllow", id="a distributor's"),
+        pytest.param("v1.26.15", "", id="not yet"),
+    ],
+)
+def test_a_pod_that_never_becomes_ready_holds_no_drain_up(version: str, expected: str) -> None:
+    objects = objects_of(on([group(zone) for zone in "abc"], version=version))
+    budgets = [object_at(one, "spec") for one in objects if str_at(one, "kind") == "PodDisruptionBudget"]
+    assert len(budgets) == 3
+    assert {str_at(one, "unhealthyPodEvictionPolicy") for one in budgets} == {expected}
+    assert all(one.get("maxUnavailable") == 1 for one in budgets)

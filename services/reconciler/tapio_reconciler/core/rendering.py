@@ -36,7 +36,7 @@ def render(ctx: Context) -> Rendered:
         if verdict.runs:
             components.append(build_collector(ctx, collector, verdict.learned))
         untold += verdict.untold
-    monitoring = build_monitoring(ctx)
+    monitoring = build_monitoring(ctx, [workload for one in components for workload in one.workloads])
     if monitoring is not None:
         components.append(monitoring)
     return Rendered(

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.correlation import CONSUMER, STREAM
-from tapio_reconciler.core.objects.metrics import foreign_series, series
+from tapio_reconciler.core.objects.metrics import claims_of, foreign_series, names_of, pods_of, series
 from tapio_shared.api import names
 from tapio_shared.api.effective import NODE_COLLECTORS
 from tapio_shared.api.kinds import BACKLOG_METRIC
 from tapio_shared.json import JsonObject, JsonValue
+from tapio_shared.keys import ObjectRef
 
 RUNBOOKS = "docs/alerts.md"
 _BACKLOG = 100_000
 _LEFT = 0.15
+_READY = {
+    "Deployment": "kube_deployment_status_replicas_available",
+    "StatefulSet": "kube_statefulset_status_replicas_ready",
+}
+"""What kube-state-metrics tells of pods that are ready, also where there is none that could be scraped."""
 
 
-def alert_groups(ctx: Context) -> list[JsonObject]:
-    """The groups of a PrometheusRule; only alerts about what this Tapio runs."""
-    rules: list[JsonValue] = [*_everywhere(ctx), *_messaging(ctx), *_volumes(ctx), *_collectors(ctx)]
+def alert_groups(ctx: Context, workloads: Sequence[ObjectRef]) -> list[JsonObject]:
+    """The groups of a PrometheusRule; only alerts about what this Tapio runs, which are its `workloads`."""
+    rules: list[JsonValue] = [
+        *_everywhere(ctx, workloads),
+        *_messaging(ctx),
+        *_volumes(ctx, workloads),
+        *_collectors(ctx),
+    ]
     return [{"name": f"tapio.{ctx.namespace}.{ctx.name}", "rules": rules}]
 
 
-def _everywhere(ctx: Context) -> Iterator[JsonObject]:
+def _everywhere(ctx: Context, workloads: Sequence[ObjectRef]) -> Iterator[JsonObject]:
     yield _alert(
         ctx,
         "TapioComponentDown",
@@ -32,8 +43,23 @@ def _everywhere(ctx: Context) -> Iterator[JsonObject]:
         summary="A component of Tapio does not answer.",
         description="{{ $labels.job }} ({{ $labels.pod }}) has not been scraped for 5 minutes.",
     )
+    gone = [
+        foreign_series(metric, namespace=ctx.namespace, **{f"{kind.lower()}__re": found})
+        for kind, metric in _READY.items()
+        if (found := names_of(ctx, workloads, kind))
+    ]
+    if gone:
+        yield _alert(
+            ctx,
+            "TapioComponentUnavailable",
+            " or ".join(f"{one} == 0" for one in gone),
+            wait="5m",
+            severity="critical",
+            summary="A component of Tapio has no ready pod.",
+            description="{{ $labels.deployment }}{{ $labels.statefulset }} has had no ready pod for 5 minutes.",
+        )
     restarts = foreign_series(
-        "kube_pod_container_status_restarts_total", namespace=ctx.namespace, pod__re=f"{ctx.name}-.*"
+        "kube_pod_container_status_restarts_total", namespace=ctx.namespace, pod__re=pods_of(ctx, workloads)
     )
     yield _alert(
         ctx,
@@ -91,9 +117,10 @@ def _messaging(ctx: Context) -> Iterator[JsonObject]:
     )
 
 
-def _volumes(ctx: Context) -> Iterator[JsonObject]:
-    claims = f"(data|graph)-{ctx.name}-.*"
-    which = {"namespace": ctx.namespace, "persistentvolumeclaim__re": claims}
+def _volumes(ctx: Context, workloads: Sequence[ObjectRef]) -> Iterator[JsonObject]:
+    if not names_of(ctx, workloads, "StatefulSet"):
+        return
+    which = {"namespace": ctx.namespace, "persistentvolumeclaim__re": claims_of(ctx, workloads)}
     left = foreign_series("kubelet_volume_stats_available_bytes", **which)
     size = foreign_series("kubelet_volume_stats_capacity_bytes", **which)
     yield _alert(

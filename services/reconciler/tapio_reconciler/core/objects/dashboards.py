@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.correlation import CONSUMER, STREAM
-from tapio_reconciler.core.objects.metrics import foreign_series, series
+from tapio_reconciler.core.objects.metrics import claims_of, foreign_series, pods_of, series
 from tapio_shared.api.kinds import BACKLOG_METRIC
 from tapio_shared.api.names import short_hash
 from tapio_shared.json import JsonObject, JsonValue
+from tapio_shared.keys import ObjectRef
 
 _SCHEMA = 39
 """Of Grafana 10.4 and newer; Grafana migrates older ones by itself."""
@@ -27,19 +28,19 @@ class _Panel:
     unit: str = "short"
 
 
-def dashboards(ctx: Context) -> dict[str, str]:
-    """File name -> dashboard as JSON."""
-    boards = {"overview": _overview(ctx)}
+def dashboards(ctx: Context, workloads: Sequence[ObjectRef]) -> dict[str, str]:
+    """File name -> dashboard as JSON, of what this Tapio runs: its `workloads`."""
+    boards = {"overview": _overview(ctx, workloads)}
     if not ctx.effective.uses_external_nats:
         boards["messaging"] = _messaging(ctx)
-    boards["storage"] = _storage(ctx)
+    boards["storage"] = _storage(ctx, workloads)
     return {
         f"tapio-{ctx.namespace}-{ctx.name}-{name}.json": json.dumps(_board(ctx, name, panels), sort_keys=True)
         for name, panels in boards.items()
     }
 
 
-def _overview(ctx: Context) -> list[_Panel]:
+def _overview(ctx: Context, workloads: Sequence[ObjectRef]) -> list[_Panel]:
     return [
         _Panel("Components that answer", series(ctx, "up"), "{{job}} {{pod}}"),
         _Panel("Memory", series(ctx, "process_resident_memory_bytes"), "{{job}} {{pod}}", "bytes"),
@@ -48,7 +49,7 @@ def _overview(ctx: Context) -> list[_Panel]:
             "Restarts in the last hour",
             "increase("
             + foreign_series(
-                "kube_pod_container_status_restarts_total", namespace=ctx.namespace, pod__re=f"{ctx.name}-.*"
+                "kube_pod_container_status_restarts_total", namespace=ctx.namespace, pod__re=pods_of(ctx, workloads)
             )
             + "[1h])",
             "{{pod}} {{container}}",
@@ -67,8 +68,8 @@ def _messaging(ctx: Context) -> list[_Panel]:
     ]
 
 
-def _storage(ctx: Context) -> list[_Panel]:
-    claims = {"namespace": ctx.namespace, "persistentvolumeclaim__re": f"(data|graph)-{ctx.name}-.*"}
+def _storage(ctx: Context, workloads: Sequence[ObjectRef]) -> list[_Panel]:
+    claims = {"namespace": ctx.namespace, "persistentvolumeclaim__re": claims_of(ctx, workloads)}
     left = foreign_series("kubelet_volume_stats_available_bytes", **claims)
     size = foreign_series("kubelet_volume_stats_capacity_bytes", **claims)
     panels = [_Panel("Space left on volumes", f"{left} / {size}", "{{persistentvolumeclaim}}", "percentunit")]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tapio_reconciler.core.objects.context import Context
+from tapio_shared.keys import ObjectRef
 
 CLUSTER_LABEL, NAMESPACE_LABEL = "tapio_cluster", "tapio_namespace"
 
@@ -17,6 +20,22 @@ def series(ctx: Context, metric: str, **labels: str) -> str:
 def foreign_series(metric: str, **labels: str) -> str:
     """`metric` of an exporter that knows nothing of Tapio, such as kube-state-metrics or the kubelet."""
     return f"{metric}{{{_matchers(labels)}}}"
+
+
+def names_of(ctx: Context, workloads: Iterable[ObjectRef], *kinds: str) -> str:
+    """A pattern of the names of those `workloads` of `kinds` that are in the cluster's own namespace; it is empty
+    where there are none. By name, since a name may be hashed, and another cluster's may begin like this one's."""
+    return "|".join(sorted(one.name for one in workloads if one.kind in kinds and one.namespace == ctx.namespace))
+
+
+def pods_of(ctx: Context, workloads: Iterable[ObjectRef]) -> str:
+    """A pattern of the names of their pods."""
+    return f"({names_of(ctx, workloads, 'Deployment', 'StatefulSet')})-.*"
+
+
+def claims_of(ctx: Context, workloads: Iterable[ObjectRef]) -> str:
+    """A pattern of the names of the volume claims that StatefulSets made."""
+    return f"(data|graph)-({names_of(ctx, workloads, 'StatefulSet')})-[0-9]+"
 
 
 def _matchers(labels: dict[str, str]) -> str:

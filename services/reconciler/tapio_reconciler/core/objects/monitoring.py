@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tapio_reconciler.core.model import Component, Notice
 from tapio_reconciler.core.objects.alerts import alert_groups
@@ -13,15 +13,18 @@ from tapio_reconciler.core.objects.metrics import CLUSTER_LABEL, NAMESPACE_LABEL
 from tapio_shared.api.labels import CLUSTER, CLUSTER_NAMESPACE, NAME, PART_OF, PART_OF_TAPIO
 from tapio_shared.api.reasons import Reason
 from tapio_shared.json import JsonObject
+from tapio_shared.keys import ObjectRef
 
 APP = "tapio-monitoring"
 COMPONENT = "monitoring"
 _GROUP = "monitoring.coreos.com"
 
 
-def build_monitoring(ctx: Context) -> Component | None:
-    """Monitor, rules and dashboards; None when nothing of it is wanted or can be served."""
-    objects = present([build_service_monitor(ctx), build_prometheus_rule(ctx), build_dashboards(ctx)])
+def build_monitoring(ctx: Context, workloads: Sequence[ObjectRef]) -> Component | None:
+    """Monitor, rules and dashboards of `workloads`; None when nothing of it is wanted or can be served."""
+    objects = present(
+        [build_service_monitor(ctx), build_prometheus_rule(ctx, workloads), build_dashboards(ctx, workloads)]
+    )
     return Component(name=COMPONENT, objects=objects) if objects else None
 
 
@@ -71,7 +74,7 @@ def build_service_monitor(ctx: Context) -> JsonObject | None:
     }
 
 
-def build_prometheus_rule(ctx: Context) -> JsonObject | None:
+def build_prometheus_rule(ctx: Context, workloads: Sequence[ObjectRef]) -> JsonObject | None:
     """Alerts that a person should get whatever else they watch; docs/alerts.md says what to do about each."""
     version = ctx.served.api_version(_GROUP, "PrometheusRule", "v1")
     if not ctx.effective.prometheus or not version:
@@ -80,16 +83,16 @@ def build_prometheus_rule(ctx: Context) -> JsonObject | None:
         "apiVersion": version,
         "kind": "PrometheusRule",
         "metadata": _metadata(ctx, "alerts", ctx.effective.spec.monitoring.prometheus.labels),
-        "spec": {"groups": [*alert_groups(ctx)]},
+        "spec": {"groups": [*alert_groups(ctx, workloads)]},
     }
 
 
-def build_dashboards(ctx: Context) -> JsonObject | None:
+def build_dashboards(ctx: Context, workloads: Sequence[ObjectRef]) -> JsonObject | None:
     """Dashboards in a ConfigMap, which Grafana's sidecar finds by its label."""
     if not ctx.effective.grafana:
         return None
     labels = ctx.effective.spec.monitoring.grafana.labels or {"grafana_dashboard": "1"}
-    return build_config_map(_metadata(ctx, "dashboards", labels), dashboards(ctx))
+    return build_config_map(_metadata(ctx, "dashboards", labels), dashboards(ctx, workloads))
 
 
 def _metadata(ctx: Context, suffix: str, labels: Mapping[str, str] | None) -> JsonObject:

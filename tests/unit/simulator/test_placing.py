@@ -194,6 +194,32 @@ def test_spread_over_zones(others: list[str], skew: int, fitting: list[str]) -> 
     assert _outcome(_pod(topologySpreadConstraints=[constraint]), _nodes(), pods)[0] == fitting
 
 
+CONTROL_PLANE: JsonObject = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "taken_away", "fitting"),
+    [
+        pytest.param({}, {"taints": [CONTROL_PLANE]}, [], id="a tainted host is waited for"),
+        pytest.param({"nodeTaintsPolicy": "Ignore"}, {"taints": [CONTROL_PLANE]}, [], id="as is said by Ignore"),
+        pytest.param({"nodeTaintsPolicy": "Honor"}, {"taints": [CONTROL_PLANE]}, ["node-1", "node-2"], id="or not"),
+        pytest.param({"nodeTaintsPolicy": "Honor"}, {"unschedulable": True}, ["node-1", "node-2"], id="nor a cordoned"),
+    ],
+)
+def test_a_third_pod_on_two_hosts_that_take_it(policy: JsonObject, taken_away: JsonObject, fitting: list[str]) -> None:
+    nodes = _nodes()
+    nodes["node-3"].document = {**nodes["node-3"].document, "spec": taken_away}
+    constraint: JsonObject = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {"app": "web"}},
+        **policy,
+    }
+    others = [_pod("a", "node-1"), _pod("b", "node-2")]
+    assert _outcome(_pod(topologySpreadConstraints=[constraint]), nodes, others)[0] == fitting
+
+
 def test_a_spread_that_may_be_broken_only_steers() -> None:
     constraint: JsonObject = {
         "maxSkew": 1,

@@ -139,17 +139,25 @@ def _matches_expression(expression: JsonObject, labels: Mapping[str, str]) -> bo
     return int(found) > int(str(wanted[0])) if operator == "Gt" else int(found) < int(str(wanted[0]))
 
 
-def obstacle(pod: JsonObject, wanted: Resources, node: NodeLoad) -> str:
-    """Why `pod` can't run on `node`, looking at the two alone; empty when it can."""
-    spec = object_at(pod, "spec")
-    tolerations = objects_at(spec, "tolerations")
-    if at(node.document, "spec", "unschedulable") is True:
+def _taint_against(pod: JsonObject, node: JsonObject) -> str:
+    """Which taint of `node`, a cordon included, keeps `pod` away, in the scheduler's words; empty when none does."""
+    tolerations = objects_at(pod, "spec", "tolerations")
+    if at(node, "spec", "unschedulable") is True:
         taint: JsonObject = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
         if not is_tolerated(taint, tolerations):
             return "node(s) were unschedulable"
-    refused = untolerated(node.document, tolerations)
-    if refused is not None:
-        return f"node(s) had untolerated taint {{{str_at(refused, 'key')}: {str_at(refused, 'value')}}}"
+    refused = untolerated(node, tolerations)
+    if refused is None:
+        return ""
+    return f"node(s) had untolerated taint {{{str_at(refused, 'key')}: {str_at(refused, 'value')}}}"
+
+
+def obstacle(pod: JsonObject, wanted: Resources, node: NodeLoad) -> str:
+    """Why `pod` can't run on `node`, looking at the two alone; empty when it can."""
+    spec = object_at(pod, "spec")
+    refused = _taint_against(pod, node.document)
+    if refused:
+        return refused
     if not matches_node(spec, node.document):
         return "node(s) didn't match Pod's node affinity/selector"
     allocatable = object_at(node.document, "status", "allocatable")
@@ -229,11 +237,16 @@ def candidates(pod: JsonObject, nodes: Mapping[str, NodeLoad], placed: Placed) -
 def _spread_counts(
     pod: JsonObject, constraint: JsonObject, nodes: Mapping[str, NodeLoad], placed: Placed
 ) -> dict[str, int]:
-    """Matching pods per domain, over the domains of nodes that the pod could choose by its selector."""
+    """Matching pods per domain, over the domains of nodes that the pod could choose by its selector; of tainted ones
+    only as nodeTaintsPolicy says."""
     key = str_at(constraint, "topologyKey")
     spec, labels = object_at(pod, "spec"), strings_at(pod, "metadata", "labels")
     counts = {
-        node.labels[key]: 0 for node in nodes.values() if key in node.labels and matches_node(spec, node.document)
+        node.labels[key]: 0
+        for node in nodes.values()
+        if key in node.labels
+        and matches_node(spec, node.document)
+        and not (constraint.get("nodeTaintsPolicy") == "Honor" and _taint_against(pod, node.document))
     }
     selector = dict(object_at(constraint, "labelSelector"))
     extra = {str(name): labels[str(name)] for name in list_at(constraint, "matchLabelKeys") if str(name) in labels}

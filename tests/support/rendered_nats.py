@@ -146,10 +146,11 @@ def rendered_nats(found: Rendered, folder: Path) -> RenderedNats:
 
 
 def _environment(container: JsonObject, passwords: dict[str, str]) -> dict[str, str]:
+    """What nats.conf names by `$VARIABLE`: the users' passwords. People's own variables may name Secrets of theirs."""
     found = {"PATH": os.environ["PATH"]}
     for one in objects_at(container, "env"):
         key = str_at(one, "valueFrom", "secretKeyRef", "key")
-        if key:
+        if key in passwords:
             found[str_at(one, "name")] = passwords[key]
     return found
 

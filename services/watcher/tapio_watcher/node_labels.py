@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from tapio_shared.api.labels import BTF
+from tapio_shared.api.labels import BTF, NODE_POOLS
 
 MAX_GROUPS: Final = 128
 """Distinct sets of kept labels; more than a fleet has kinds of nodes, few enough to be read with every plan."""
@@ -23,19 +23,6 @@ MAX_OTHERS: Final = 16
 MAX_DROPPED_NAMED: Final = 256
 ANY: Final = "*"
 
-POOLS: Final = (
-    "eks.amazonaws.com/nodegroup",
-    "cloud.google.com/gke-nodepool",
-    "kubernetes.azure.com/agentpool",
-    "karpenter.sh/nodepool",
-    "karpenter.sh/provisioner-name",
-    "hypershift.openshift.io/nodePool",
-    "machine.openshift.io/cluster-api-machineset",
-    "kops.k8s.io/instancegroup",
-    "doks.digitalocean.com/node-pool",
-    "lke.linode.com/pool-id",
-    "ibm-cloud.kubernetes.io/worker-pool-name",
-)
 _PLACEMENT: Final = frozenset(
     {
         BTF,
@@ -53,7 +40,7 @@ _PLACEMENT: Final = frozenset(
         "feature.node.kubernetes.io/kernel-version.full",
         "feature.node.kubernetes.io/kernel-version.major",
         "feature.node.kubernetes.io/kernel-version.minor",
-        *POOLS,
+        *NODE_POOLS,
     }
 )
 _PLACEMENT_PREFIXES: Final = ("tapio.io/", "node-role.kubernetes.io/")

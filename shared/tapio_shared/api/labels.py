@@ -28,6 +28,20 @@ CLUSTER_UID: Final = "tapio.io/cluster-uid"
 COLLECTOR: Final = "tapio.io/collector"
 BTF: Final = "tapio.io/btf"
 """On Nodes, set by people: "true" or "false", whether the kernel has BTF."""
+NODE_POOLS: Final = (
+    "eks.amazonaws.com/nodegroup",
+    "cloud.google.com/gke-nodepool",
+    "kubernetes.azure.com/agentpool",
+    "karpenter.sh/nodepool",
+    "karpenter.sh/provisioner-name",
+    "hypershift.openshift.io/nodePool",
+    "machine.openshift.io/cluster-api-machineset",
+    "kops.k8s.io/instancegroup",
+    "doks.digitalocean.com/node-pool",
+    "lke.linode.com/pool-id",
+    "ibm-cloud.kubernetes.io/worker-pool-name",
+)
+"""On Nodes, set by who makes them: the pool. Nodes of one pool have one image, and so one kernel."""
 
 APPLYSET_PART_OF: Final = "applyset.kubernetes.io/part-of"
 APPLYSET_ID: Final = "applyset.kubernetes.io/id"

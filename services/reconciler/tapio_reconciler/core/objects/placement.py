@@ -21,7 +21,7 @@ from typing import Final
 
 import msgspec
 
-from tapio_shared.api.labels import BTF
+from tapio_shared.api.labels import BTF, NODE_POOLS
 from tapio_shared.api.names import API_GROUP
 from tapio_shared.facts import NodeGroup
 from tapio_shared.json import JsonObject, JsonValue, object_at, objects_at
@@ -36,22 +36,12 @@ MAX_REMEMBERED: Final = 64
 """Excluded values of one label; beyond, those of nodes that are gone are forgotten."""
 
 _TELLING: Final = (
-    "eks.amazonaws.com/nodegroup",
-    "cloud.google.com/gke-nodepool",
-    "kubernetes.azure.com/agentpool",
-    "karpenter.sh/nodepool",
-    "karpenter.sh/provisioner-name",
-    "hypershift.openshift.io/nodePool",
-    "machine.openshift.io/cluster-api-machineset",
-    "kops.k8s.io/instancegroup",
-    "doks.digitalocean.com/node-pool",
-    "lke.linode.com/pool-id",
-    "ibm-cloud.kubernetes.io/worker-pool-name",
+    *NODE_POOLS,
     "feature.node.kubernetes.io/kernel-version.full",
     "cloud.google.com/gke-os-distribution",
     "kubernetes.azure.com/os-sku",
 )
-"""Labels by which nodes are told apart, the best first: nodes of one pool have one image, and so one kernel."""
+"""Labels by which nodes are told apart, the best first."""
 _LAST: Final = ("node.kubernetes.io/instance-type",)
 _NEVER: Final = frozenset(
     {BTF, "kubernetes.io/os", "kubernetes.io/arch", "topology.kubernetes.io/zone", "topology.kubernetes.io/region"}

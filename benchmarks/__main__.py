@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.history import measure_history
 from benchmarks.processes import Measured, Samples, api_server, operator
 from benchmarks.work import burst, create_namespace, raw_limit, steady, work_of
 from tapio_cli.kubectl import Kubectl
@@ -42,16 +43,25 @@ def main(
     seconds: Annotated[int, typer.Option(help="Length of the steady part.")] = 10,
     idle: Annotated[int, typer.Option(help="Seconds for which a converged operator is watched.")] = 60,
     workers: Annotated[int, typer.Option(help="Reconciler workers.")] = 1,
+    only: Annotated[str, typer.Option(help="operator, history or both.")] = "both",
+    messages: Annotated[int, typer.Option(help="Length of the history.")] = 1_000_000,
+    history: Annotated[
+        Path | None, typer.Option(help="Folder in which the history is kept for the next time; making it takes long.")
+    ] = None,
 ) -> None:
-    """Measure raw limit and operator on the same API server, one after the other."""
+    """Measure the operator beside the raw limit of the same API server, and the commands on a long history."""
     console = Console(width=120)
     stamp = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
     console.print(
         f"{stamp} UTC, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
         f"{clusters} clusters, {workers} worker(s)"
     )
-    for kind in ("simulator", "control-plane") if against == "both" else (against,):
-        asyncio.run(_measure(console, kind, clusters, changes, seconds, idle, workers))
+    if only != "history":
+        for kind in ("simulator", "control-plane") if against == "both" else (against,):
+            asyncio.run(_measure(console, kind, clusters, changes, seconds, idle, workers))
+    if only != "operator":
+        with tempfile.TemporaryDirectory() as scratch:
+            measure_history(console, history or Path(scratch), messages, clusters=max(messages // 2_000, 1))
 
 
 async def _measure(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 LOG_STREAM = "TAPIO_LOG"
 ADMITTED_STREAM = "TAPIO_ADMITTED"
@@ -32,6 +33,8 @@ def unescape_token(token: str) -> str:
     """The text that `escape_token` made `token` from. Raises ValueError on anything else."""
     if token == _EMPTY:
         return ""
+    if _SAFE.issuperset(token):
+        return token
     raw = bytearray()
     position = 0
     while position < len(token):
@@ -161,6 +164,10 @@ def parse_subject(subject: str) -> Address:
     if what in {"decision", "outcome", "parked"} and not rest:
         return Address(partition, target, key, what)
     raise ValueError(f"{subject!r} is not a subject of the log: {what!r} with {len(rest)} further tokens.")
+
+
+address_of = lru_cache(maxsize=131_072)(parse_subject)
+"""`parse_subject`, remembered: the log holds many messages of each subject."""
 
 
 def subject_matches(pattern: str, subject: str) -> bool:

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TypeVar
 
 from tapio_shared.facts import LogRecord, ObjectGone, ObjectObserved, Record
 from tapio_shared.json import JsonObject
-from tapio_shared.keys import Address, ObjectRef, OrderingKey, parse_subject
+from tapio_shared.keys import Address, ObjectRef, OrderingKey, address_of
 
 R = TypeVar("R", bound=LogRecord)
-_address = lru_cache(maxsize=65_536)(parse_subject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ class State:
     def objects(self) -> Iterator[tuple[ObjectRef, Entry]]:
         """Every object fact, observed or gone, in the order of their names."""
         for subject in sorted(self.own):
-            ref = _address(subject).ref
+            ref = address_of(subject).ref
             if ref is not None:
                 yield ref, self.own[subject]
 
@@ -54,7 +52,7 @@ class State:
         """Every object the log tells of, in the order of their names; the same `Seen` as long as its fact is last."""
         found: dict[ObjectRef, Seen] = {}
         for subject in sorted(self.own):
-            ref, entry = _address(subject).ref, self.own[subject]
+            ref, entry = address_of(subject).ref, self.own[subject]
             if ref is None:
                 continue
             one = self._seen.get(subject)
@@ -73,7 +71,7 @@ class State:
     def find(self, what: str, kind: type[R]) -> tuple[int, R] | None:
         """The key's last decision or outcome with its sequence."""
         for subject, entry in self.own.items():
-            if _address(subject).what == what and isinstance(entry.record, kind):
+            if address_of(subject).what == what and isinstance(entry.record, kind):
                 return entry.sequence, entry.record
         return None
 
@@ -87,7 +85,7 @@ class State:
 
 def evolve(state: State, subject: str, entry: Entry) -> State:
     """Fold one record into `state`, in place; older or equal revisions of a subject change nothing."""
-    address: Address = _address(subject)
+    address: Address = address_of(subject)
     if address.key is None:
         _replace(state.shared, address.what, entry)
     elif address.key == state.key:

@@ -1,4 +1,4 @@
-"""Generates deploy/operator/rbac.yaml and deploy/legacy/crds.yaml: `make deploy-manifests`; `--check` compares.
+"""Generates the RBAC of deploy/, and what deploy/{legacy,target} repeat: `make deploy-manifests`; `--check` compares.
 
 What a service may do follows from what its code does: the kinds that are watched and written stand in
 `tapio_shared.api.kinds`, what the operator hands on to the Kubernetes collector in `kubernetes_rbac`.
@@ -44,6 +44,19 @@ def documents() -> list[JsonObject]:
     return found
 
 
+def target_documents() -> list[JsonObject]:
+    """Of a target: the identity whose credentials its Secret holds, with the rights of watcher and reconciler."""
+    granted = ("watcher", "reconciler", "operator-grants")
+    return [
+        _account("target"),
+        _cluster_role("watcher", watcher_rules()),
+        _cluster_role("reconciler", reconciler_rules()),
+        _cluster_role("operator-grants", [dict(rule) for rule in GRANTED_RULES]),
+        _cluster_role("operator-grants-secrets", [dict(SECRETS_RULE)]),
+        *(_binding(role, "target") for role in granted),
+    ]
+
+
 def watcher_rules() -> list[JsonObject]:
     """Read what is watched; Secrets one by one, never by a list; of Events those of refused pods."""
     kinds = (*RESOURCE_KINDS, *MANAGED_KINDS, *OBSERVED_KINDS, *FLEET_KINDS)
@@ -55,10 +68,10 @@ def watcher_rules() -> list[JsonObject]:
 
 
 def watcher_own_rules() -> list[JsonObject]:
-    """In the operator's namespace: the lease, and the key that Secrets are digested with."""
+    """In the operator's namespace: the leases, the key that Secrets are digested with, and the Secrets of targets."""
     return [
         _rule("coordination.k8s.io", ["leases"], ["get", "create", "update"]),
-        _rule("", ["secrets"], ["create"]),
+        _rule("", ["secrets"], ["create", "list"]),
         _rule("", ["configmaps"], ["get", "list", "watch"]),
     ]
 
@@ -156,6 +169,9 @@ def files() -> dict[Path, str]:
     return {
         HERE / "operator" / "rbac.yaml": _HEADER + yaml.safe_dump_all(documents(), sort_keys=False),
         HERE / "legacy" / "crds.yaml": crds,
+        HERE / "target" / "rbac.yaml": _HEADER + yaml.safe_dump_all(target_documents(), sort_keys=False),
+        HERE / "target" / "namespaces.yaml": (HERE / "operator" / "namespaces.yaml").read_text(),
+        HERE / "target" / "quotas.yaml": (HERE / "operator" / "quotas.yaml").read_text(),
     }
 
 

@@ -120,5 +120,13 @@ class ResourceExpired(RetryableError):
 # --- configuration ---------------------------------------------------------------------------------------------
 
 
+class UnusableTarget(TerminalError):
+    """The Secret of a target is missing, or its kubeconfig can't be used; names everything that is wrong."""
+
+
+class TargetMissing(UnusableTarget):
+    """There is no such target (any more)."""
+
+
 class InvalidSettings(TerminalError):
     """An environment variable or the operator's ConfigMap holds something that is not allowed."""

@@ -110,6 +110,21 @@ class DiscoveryObserved(LogRecord, frozen=True, kw_only=True, tag="DiscoveryObse
     observed_at: int
 
 
+class TargetObserved(LogRecord, frozen=True, kw_only=True, tag="TargetObserved"):
+    """How the operator reaches a target other than its own cluster. Without this fact a target is the operator's own.
+
+    `connected`: it is watched, and may be written to with the credentials of this digest. `refused`: its Secret can't
+    be used, and `message` says why. `removed`: it has none any more. In both nothing is planned for the target's keys.
+    """
+
+    state: str  # "connected" | "refused" | "removed"
+    server: str = ""
+    credentials: str = ""
+    """Keyed digest of the kubeconfig, so that who holds a connection sees that it has changed."""
+    message: str = ""
+    observed_at: int
+
+
 class Synced(LogRecord, frozen=True, kw_only=True, tag="Synced"):
     """The watcher's word: since `generation` began, the log holds a complete observation of `kinds` of this target.
 
@@ -352,6 +367,7 @@ Fact: TypeAlias = (
     | FleetObserved
     | ConfigurationObserved
     | DiscoveryObserved
+    | TargetObserved
     | Synced
     | SweepMarked
     | TimerDue

@@ -122,7 +122,7 @@ def shared_prefix(partition: int, target: str) -> str:
 
 
 def shared_subject(partition: int, target: str, what: str) -> str:
-    """Subject of a shared fact: `what` is one of fleet, config, discovery, synced, sweep, parked."""
+    """Subject of a shared fact: `what` is one of fleet, config, discovery, target, synced, sweep, parked."""
     return f"{shared_prefix(partition, target)}.{escape_token(what)}"
 
 
@@ -141,7 +141,7 @@ class Address:
     partition: int
     target: str
     key: OrderingKey | None
-    what: str  # object | decision | outcome | parked | timer | fleet | config | discovery | synced | sweep
+    what: str  # object | decision | outcome | parked | timer | fleet | config | discovery | target | synced | sweep
     ref: ObjectRef | None = None
     timer: str = ""
 

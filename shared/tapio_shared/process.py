@@ -91,17 +91,20 @@ async def _supervised(name: str, service: Service, settings: Settings) -> int:
     return 0
 
 
-async def until(stopping: asyncio.Event, work: Awaitable[None]) -> None:
-    """Run `work` until it ends or `stopping` is set; an error of it is raised."""
-    running = asyncio.ensure_future(work)
+async def until(stopping: asyncio.Event, *work: Awaitable[None]) -> None:
+    """Run `work` together until one of it ends or `stopping` is set; an error of it is raised."""
+    running = [asyncio.ensure_future(one) for one in work]
     waiting = asyncio.ensure_future(stopping.wait())
     try:
-        await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            running.result()
+        await asyncio.wait({*running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        for task in running:
+            if task.done():
+                task.result()
     finally:
-        for task in (running, waiting):
+        waiting.cancel()
+        for task in running:
             task.cancel()
+        for task in running:
             with contextlib.suppress(asyncio.CancelledError):
-                if not task.done() or task is waiting:
+                if not task.done():
                     await task

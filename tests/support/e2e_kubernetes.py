@@ -62,9 +62,17 @@ class Witness(Protocol):
 class Kubernetes:
     """One running cluster, with nodes and a kubelet that runs no containers."""
 
-    def __init__(self, kubeconfig: Path, witness: Witness, *, is_real: bool) -> None:
-        self.kubeconfig, self.witness, self.is_real = kubeconfig, witness, is_real
+    def __init__(self, kubeconfig: Path, witness: Witness, process: ServiceProcess | None = None) -> None:
+        """`process` is the simulator; None for a real control plane."""
+        self.kubeconfig, self.witness, self._process = kubeconfig, witness, process
+        self.is_real = process is None
         self.kubectl = Kubectl(kubeconfig)
+
+    @property
+    def simulator(self) -> ServiceProcess:
+        """The process that answers, to be frozen."""
+        assert self._process is not None
+        return self._process
 
     async def operator_writes(self, since: int) -> list[SeenWrite]:
         """What the operator's services wrote after `since`, lease renewals left out."""
@@ -192,7 +200,7 @@ async def simulated_kubernetes(directory: Path) -> AsyncGenerator[Kubernetes]:
     await simulator.start()
     try:
         kubeconfig = Path(await simulator.until_line("ready "))
-        yield Kubernetes(kubeconfig, SimulatorWitness(Kubectl(kubeconfig)), is_real=False)
+        yield Kubernetes(kubeconfig, SimulatorWitness(Kubectl(kubeconfig)), simulator)
     finally:
         await simulator.stop()
 
@@ -211,7 +219,7 @@ async def real_kubernetes(directory: Path) -> AsyncGenerator[Kubernetes]:
         )
         await kubelet.start()
         try:
-            yield Kubernetes(plane.kubeconfig, AuditWitness(plane), is_real=True)
+            yield Kubernetes(plane.kubeconfig, AuditWitness(plane))
         finally:
             await kubelet.stop()
 

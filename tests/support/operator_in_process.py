@@ -19,6 +19,7 @@ from tapio_reconciler.shell.applying import Applier
 from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.events import EventWriter
 from tapio_reconciler.shell.partition import Identity, Partition
+from tapio_reconciler.shell.targets import Targets
 from tapio_reconciler.shell.worker import Worker
 from tapio_shared.adapters.memory_log import MemoryEventLog
 from tapio_shared.adapters.memory_membership import MemoryMembership
@@ -255,10 +256,10 @@ class Operator:
     def start_worker(self, name: str, membership: MemoryMembership | None = None) -> None:
         """Start a worker; one with a membership of its own believes that every partition is its own."""
         identity, capacity = Identity(worker=name, operator_version="1", partitions=PARTITIONS), Capacity()
-        applier = Applier(self.kube, self.random, self._events, self._metrics)
+        targets = Targets("local", Applier(self.kube, self.random, self._events, self._metrics))
 
         def make_partition(number: int) -> Partition:
-            return Partition(number, self.log, applier, identity, self.clock, self._metrics, capacity)
+            return Partition(number, self.log, targets, identity, self.clock, self._metrics, capacity)
 
         worker = Worker(name, PARTITIONS, membership or self.membership, make_partition, self._metrics)
         self.workers[name] = worker

@@ -21,6 +21,7 @@ from tapio_shared.facts import (
     Record,
     SweepMarked,
     Synced,
+    TargetObserved,
     TimerDue,
 )
 from tapio_shared.json import JsonObject, objects_at, str_at
@@ -86,6 +87,8 @@ def _told(record: Record, before: Record | None) -> tuple[str, str] | None:
             return "fact", "; ".join(record.problems) or "the operator's configuration was read"
         case DiscoveryObserved():
             return "fact", f"Kubernetes {record.version} serves {len(record.resources)} resources that matter"
+        case TargetObserved():
+            return "fact", record.message or f"the target is {record.state} at {record.server}"
         case SweepMarked():
             return None
         case _:

@@ -13,9 +13,11 @@ from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.events import EventWriter
 from tapio_reconciler.shell.metrics import Metrics
 from tapio_reconciler.shell.partition import Identity, Partition
+from tapio_reconciler.shell.targets import Targets
 from tapio_reconciler.shell.worker import Worker
 from tapio_shared.adapters.clock import SystemClock
 from tapio_shared.adapters.kube_http import HttpKube
+from tapio_shared.adapters.kube_target import connect_target
 from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_log import NatsEventLog
 from tapio_shared.adapters.nats_membership import NatsMembership
@@ -23,6 +25,7 @@ from tapio_shared.adapters.random import SystemRandom
 from tapio_shared.health import HealthServer
 from tapio_shared.kube_metrics import KubeMetrics
 from tapio_shared.listeners import config_from_log, listener_ports
+from tapio_shared.ports import Kube
 from tapio_shared.process import process_name, run_service, tell_ports
 from tapio_shared.settings import Settings
 
@@ -30,7 +33,7 @@ from tapio_shared.settings import Settings
 async def serve(settings: Settings, stopping: asyncio.Event) -> None:
     """Run one worker until `stopping` is set."""
     name, clock, registry = process_name(settings), SystemClock(), CollectorRegistry()
-    metrics, capacity = Metrics(registry), Capacity()
+    metrics, kube_metrics, capacity = Metrics(registry), KubeMetrics(registry), Capacity()
     identity = Identity(
         worker=name,
         operator_version=importlib.metadata.version("tapio-operator"),
@@ -44,12 +47,19 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
     )
     event_log = NatsEventLog(connection)
     async with await HttpKube.connect(
-        kubeconfig=settings.kubeconfig, context=settings.kube_context, metrics=KubeMetrics(registry)
+        kubeconfig=settings.kubeconfig, context=settings.kube_context, metrics=kube_metrics
     ) as kube:
-        applier = Applier(kube, SystemRandom(), EventWriter(kube, clock), metrics)
+
+        def applier_for(api: Kube) -> Applier:
+            return Applier(api, SystemRandom(), EventWriter(api, clock), metrics)
+
+        async def connect(target: str) -> HttpKube:
+            return await connect_target(kube, settings.namespace, target, metrics=kube_metrics)
+
+        targets = Targets(settings.target, applier_for(kube), connect, applier_for)
 
         def make_partition(number: int) -> Partition:
-            return Partition(number, event_log, applier, identity, clock, metrics, capacity)
+            return Partition(number, event_log, targets, identity, clock, metrics, capacity)
 
         worker = Worker(name, settings.partitions, NatsMembership(connection), make_partition, metrics)
         health_port, metrics_port = listener_ports(settings, await config_from_log(event_log, settings.target))
@@ -68,6 +78,7 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
             worker.stop()
             waiting.cancel()
             await running
+        await targets.close()
     await connection.close()
 
 

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from tapio_shared.adapters.clock import SystemClock
 from tapio_shared.adapters.kube_http import HttpKube
 from tapio_shared.adapters.kube_lease import KubeLease
+from tapio_shared.adapters.kube_target import connect_target
 from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_log import NatsEventLog
 from tapio_shared.adapters.provisioning import provision
@@ -17,15 +18,19 @@ from tapio_shared.adapters.random import SystemRandom
 from tapio_shared.health import HealthServer
 from tapio_shared.kube_metrics import KubeMetrics
 from tapio_shared.listeners import config_from_kubernetes, listener_ports
+from tapio_shared.ports import Kube, Lease
 from tapio_shared.process import process_name, run_service, tell_ports, until
 from tapio_shared.settings import Settings
 from tapio_watcher.metrics import Metrics
+from tapio_watcher.targets import Given, Targets
 from tapio_watcher.watcher import Identity, Watcher
 
 
 async def serve(settings: Settings, stopping: asyncio.Event) -> None:
     """Run the watcher until `stopping` is set."""
     name, clock, registry = process_name(settings), SystemClock(), CollectorRegistry()
+    kube_metrics, metrics = KubeMetrics(registry), Metrics(registry, settings.target)
+    identity = Identity(target=settings.target, namespace=settings.namespace, partitions=settings.partitions)
     connection = await NatsConnection.connect(
         settings.nats_servers,
         name=f"tapio-watcher/{name}",
@@ -43,20 +48,43 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
         )
 
     async with await HttpKube.connect(
-        kubeconfig=settings.kubeconfig, context=settings.kube_context, metrics=KubeMetrics(registry)
+        kubeconfig=settings.kubeconfig, context=settings.kube_context, metrics=kube_metrics
     ) as kube:
-        lease = KubeLease(
-            kube, clock, namespace=settings.namespace, name=f"tapio-watcher-{settings.target}", holder=name
-        )
-        watcher = Watcher(
-            kube,
-            NatsEventLog(connection),
-            lease,
-            Identity(target=settings.target, namespace=settings.namespace, partitions=settings.partitions),
-            provision=make_streams,
-            clock=clock,
-            random=SystemRandom(),
-            metrics=Metrics(registry),
+        event_log, random = NatsEventLog(connection), SystemRandom()
+
+        def lease_of(target: str) -> KubeLease:
+            return KubeLease(kube, clock, namespace=settings.namespace, name=f"tapio-watcher-{target}", holder=name)
+
+        def watcher_of(api: Kube, lease: Lease, identity: Identity) -> Watcher:
+            return Watcher(
+                api,
+                event_log,
+                lease,
+                identity,
+                provision=make_streams,
+                clock=clock,
+                random=random,
+                metrics=metrics.of(identity.target),
+                home=kube,
+            )
+
+        async def connect(target: str) -> HttpKube:
+            return await connect_target(kube, settings.namespace, target, metrics=kube_metrics)
+
+        lease = lease_of(settings.target)
+        watcher = watcher_of(kube, lease, identity)
+        targets = Targets(
+            Given(
+                home=kube,
+                event_log=event_log,
+                clock=clock,
+                random=random,
+                metrics=metrics,
+                identity=identity,
+                lease=lease_of,
+                connect=connect,
+                watch=watcher_of,
+            )
         )
         health_port, metrics_port = listener_ports(settings, await config_from_kubernetes(kube, settings.namespace))
         health = HealthServer(
@@ -72,7 +100,7 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
         )
         async with health:
             tell_ports(settings, health)
-            await until(stopping, watcher.run())
+            await until(stopping, watcher.run(), targets.run())
         await lease.release()
     await connection.close()
 

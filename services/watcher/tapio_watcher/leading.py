@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -24,7 +24,7 @@ from tapio_shared.api.kinds import (
 from tapio_shared.api.labels import MANAGED_SELECTOR
 from tapio_shared.api.operator_config import CONFIG_MAP
 from tapio_shared.errors import TapioError
-from tapio_shared.facts import DiscoveryObserved, ServedResource, Synced
+from tapio_shared.facts import DiscoveryObserved, ServedResource, Synced, TargetObserved
 from tapio_shared.kubernetes import discover
 from tapio_shared.ports import Clock, EventLog, Kube, LogInfo, Random
 from tapio_watcher.configuration import Configuration, text_of
@@ -64,8 +64,10 @@ class Identity:
 
     target: str
     namespace: str
-    """The operator's own namespace."""
+    """The operator's own namespace, in the operator's own cluster."""
     partitions: int
+    connection: TargetObserved | None = None
+    """How the target is reached, when it is not the operator's own cluster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,9 @@ class Surroundings:
     """What a lead works with."""
 
     kube: Kube
+    """The target's API."""
+    home: Kube
+    """The API of the operator's own cluster, where its configuration and the digest key are."""
     event_log: EventLog
     clock: Clock
     random: Random
@@ -138,7 +143,7 @@ class Lead:
             self._info, self._shared.last("synced"), backwards=self._backwards, now=given.clock.now()
         )
         given.configuration.remember(self._shared.last("config"))
-        digest_key = await load_digest_key(given.kube, given.identity.namespace, given.random)
+        digest_key = await load_digest_key(given.home, given.identity.namespace, given.random)
         version, served = await self._discover()
         self._api = Api(
             kube=given.kube,
@@ -183,6 +188,8 @@ class Lead:
                 complete_from=self.guard.vouch(trusted=not self._backwards),
             )
             await self._shared.publish("synced", fact)
+            if self._given.identity.connection is not None:
+                await self._shared.publish("target", self._given.identity.connection)
             self._given.metrics.known.set(len(self._writer.known))
             self._say_synced()
             objects = sum(watch.count for watch, _ in self._watches.values())
@@ -268,11 +275,13 @@ class Lead:
         return watch
 
     def _watch_config(self) -> KindWatch:
+        given = self._given
+        is_own = given.home is given.kube
         watch = KindWatch(
-            self._api,
+            self._api if is_own else replace(self._api, kube=given.home, streams=False, comparable=False),
             ServedResource(group="", version="v1", kind="ConfigMap", plural="configmaps", namespaced=True),
             self._config_map,
-            namespace=self._given.identity.namespace,
+            namespace=given.identity.namespace,
             selector={"fieldSelector": f"metadata.name={CONFIG_MAP}"},
         )
         self._group.create_task(watch.run(), name="watch-config")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class Metrics:
-    """One set of instruments per process, in `registry`."""
+    """One set of instruments per process, in `registry`; gauges are those of one target."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, target: str = "local") -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"tapio_watcher_{name}", text, labels, registry=registry)
 
         def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"tapio_watcher_{name}", text, registry=registry)
+            self._gauges[name] = Gauge(f"tapio_watcher_{name}", text, ("target",), registry=registry)
+            return self._gauges[name].labels(target)
+
+        self._gauges: dict[str, Gauge] = {}
 
         self.events = counter("events", "Objects told by the API server.", "kind")
         self.published = counter("facts_published", "Facts appended.", "type")
@@ -40,3 +45,17 @@ class Metrics:
             buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30),
             registry=registry,
         )
+
+    def of(self, target: str) -> Metrics:
+        """The same instruments, with the gauges of `target`."""
+        found = copy(self)
+        found.pending, found.known, found.secret_watches, found.synced, found.leading = (
+            self._gauges[name].labels(target)
+            for name in ("pending_facts", "known_subjects", "secret_watches", "synced", "leading")
+        )
+        return found
+
+    def forget(self, target: str) -> None:
+        """Show no gauges of `target` any more."""
+        for one in self._gauges.values():
+            one.remove(target)

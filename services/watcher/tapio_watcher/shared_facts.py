@@ -9,13 +9,23 @@ from tenacity import AsyncRetrying, retry_if_exception, wait_random_exponential
 
 from tapio_shared.codec import decode_record, digest, encode, to_document
 from tapio_shared.errors import LogMissing, RetryableError, RevisionConflict, Undecodable
-from tapio_shared.facts import ConfigurationObserved, DiscoveryObserved, FleetObserved, Record, SweepMarked, Synced
+from tapio_shared.facts import (
+    ConfigurationObserved,
+    DiscoveryObserved,
+    FleetObserved,
+    Record,
+    SweepMarked,
+    Synced,
+    TargetObserved,
+)
 from tapio_shared.keys import escape_token, shared_subject
 from tapio_shared.ports import Clock, EventLog, Message, NewMessage
 from tapio_watcher.known import Known
 
 log = structlog.get_logger(__name__)
-SharedFact: TypeAlias = FleetObserved | ConfigurationObserved | DiscoveryObserved | Synced | SweepMarked
+SharedFact: TypeAlias = (
+    FleetObserved | ConfigurationObserved | DiscoveryObserved | Synced | SweepMarked | TargetObserved
+)
 _TIMES = frozenset({"observed_at", "synced_at"})
 
 

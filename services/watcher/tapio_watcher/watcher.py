@@ -45,14 +45,16 @@ class Watcher:
         clock: Clock,
         random: Random,
         metrics: Metrics,
+        home: Kube | None = None,
         pace: Pace | None = None,
     ) -> None:
-        """`lease` is None when nobody else can lead, as in a simulation."""
+        """`lease` is None when nobody else can lead, as in a simulation; `home` is None when it is what is watched."""
         self._log, self._lease = event_log, lease
         self._provision, self._clock, self._random, self._metrics = provision, clock, random, metrics
         self._configuration = Configuration()
         self._given = Surroundings(
             kube=kube,
+            home=home or kube,
             event_log=event_log,
             clock=clock,
             random=random,
@@ -104,7 +106,7 @@ class Watcher:
         """Read the ConfigMap while not leading: it says whether there is anybody to stand by for."""
         path = object_path("", "v1", "configmaps", self._given.identity.namespace, CONFIG_MAP)
         try:
-            response = await self._given.kube.request("GET", path)
+            response = await self._given.home.request("GET", path)
             if response.status != 404:
                 self._configuration.take(text_of(cast("JsonObject", decode_as(dict, check(response)))))
         except TapioError as err:

@@ -23,7 +23,7 @@ from tapio_shared.adapters.kubernetes_configuration import (
     load_incluster_config,
     load_kube_config,
 )
-from tapio_shared.errors import ApiUnavailable, InvalidSettings
+from tapio_shared.errors import ApiError, ApiUnavailable, InvalidSettings, UnusableTarget
 from tapio_shared.kube_metrics import KubeMetrics
 from tapio_shared.kubernetes import error_of
 from tapio_shared.ports import KubeResponse
@@ -36,7 +36,7 @@ _READ_BUFFER = 1 << 16
 _CONNECT_TIMEOUT = 10.0
 
 
-class _Configured(Protocol):
+class Configured(Protocol):
     """The parts of kubernetes-asyncio's Configuration that are used."""
 
     host: str
@@ -50,7 +50,15 @@ class _Configured(Protocol):
     async def auth_settings(self) -> dict[str, dict[str, str]]: ...
 
 
-async def load_configuration(kubeconfig: str, context: str) -> _Configured:
+class Source(Protocol):
+    """Where address and credentials come from; they are read again when the API server refuses them."""
+
+    async def load(self) -> Configured:
+        """Those of now. `InvalidSettings` or `UnusableTarget` when there are none that can be used."""
+        ...
+
+
+async def load_configuration(kubeconfig: str, context: str) -> Configured:
     """The configuration of `context` in `kubeconfig` (a path), or the pod's own when no path is given."""
     configuration = Configuration()
     try:
@@ -61,14 +69,14 @@ async def load_configuration(kubeconfig: str, context: str) -> _Configured:
     except (ConfigException, OSError) as err:
         where = f"context {context or '(current)'} of {kubeconfig}" if kubeconfig else "this pod's service account"
         raise InvalidSettings(f"The Kubernetes configuration of {where} can't be used: {err}.") from err
-    return cast("_Configured", configuration)
+    return cast("Configured", configuration)
 
 
 class HttpKube:
     """One API server. An async context manager; safe for many concurrent callers."""
 
-    def __init__(self, configuration: _Configured, reload: _Reload, metrics: KubeMetrics | None = None) -> None:
-        self._configuration, self._reload, self._metrics = configuration, reload, metrics
+    def __init__(self, configuration: Configured, source: Source, metrics: KubeMetrics | None = None) -> None:
+        self._configuration, self._source, self._metrics = configuration, source, metrics
         self._slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
         self._requests: aiohttp.ClientSession | None = None
         self._watches: aiohttp.ClientSession | None = None
@@ -79,7 +87,12 @@ class HttpKube:
     @classmethod
     async def connect(cls, *, kubeconfig: str = "", context: str = "", metrics: KubeMetrics | None = None) -> HttpKube:
         """Client of the named context, or of the cluster this process runs in; `metrics` counts its requests."""
-        return cls(await load_configuration(kubeconfig, context), _Reload(kubeconfig, context), metrics)
+        return await cls.from_source(_File(kubeconfig, context), metrics)
+
+    @classmethod
+    async def from_source(cls, source: Source, metrics: KubeMetrics | None = None) -> HttpKube:
+        """Client of the API server that `source` names. Raises what its `load` does."""
+        return cls(await source.load(), source, metrics)
 
     @property
     def host(self) -> str:
@@ -216,11 +229,12 @@ class HttpKube:
             if generation != self._generation:
                 return True
             try:
-                self._configuration = await self._reload.load()
-            except InvalidSettings as err:
+                configuration = await self._source.load()
+                self._context = _ssl_context(configuration)
+            except (InvalidSettings, UnusableTarget, ApiError, ApiUnavailable, ssl.SSLError) as err:
                 log.warning("credentials not read again", host=self.host, error=str(err))
                 return False
-            self._context = _ssl_context(self._configuration)
+            self._configuration = configuration
             self._generation += 1
             log.info("credentials read again", host=self.host)
             return True
@@ -244,17 +258,17 @@ class HttpKube:
         return session
 
 
-class _Reload:
-    """How to read the same configuration again."""
+class _File:
+    """A context of a kubeconfig, or the pod's own service account when no path is given."""
 
     def __init__(self, kubeconfig: str, context: str) -> None:
         self._kubeconfig, self._context = kubeconfig, context
 
-    async def load(self) -> _Configured:
+    async def load(self) -> Configured:
         return await load_configuration(self._kubeconfig, self._context)
 
 
-def _ssl_context(configuration: _Configured) -> ssl.SSLContext | bool:
+def _ssl_context(configuration: Configured) -> ssl.SSLContext | bool:
     """TLS as the configuration says; plain HTTP (a test's loopback) needs none."""
     if not configuration.host.startswith("https"):
         return True

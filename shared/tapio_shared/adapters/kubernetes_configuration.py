@@ -55,4 +55,5 @@ _configuration, _config = _load()
 Configuration: Any = _configuration.Configuration
 ConfigException: type[Exception] = _config.ConfigException
 load_kube_config: Any = _config.load_kube_config
+load_kube_config_from_dict: Any = _config.load_kube_config_from_dict
 load_incluster_config: Any = _config.load_incluster_config

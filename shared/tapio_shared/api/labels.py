@@ -43,6 +43,9 @@ NODE_POOLS: Final = (
 )
 """On Nodes, set by who makes them: the pool. Nodes of one pool have one image, and so one kernel."""
 
+TARGET: Final = "tapio.io/target"
+"""On Secrets of the operator's namespace, "true": it holds the kubeconfig of a target named as the Secret is."""
+
 APPLYSET_PART_OF: Final = "applyset.kubernetes.io/part-of"
 APPLYSET_ID: Final = "applyset.kubernetes.io/id"
 APPLYSET_IS_PARENT_TYPE: Final = "applyset.kubernetes.io/is-parent-type"

@@ -77,11 +77,16 @@ def test_the_watcher_writes_nothing_but_its_lease_and_its_key() -> None:
     assert writes == {("leases", "create"), ("leases", "update"), ("secrets", "create")}
 
 
-def test_no_secret_is_ever_listed() -> None:
-    for name in ("tapio-watcher", "tapio-reconciler", "tapio-webhook"):
-        for rule in role(name):
-            if "secrets" in list_at(rule, "resources"):
-                assert "list" not in list_at(rule, "verbs")
+@pytest.mark.parametrize("folder", ["base", "target"])
+def test_secrets_are_listed_by_the_watcher_in_its_own_namespace_alone(folder: str) -> None:
+    listing = {
+        (str_at(one, "kind"), str_at(one, "metadata", "namespace"), str_at(one, "metadata", "name"))
+        for one in built(folder)
+        for rule in objects_at(one, "rules")
+        if "secrets" in list_at(rule, "resources") and "list" in list_at(rule, "verbs")
+    }
+    own = {("Role", "tapio-system", "tapio-watcher")} if folder == "base" else set[tuple[str, str, str]]()
+    assert listing - {("ClusterRole", "", "tapio-operator-grants-secrets")} == own
 
 
 def test_nobody_escalates_and_nothing_is_a_wildcard() -> None:

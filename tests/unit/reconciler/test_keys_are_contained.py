@@ -18,6 +18,7 @@ from tapio_reconciler.shell.events import EventWriter
 from tapio_reconciler.shell.metrics import Metrics
 from tapio_reconciler.shell.partition import Identity, Partition
 from tapio_reconciler.shell.states import PARKED_KEPT, States
+from tapio_reconciler.shell.targets import Targets
 from tapio_reconciler.shell.timers import Timers
 from tapio_shared.adapters.memory_log import MemoryEventLog
 from tapio_shared.adapters.random import SeededRandom
@@ -115,9 +116,9 @@ def test_a_planner_that_breaks_on_one_key_holds_up_no_other(monkeypatch: pytest.
         for key in (A, B):
             await log.append(_fact(key, "one"))
         kube = SimulatedCluster(clock, SeededRandom(1)).kube()
-        applier = Applier(kube, SeededRandom(1), EventWriter(kube, clock), metrics)
+        targets = Targets("local", Applier(kube, SeededRandom(1), EventWriter(kube, clock), metrics))
         identity = Identity(worker="w", operator_version="1", partitions=PARTITIONS)
-        owner = Partition(0, log, applier, identity, clock, metrics, Capacity())
+        owner = Partition(0, log, targets, identity, clock, metrics, Capacity())
         task = asyncio.create_task(owner.run())
         await owner.ready.wait()
         await asyncio.wait([task], timeout=10.0)

@@ -14,6 +14,7 @@ from tapio_reconciler.shell.events import EventWriter
 from tapio_reconciler.shell.metrics import Metrics
 from tapio_reconciler.shell.partition import REASSERT_EVERY, Identity, Partition
 from tapio_reconciler.shell.recording import advance_epoch
+from tapio_reconciler.shell.targets import Targets
 from tapio_reconciler.shell.timers import Timers
 from tapio_reconciler.shell.worker import AFTER_A_LOSS, Worker
 from tapio_shared.adapters.memory_log import MemoryEventLog
@@ -108,11 +109,11 @@ class Owner:
         clock, registry, members = VirtualClock(), CollectorRegistry(), MemoryMembership()
         log, metrics, capacity = MemoryEventLog(clock, partitions=1), Metrics(registry), Capacity()
         kube = SimulatedCluster(clock, SeededRandom(1)).kube()
-        applier = Applier(kube, SeededRandom(1), EventWriter(kube, clock), metrics)
+        targets = Targets("local", Applier(kube, SeededRandom(1), EventWriter(kube, clock), metrics))
         identity = Identity(worker="w", operator_version="1", partitions=1)
 
         def make_partition(number: int) -> Partition:
-            return Partition(number, log, applier, identity, clock, metrics, capacity)
+            return Partition(number, log, targets, identity, clock, metrics, capacity)
 
         return cls(clock, log, members, Worker("w", 1, members, make_partition, metrics), registry)
 

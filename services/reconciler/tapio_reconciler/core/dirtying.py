@@ -19,6 +19,7 @@ from tapio_shared.facts import (
     Record,
     SweepMarked,
     Synced,
+    TargetObserved,
     TimerDue,
 )
 
@@ -37,7 +38,7 @@ def dirties(record: Record, before: Record | None) -> bool:
                 and digest(before.object) == digest(record.object)
                 and before.resource_version == record.resource_version
             )
-        case FleetObserved() | ConfigurationObserved() | DiscoveryObserved() | Synced():
+        case FleetObserved() | ConfigurationObserved() | DiscoveryObserved() | Synced() | TargetObserved():
             return True
         case ObjectGone():
             return not (isinstance(before, ObjectGone) and before.uid == record.uid)

@@ -39,7 +39,7 @@ from tapio_reconciler.core.wanting import Refused, Wanted, ref_of, wanted
 from tapio_shared.api.labels import COMPONENT, FORCE_RECONCILE, PAUSED, TEARDOWN_FINALIZER
 from tapio_shared.api.names import cluster_ref
 from tapio_shared.api.reasons import Reason
-from tapio_shared.facts import DecisionRecorded, DiscoveryObserved, Inputs, OutcomeRecorded
+from tapio_shared.facts import DecisionRecorded, DiscoveryObserved, Inputs, OutcomeRecorded, TargetObserved
 from tapio_shared.json import JsonObject, at, object_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef
 
@@ -47,7 +47,7 @@ _KEPT_KINDS = frozenset(
     {"PersistentVolumeClaim", "Secret", "TapioCluster", "TapioCollector", "TapioIntelligence", "Pods"}
 )
 """Never pruned: data and credentials follow `deletionPolicy`, the custom resources belong to people."""
-_SHARED = ("fleet", "config", "discovery", "synced", "sweep")
+_SHARED = ("fleet", "config", "discovery", "synced", "sweep", "target")
 _TOO_LARGE = (
     "The decision that this spec asks for, which keeps the pod template of every workload, is larger than the {limit} "
     "bytes that the event log takes for one record, so nothing is done. Make env, args, podTemplate or "
@@ -73,6 +73,9 @@ def plan(state: State, inputs: Inputs) -> Plan:
 
 
 def _plan(draft: Draft, members: Members) -> None:
+    target = draft.state.shared_fact("target", TargetObserved)
+    if target is not None and target[1].state != "connected":
+        return  # Nothing can be said there, and nothing done; its watcher says so in the log.
     incomplete = incompleteness(draft.state, draft.inputs.log_begins)
     discovery = draft.state.shared_fact("discovery", DiscoveryObserved)
     cluster = draft.cluster

@@ -16,7 +16,7 @@ HOT_KEYS = 64
 """States kept per worker, some 200 KB each, and as much again for what was rendered from it."""
 
 CONCURRENT_KEYS = 32
-"""Keys worked on at once; the API server's answers are what they wait for."""
+"""Keys of one target worked on at once; the API server's answers are what they wait for."""
 CONCURRENT_READS = 2
 """Partitions read whole at once, when they are taken over: some 60 KB per TapioCluster."""
 
@@ -58,5 +58,9 @@ class Capacity:
     """One per worker, handed to each of its partitions."""
 
     hot: HotStates = field(default_factory=HotStates)
-    keys: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_KEYS))
     reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_READS))
+    _keys: dict[str, asyncio.Semaphore] = field(default_factory=dict[str, asyncio.Semaphore])
+
+    def keys_of(self, target: str) -> asyncio.Semaphore:
+        """Slots for the keys of one target: those of a target that does not answer are all that wait for it."""
+        return self._keys.setdefault(target, asyncio.Semaphore(CONCURRENT_KEYS))

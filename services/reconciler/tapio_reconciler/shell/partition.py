@@ -15,15 +15,16 @@ from opentelemetry import trace
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from tapio_reconciler.core.completeness import incompleteness
+from tapio_reconciler.core.drafting import Plan
 from tapio_reconciler.core.outcomes import retry_wait
 from tapio_reconciler.core.planning import plan
 from tapio_reconciler.core.state import State
-from tapio_reconciler.shell.applying import Applier
 from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.following import Progress
 from tapio_reconciler.shell.metrics import Metrics
 from tapio_reconciler.shell.recording import Recorder, advance_epoch
 from tapio_reconciler.shell.states import States
+from tapio_reconciler.shell.targets import Targets
 from tapio_reconciler.shell.timers import Timers
 from tapio_shared.codec import encode
 from tapio_shared.errors import Fenced, MessageTooLarge, PartitionCountMismatch, RetryableError, TapioError
@@ -75,13 +76,13 @@ class Partition:
         self,
         number: int,
         event_log: EventLog,
-        applier: Applier,
+        targets: Targets,
         identity: Identity,
         clock: Clock,
         metrics: Metrics,
         capacity: Capacity,
     ) -> None:
-        self._number, self._log, self._applier = number, event_log, applier
+        self._number, self._log, self._targets = number, event_log, targets
         self._identity, self._clock, self._metrics = identity, clock, metrics
         self._capacity = capacity
         self._states = States(event_log, identity.partitions, number, hot=capacity.hot)
@@ -89,7 +90,7 @@ class Partition:
         self._dirty: dict[OrderingKey, Cause] = {}
         self._running: dict[OrderingKey, asyncio.Task[None]] = {}
         self._unplanned: set[OrderingKey] = set()
-        """Keys known at take-over that have not been planned yet."""
+        """Keys of the operator's own cluster, known at take-over, that have not been planned yet."""
         self._incomplete: set[OrderingKey] = set()
         """Keys whose facts the log may have dropped."""
         self._failures: dict[OrderingKey, int] = {}
@@ -146,7 +147,7 @@ class Partition:
                 group.create_task(self._timers.run(), name=f"timers-{self._number}")
                 group.create_task(self._reassert(), name=f"reassert-{self._number}")
                 group.create_task(self._record_parked(), name=f"parked-{self._number}")
-                self._unplanned = set(self._states.known)
+                self._unplanned = {key for key in self._states.known if self._targets.is_home(key.target)}
                 for key in sorted(self._states.known):
                     self._mark(key, Cause("takeover", {}))
                 self._announce_ready()
@@ -193,10 +194,9 @@ class Partition:
 
     def _follow_sweep(self, target: str) -> None:
         entry = self._states.shared.get(target, {}).get("sweep")
-        if entry is not None and isinstance(entry.record, SweepMarked) and entry.record.phase == "started":
-            below = entry.record.below
-            if self._group is not None:
-                self._sweeping = self._group.create_task(self._republish(below), name=f"sweep-{self._number}")
+        mark = None if entry is None else entry.record
+        if self._group is not None and isinstance(mark, SweepMarked) and mark.phase == "started":
+            self._sweeping = self._group.create_task(self._republish(mark.below), name=f"sweep-{self._number}")
 
     def _mark(self, key: OrderingKey, cause: Cause) -> None:
         self._dirty[key] = cause
@@ -208,7 +208,7 @@ class Partition:
         """Plan `key` until nothing new has been told of it."""
         try:
             while key in self._dirty and not self._draining:
-                async with self._capacity.keys:
+                async with self._capacity.keys_of(key.target):
                     if self._draining:
                         break
                     cause = self._dirty.pop(key)
@@ -267,23 +267,18 @@ class Partition:
                 self._metrics.plans.labels("unchanged").inc()
                 return False
             self._metrics.plans.labels("decided").inc()
-            decision = planned.record(cause.subject)
-            headers = inject_context({})
-            subject = decision_subject(key, self._identity.partitions)
-            decided_at = self._clock.monotonic()
-            sequence = await recorder.record(subject, encode(decision), headers)
-            self._metrics.record_seconds.observe(self._clock.monotonic() - decided_at)
-            known.decision, known.desired_digest = sequence, decision.desired_digest
             if not planned.has_effects:
+                await self._record_decision(key, cause, planned)
                 return False
-            span.set_attribute("tapio.decision", sequence)
-            started = self._clock.monotonic()
-            report = await self._applier.apply(key, sequence, planned, recorder.check)
+            async with self._targets.applier(state) as applier:  # Opened first: what can't be done is not decided.
+                sequence, headers = await self._record_decision(key, cause, planned)
+                span.set_attribute("tapio.decision", sequence)
+                started = self._clock.monotonic()
+                report = await applier.apply(key, sequence, planned, recorder.check)
             if cause.seen_at:
                 self._metrics.latency.observe(self._clock.monotonic() - cause.seen_at)
             self._metrics.apply_seconds.observe(self._clock.monotonic() - started)
-            outcome = planned.outcome(sequence, report, now=self._clock.now())
-            await self._record_outcome(key, outcome, headers)
+            await self._record_outcome(key, planned.outcome(sequence, report, now=self._clock.now()), headers)
             log.info(
                 "plan applied",
                 key=str(key),
@@ -294,6 +289,17 @@ class Partition:
                 failed=sum(1 for result in report.results if result.error),
             )
         return True
+
+    async def _record_decision(self, key: OrderingKey, cause: Cause, planned: Plan) -> tuple[int, Mapping[str, str]]:
+        """Append the decision; answers its sequence, and the headers that carry the trace."""
+        decision, headers = planned.record(cause.subject), inject_context({})
+        decided_at = self._clock.monotonic()
+        subject = decision_subject(key, self._identity.partitions)
+        sequence = await self._owned().record(subject, encode(decision), headers)
+        self._metrics.record_seconds.observe(self._clock.monotonic() - decided_at)
+        known = self._states.known[key]
+        known.decision, known.desired_digest = sequence, decision.desired_digest
+        return sequence, headers
 
     def _inputs(self, epoch: int, log_begins: int, record_limit: int) -> Inputs:
         return Inputs(
@@ -367,7 +373,7 @@ class Partition:
 
     async def _republish_key(self, key: OrderingKey, below: int) -> None:
         try:
-            async with self._capacity.keys:
+            async with self._capacity.keys_of(key.target):
                 for subject in self._lie_below(key, below):
                     last = await self._last(subject)
                     if last is not None and last.sequence < below:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import cast
 
 import pytest
 import pytest_asyncio
@@ -40,9 +41,7 @@ class Targets:
         """Of the identity that deploy/target makes."""
         cluster = self.clusters[name]
         text = await service_kubeconfig(cluster.kubectl, cluster.kubeconfig, NAMESPACE, "tapio-target")
-        document = yaml.safe_load(text)
-        assert isinstance(document, dict)
-        return document
+        return cast("JsonObject", yaml.safe_load(text))
 
     async def tell(self, name: str, kubeconfig: JsonObject | None = None) -> None:
         """Make or change the Secret of a target."""

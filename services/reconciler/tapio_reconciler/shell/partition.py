@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import structlog
 from opentelemetry import trace
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from tapio_reconciler.core.completeness import incompleteness
 from tapio_reconciler.core.drafting import Plan
@@ -27,7 +26,7 @@ from tapio_reconciler.shell.states import States
 from tapio_reconciler.shell.targets import Targets
 from tapio_reconciler.shell.timers import Timers
 from tapio_shared.codec import encode
-from tapio_shared.errors import Fenced, MessageTooLarge, PartitionCountMismatch, RetryableError, TapioError
+from tapio_shared.errors import Fenced, MessageTooLarge, PartitionCountMismatch, TapioError
 from tapio_shared.facts import Inputs, OutcomeRecorded, SweepMarked, Timer, TimerDue
 from tapio_shared.keys import (
     OrderingKey,
@@ -375,7 +374,7 @@ class Partition:
         try:
             async with self._capacity.keys_of(key.target):
                 for subject in self._lie_below(key, below):
-                    last = await self._last(subject)
+                    last = await self._states.last(subject)
                     if last is not None and last.sequence < below:
                         await self._owned().record(subject, last.data, last.headers)
         finally:
@@ -395,11 +394,3 @@ class Partition:
             )
             if 0 < sequence < below
         ]
-
-    async def _last(self, subject: str) -> Message | None:
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(RetryableError), wait=wait_random_exponential(multiplier=0.1, max=5)
-        ):
-            with attempt:
-                return await self._log.last(subject)
-        raise AssertionError("AsyncRetrying ends by return or by error.")

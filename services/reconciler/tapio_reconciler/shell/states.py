@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from tapio_reconciler.core.dirtying import dirties
 from tapio_reconciler.core.reading import entry_of, is_unreadable, parked
@@ -19,6 +20,7 @@ from tapio_reconciler.core.state import Entry, State, evolve
 from tapio_reconciler.shell.beginning import Beginning
 from tapio_reconciler.shell.capacity import HotStates
 from tapio_shared.api.names import cluster_ref
+from tapio_shared.errors import RetryableError
 from tapio_shared.facts import DecisionRecorded, MessageParked, ObjectObserved, OutcomeRecorded
 from tapio_shared.keys import Address, OrderingKey, key_prefix, parked_subject, parse_subject, shared_subject
 from tapio_shared.ports import EventLog, Message, View
@@ -167,6 +169,15 @@ class States:
             else parked_subject(address.key, self.partitions)
         )
         return Entry(message.sequence, self._park(message, entry.record.reason, where)), False
+
+    async def last(self, subject: str) -> Message | None:
+        """The last message of `subject`, however long that takes while the log is away."""
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(RetryableError), wait=wait_random_exponential(multiplier=0.1, max=5)
+        ):
+            with attempt:
+                return await self.event_log.last(subject)
+        raise AssertionError("AsyncRetrying ends by return or by error.")
 
     def _park(self, message: Message, reason: str, where: str) -> MessageParked:
         """Count, log and remember a message that can't be read, once; `where` its record is to be appended."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import random
 import re
 from collections.abc import AsyncGenerator
@@ -30,6 +29,7 @@ from tapio_shared.kubernetes import object_path
 from tapio_shared.ports import NewMessage
 from tests.support.e2e_kubernetes import Kubernetes, SeenWrite
 from tests.support.e2e_objects import all_managed, small_cluster
+from tests.support.e2e_roll_outs import how_many_ready, roll_out, until_all_ready
 from tests.support.facts_and_objects import differences, has_gaps
 from tests.support.operator_run import PARTITIONS, WATCHER, OperatorRun
 
@@ -47,14 +47,6 @@ _WRITES_BETWEEN = 150
 """A cluster takes some 25 writes, so that all crashes fall into the roll-out."""
 
 
-async def roll_out(kubernetes: Kubernetes, namespace: str, count: int) -> list[str]:
-    """Create `count` TapioClusters at once; answers their names."""
-    names = [f"c{number}" for number in range(count)]
-    stream = "\n---\n".join(json.dumps(small_cluster(name)) for name in names)
-    await kubernetes.kubectl.run("apply", "-n", namespace, "-f", "-", stdin=stream.encode())
-    return names
-
-
 async def shapes(kubernetes: Kubernetes, namespace: str) -> dict[str, list[str]]:
     """TapioCluster -> the names of its objects, without what differs between two: their name, and hashes of it."""
     found: dict[str, list[str]] = {}
@@ -63,25 +55,6 @@ async def shapes(kubernetes: Kubernetes, namespace: str) -> dict[str, list[str]]
         name = re.sub("-[0-9a-f]{8}$", "-HASH", re.sub(f"\\b{owner}\\b", "NAME", str_at(one, "metadata", "name")))
         found.setdefault(owner, []).append(f"{str_at(one, 'kind')}/{str_at(one, 'metadata', 'namespace')}/{name}")
     return {owner: sorted(names) for owner, names in found.items()}
-
-
-async def until_all_ready(kubernetes: Kubernetes, namespace: str, count: int, *, seconds: float = 120.0) -> None:
-    """Wait until `count` TapioClusters are Ready."""
-
-    async def all_ready() -> bool:
-        return await how_many_ready(kubernetes, namespace) == count
-
-    await kubernetes.until(all_ready, seconds=seconds)
-
-
-async def how_many_ready(kubernetes: Kubernetes, namespace: str) -> int:
-    """How many TapioClusters are Ready."""
-    listed = await kubernetes.kubectl.document("get", "tapioclusters", "-n", namespace)
-    conditions = [
-        {str_at(one, "type"): str_at(one, "status") for one in objects_at(item, "status", "conditions")}
-        for item in objects_at(listed, "items")
-    ]
-    return sum(1 for one in conditions if one.get("Ready") == "True")
 
 
 @pytest.mark.parametrize("seed", [pytest.param(7, id="seed 7")])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -59,8 +59,14 @@ class _Held(msgspec.Struct):
 class OperatorRun:
     """nats-server, watcher, workers and webhook. Made by `start_operator`."""
 
-    def __init__(self, kubernetes: Kubernetes, server: EmbeddedNatsServer, services: dict[str, ServiceProcess]) -> None:
-        self.kubernetes, self.nats, self.services = kubernetes, server, services
+    def __init__(
+        self,
+        kubernetes: Kubernetes,
+        server: EmbeddedNatsServer,
+        services: dict[str, ServiceProcess],
+        make: Callable[[str], Awaitable[ServiceProcess]],
+    ) -> None:
+        self.kubernetes, self.nats, self.services, self._make = kubernetes, server, services, make
 
     @property
     def workers(self) -> list[str]:
@@ -83,6 +89,16 @@ class OperatorRun:
             return
         await self.services[name].kill()
         await self.services[name].start()
+
+    async def add_worker(self, name: str) -> None:
+        """Start one more worker; answers when it has its share."""
+        self.services[name] = await self._make(name)
+        await self.services[name].start()
+        await self.services[name].until_ready()
+
+    async def remove_worker(self, name: str) -> None:
+        """SIGTERM, as when a Deployment is scaled down; answers when the worker has ended."""
+        await self.services.pop(name).stop()
 
     async def restart_all(self) -> None:
         """Stop every service in an orderly way, then start all; nats-server and its store stay."""
@@ -149,8 +165,12 @@ async def start_operator(
     await _install(kubernetes)
     async with EmbeddedNatsServer(directory / "nats") as server:
         names = [WATCHER, *([WEBHOOK] if webhook else []), *(f"reconciler-{n}" for n in range(1, workers + 1))]
-        services = {name: await _service(kubernetes, directory, server.url, name) for name in names}
-        run = OperatorRun(kubernetes, server, services)
+
+        async def make(name: str) -> ServiceProcess:
+            return await _service(kubernetes, directory, server.url, name)
+
+        services = {name: await make(name) for name in names}
+        run = OperatorRun(kubernetes, server, services, make)
         try:
             for service in services.values():
                 await service.start()

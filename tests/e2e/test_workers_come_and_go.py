@@ -1,0 +1,150 @@
+"""Workers are added, taken away and frozen while clusters change: who owns what, and what the log then holds."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tapio_reconciler.core.assignment import owner_of
+from tapio_shared.adapters.nats_connection import NatsConnection
+from tapio_shared.adapters.nats_log import NatsEventLog
+from tapio_shared.codec import decode_record
+from tapio_shared.facts import DecisionRecorded, EpochAdvanced
+from tapio_shared.keys import parse_subject
+from tests.support.e2e_kubernetes import simulated_kubernetes
+from tests.support.e2e_roll_outs import roll_out, until_all_ready
+from tests.support.eventually import eventually
+from tests.support.freezing import freeze
+from tests.support.operator_run import PARTITIONS, OperatorRun, start_operator
+
+_CLUSTERS = 12
+_NAMESPACE = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """One time that a partition was taken over."""
+
+    partition: int
+    worker: str
+    epoch: int
+
+
+class Witness:
+    """What the log says of owners and decisions."""
+
+    def __init__(self, log: NatsEventLog) -> None:
+        self._log = log
+
+    async def takeovers(self, since: int = 0) -> list[Owned]:
+        """Every take-over after sequence `since`, in order; an owner that re-asserts its epoch takes nothing over."""
+        found: list[Owned] = []
+        owner: dict[int, str] = {}
+        async for message in self._log.read("tapio.epoch.*", up_to=(await self._log.info()).last_sequence):
+            record, partition = decode_record(message.data), int(message.subject.rpartition(".")[2])
+            assert isinstance(record, EpochAdvanced)
+            if owner.get(partition) != record.worker and message.sequence > since:
+                found.append(Owned(partition, record.worker, message.sequence))
+            owner[partition] = record.worker
+        return found
+
+    async def owners(self) -> dict[int, str]:
+        """Who owns each partition now."""
+        return {one.partition: one.worker for one in await self.takeovers()}
+
+    async def position(self) -> int:
+        return (await self._log.info()).last_sequence
+
+    async def until_shared_out(self, members: list[str]) -> None:
+        """Wait until every partition is with whom the assignment says."""
+        wanted = {number: owner_of(number, sorted(members)) for number in range(PARTITIONS)}
+
+        async def is_shared_out() -> bool:
+            return await self.owners() == wanted
+
+        await eventually(is_shared_out, seconds=30)
+
+    async def out_of_order(self) -> list[str]:
+        """Decisions of an epoch that was over, or of an older revision than their key's one before. There are none."""
+        wrong: list[str] = []
+        epochs: dict[int, int] = {}
+        revisions: dict[str, int] = {}
+        async for message in self._log.read("tapio.>", up_to=await self.position()):
+            if message.subject.startswith("tapio.epoch."):
+                epochs[int(message.subject.rpartition(".")[2])] = message.sequence
+                continue
+            if not message.subject.endswith(".decision"):
+                continue
+            record, address = decode_record(message.data), parse_subject(message.subject)
+            assert isinstance(record, DecisionRecorded)
+            if record.inputs.partition_epoch < epochs[address.partition]:
+                wrong.append(f"{message.subject} at {message.sequence}: epoch {record.inputs.partition_epoch} is over")
+            if record.revision < revisions.get(message.subject, 0):
+                wrong.append(f"{message.subject} at {message.sequence}: revision {record.revision} is an older one")
+            revisions[message.subject] = record.revision
+        return wrong
+
+
+@asynccontextmanager
+async def operator(directory: Path, *, workers: int) -> AsyncGenerator[tuple[OperatorRun, Witness]]:
+    async with (
+        simulated_kubernetes(directory) as kubernetes,
+        start_operator(kubernetes, directory, workers=workers, webhook=False) as run,
+    ):
+        connection = await NatsConnection.connect([run.nats.url], name="test")
+        try:
+            yield run, Witness(NatsEventLog(connection))
+        finally:
+            await connection.close()
+
+
+def moved(before: list[str], after: list[str]) -> set[int]:
+    """Partitions that have another owner among `after` than among `before`."""
+    return {
+        number for number in range(PARTITIONS) if owner_of(number, sorted(before)) != owner_of(number, sorted(after))
+    }
+
+
+@pytest.mark.timeout(200)
+async def test_from_one_worker_to_eight_to_three_only_what_must_moves(tmp_path: Path) -> None:
+    async with operator(tmp_path, workers=1) as (run, witness):
+        await roll_out(run.kubernetes, _NAMESPACE, _CLUSTERS)
+        names = [f"reconciler-{number}" for number in range(1, 9)]
+        steps = [*(names[:count] for count in range(2, 9)), *(names[:count] for count in range(7, 2, -1))]
+        for step in steps:
+            before = run.workers
+            position = await witness.position()
+            for name in [one for one in step if one not in before]:
+                await run.add_worker(name)
+            for name in [one for one in before if one not in step]:
+                await run.remove_worker(name)
+            await witness.until_shared_out(step)
+            taken = [one.partition for one in await witness.takeovers(position)]
+            assert sorted(taken) == sorted(moved(before, step)), f"{before} -> {step}"
+        await until_all_ready(run.kubernetes, _NAMESPACE, _CLUSTERS)
+        await run.settled()
+        assert await witness.out_of_order() == []
+
+
+@pytest.mark.timeout(200)
+async def test_a_frozen_worker_is_superseded_and_records_nothing_when_it_thaws(tmp_path: Path) -> None:
+    async with operator(tmp_path, workers=2) as (run, witness):
+        await witness.until_shared_out(run.workers)
+        await roll_out(run.kubernetes, _NAMESPACE, _CLUSTERS)
+        frozen = "reconciler-1"
+        await freeze(run[frozen])
+        try:
+            await witness.until_shared_out(["reconciler-2"])
+            await until_all_ready(run.kubernetes, _NAMESPACE, _CLUSTERS)
+        finally:
+            run[frozen].send_signal(signal.SIGCONT)
+        await witness.until_shared_out(run.workers)
+        await run.until_ready()
+        await run.settled()
+        assert await witness.out_of_order() == []
+        await until_all_ready(run.kubernetes, _NAMESPACE, _CLUSTERS)

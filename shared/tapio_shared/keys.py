@@ -8,8 +8,9 @@ round-trip law.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 LOG_STREAM = "TAPIO_LOG"
 ADMITTED_STREAM = "TAPIO_ADMITTED"
@@ -50,8 +51,7 @@ def unescape_token(token: str) -> str:
     return raw.decode()
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class OrderingKey:
+class OrderingKey(msgspec.Struct, frozen=True, order=True):
     """The TapioCluster that a fact belongs to. Facts of one key are totally ordered."""
 
     target: str
@@ -62,8 +62,7 @@ class OrderingKey:
         return f"{self.target}/{self.namespace}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ObjectRef:
+class ObjectRef(msgspec.Struct, frozen=True, order=True):
     """One Kubernetes object as the log names it; the version it is served under is not part of its name."""
 
     group: str
@@ -134,8 +133,7 @@ def cursor_subject(target: str, kind: str) -> str:
     return f"tapio.cursor.{escape_token(target)}.{escape_token(kind)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """A subject of the log, taken apart. `key` is None for shared facts; `ref` is set for object facts alone."""
 
     partition: int

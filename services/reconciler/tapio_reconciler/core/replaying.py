@@ -15,7 +15,7 @@ from tapio_reconciler.core.planning import plan
 from tapio_reconciler.core.reading import entry_of, is_unreadable
 from tapio_reconciler.core.state import Entry, State, evolve
 from tapio_shared.facts import DecisionRecorded, OutcomeRecorded, SweepMarked, Synced
-from tapio_shared.keys import OrderingKey, parse_subject
+from tapio_shared.keys import OrderingKey, address_of
 from tapio_shared.ports import Message
 
 
@@ -44,10 +44,19 @@ class Replayed:
 @dataclass(slots=True)
 class _Key:
     state: State
-    pending: deque[tuple[str, Entry]] = field(default_factory=deque[tuple[str, Entry]])
-    """Told, and not yet part of what a decision rests on."""
+    pending: deque[Message] = field(default_factory=deque[Message])
+    """Told, and not yet part of what a decision rests on. Read then: most are replaced before anything does."""
     is_whole: bool = False
     """Whether the history holds what the operator remembered of the key when it began."""
+
+    def fold(self, revision: int) -> None:
+        """Fold what was told up to `revision`: of each subject the last, since `evolve` keeps no other."""
+        newest: dict[str, Message] = {}
+        while self.pending and self.pending[0].sequence <= revision:
+            message = self.pending.popleft()
+            newest[message.subject] = message
+        for message in newest.values():
+            evolve(self.state, message.subject, entry_of(message))
 
 
 class Replayer:
@@ -66,11 +75,11 @@ class Replayer:
     def feed(self, message: Message) -> Replayed | None:
         """Take in the next message; answers what came of it when it is a decision."""
         try:
-            address = parse_subject(message.subject)
+            address = address_of(message.subject)
         except ValueError:
             return None  # An epoch, a cursor, or nothing of ours: no state holds it.
-        entry = entry_of(message)
         if address.key is None:
+            entry = entry_of(message)
             if not is_unreadable(message, entry):
                 facts = self._shared.setdefault((address.partition, address.target), {})
                 facts.setdefault(address.what, {})[entry.sequence] = entry
@@ -81,11 +90,13 @@ class Replayer:
         if found is None:
             found = self._keys[address.key] = _Key(State(address.key), is_whole=self._begins <= 1)
         replayed = None
-        if address.what == "decision" and isinstance(entry.record, DecisionRecorded):
-            replayed = self._again(found, message.sequence, address.partition, entry.record)
-        elif isinstance(entry.record, OutcomeRecorded):
-            found.is_whole = True
-        found.pending.append((message.subject, entry))
+        if address.what == "decision":
+            record = entry_of(message).record
+            if isinstance(record, DecisionRecorded):
+                replayed = self._again(found, message.sequence, address.partition, record)
+        elif address.what == "outcome" and not found.is_whole:
+            found.is_whole = isinstance(entry_of(message).record, OutcomeRecorded)
+        found.pending.append(message)
         return replayed
 
     def _again(self, key: _Key, sequence: int, partition: int, recorded: DecisionRecorded) -> Replayed:
@@ -96,8 +107,7 @@ class Replayer:
 
         if recorded.revision < state.revision:
             return skipped("It was recorded before, and only written again by a sweep.")
-        while key.pending and key.pending[0][1].sequence <= recorded.revision:
-            evolve(state, *key.pending.popleft())
+        key.fold(recorded.revision)
         whole_from = 1 if self._begins <= 1 else self._whole_from.get((partition, state.key.target))
         if whole_from is None or recorded.revision < whole_from or not key.is_whole:
             return skipped("The history does not hold everything that it rests on: that was dropped from the log.")

@@ -6,9 +6,11 @@ one, so a tail may overlap what was hydrated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
+
+import msgspec
 
 from tapio_shared.facts import LogRecord, ObjectGone, ObjectObserved, Record
 from tapio_shared.json import JsonObject
@@ -17,8 +19,7 @@ from tapio_shared.keys import Address, ObjectRef, OrderingKey, address_of
 R = TypeVar("R", bound=LogRecord)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One record and where it stands in the log."""
 
     sequence: int
@@ -48,7 +49,7 @@ class State:
             if ref is not None:
                 yield ref, self.own[subject]
 
-    def seen(self) -> dict[ObjectRef, Seen]:
+    def seen(self) -> Mapping[ObjectRef, Seen]:
         """Every object the log tells of, in the order of their names; the same `Seen` as long as its fact is last."""
         found: dict[ObjectRef, Seen] = {}
         for subject in sorted(self.own):
@@ -110,4 +111,5 @@ class Seen:
     uid: str
     resource_version: str
     held: dict[str, bool] = field(default_factory=dict[str, bool], compare=False, repr=False)
-    """Digest of something wanted -> whether `document` holds it. Memory of a comparison, worked out at most once."""
+    """Digest of something wanted, that the document says it was written for and that is not being deleted -> whether
+    `document` holds it. Memory of a comparison, worked out at most once."""

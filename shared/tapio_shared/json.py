@@ -21,17 +21,15 @@ else:
 
 def at(document: JsonValue | Mapping[str, JsonValue], *path: str | int) -> JsonValue:
     """The value at `path`, or None when any step is missing or of another type."""
-    node: JsonValue = cast("JsonValue", document)
+    node: JsonValue | Mapping[str, JsonValue] = document
     for step in path:
-        if isinstance(step, str):
-            if not isinstance(node, dict):
-                return None
+        if isinstance(node, dict) and isinstance(step, str):
             node = node.get(step)
-        else:
-            if not isinstance(node, list) or not -len(node) <= step < len(node):
-                return None
+        elif isinstance(node, list) and isinstance(step, int) and -len(node) <= step < len(node):
             node = node[step]
-    return node
+        else:
+            return None
+    return cast("JsonValue", node)
 
 
 def object_at(document: JsonValue | Mapping[str, JsonValue], *path: str | int) -> JsonObject:

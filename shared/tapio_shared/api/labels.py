@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from tapio_shared.api.names import API_GROUP, CLUSTER_KIND, short_hash
@@ -127,6 +128,7 @@ def label_value(text: str) -> str:
     return kept[:MAX_LABEL_VALUE].strip("-_.")
 
 
+@lru_cache(maxsize=4_096)
 def applyset_id(cluster: str, namespace: str) -> str:
     """The ApplySet ID of a TapioCluster (KEP-3659): the label that its parts carry."""
     subject = f"{cluster}.{namespace}.{CLUSTER_KIND}.{API_GROUP}"

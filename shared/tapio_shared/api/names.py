@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import Final
 
 from tapio_shared.keys import ObjectRef
@@ -48,6 +49,7 @@ def is_dns_1035_label(text: str) -> bool:
     return len(text) <= 63 and _DNS_1035.fullmatch(text) is not None
 
 
+@lru_cache(maxsize=8_192)
 def child_name(cluster: str, suffix: str, namespace: str) -> str:
     """Name of an object of `cluster` in its own namespace: `<cluster>-<suffix>`, hashed when that is no valid name.
 

@@ -57,7 +57,7 @@ class Change:
 
     @property
     def writes(self) -> bool:
-        return self.act in {Act.CREATE, Act.APPLY}
+        return self.act is Act.CREATE or self.act is Act.APPLY  # No set: hashing a member of an Enum is slow.
 
 
 NOTHING = Change(act=Act.NOTHING)
@@ -100,6 +100,8 @@ def change_of(wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: i
 
     A failed write that is tried again keeps its failure, so that a status does not flicker with every try.
     """
+    if not forced and seen is not None and seen.held.get(wanted.digest):
+        return NOTHING  # What most plans find of most objects, so it is asked first.
     change = _change_of(wanted, seen, memory, now=now, forced=forced)
     failure = memory.outcome.failures.get(wanted.name)
     if change.writes and failure is not None and failure.digest == wanted.digest:
@@ -139,14 +141,14 @@ def _change_of(wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: 
             why = f"{name} is written again because tapio.io/force-reconcile asks for it."
             return Change(act=Act.APPLY, reason=why, repeated=True)
         return Change(act=Act.APPLY, reason=f"{name} is not as wanted, and tapio.io/force-reconcile asks for it.")
-    if strings_at(observed, "metadata", "annotations").get(DESIRED_HASH) != digest:
+    if str_at(observed, "metadata", "annotations", DESIRED_HASH) != digest:
         return Change(act=Act.APPLY, reason=f"What is wanted of {name} has changed.")
     return _correction(name, memory, now)
 
 
 def _is_as_wanted(wanted: WantedObject, seen: Seen, memory: Memory) -> bool:
     observed = seen.document
-    if observed is None or strings_at(observed, "metadata", "annotations").get(DESIRED_HASH) != wanted.digest:
+    if observed is None or str_at(observed, "metadata", "annotations", DESIRED_HASH) != wanted.digest:
         return False
     held = seen.held.get(wanted.digest)
     if held is None:

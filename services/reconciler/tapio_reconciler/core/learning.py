@@ -11,18 +11,19 @@ from functools import lru_cache
 
 from tapio_reconciler.core.changes import is_managed
 from tapio_reconciler.core.drafting import unpacked_templates
-from tapio_reconciler.core.state import State
+from tapio_reconciler.core.state import Seen, State
 from tapio_shared.api.labels import COMPONENT, FLEET
 from tapio_shared.facts import DecisionRecorded
 from tapio_shared.json import JsonValue, object_at, strings_at
+from tapio_shared.keys import ObjectRef
 
 
-def learned_of_fleet(state: State, uid: str) -> dict[str, str]:
+def learned_of_fleet(state: State, objects: Mapping[ObjectRef, Seen], uid: str) -> dict[str, str]:
     """Component -> the annotation tapio.io/fleet of its pod template, for those that have one, in order of names."""
     found = state.find("decision", DecisionRecorded)
     decided = _of_decision(found[1]) if found is not None and found[1].cluster_uid == uid else dict[str, str]()
     observed: dict[str, str] = {}
-    for ref, seen in state.seen().items():
+    for ref, seen in objects.items():
         if ref.kind == "DaemonSet" and is_managed(
             seen.document or {}, cluster=state.key.name, namespace=state.key.namespace
         ):

@@ -151,6 +151,9 @@ class WantedObject:
     version: str
     manifest: JsonObject
     digest: str
+    needs: tuple[tuple[str, str], ...] = ()
+    """(Secret of its namespace, key) of everything that its pods can't start without; no key: the Secret whatever it
+    holds. Sorted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +175,9 @@ class Served:
     def __init__(self, resources: tuple[ServedResource, ...], version: str = "") -> None:
         """`resources` in the API server's order of preference; `version` is its gitVersion."""
         self._resources = resources
+        self._by_kind: dict[tuple[str, str], list[ServedResource]] = {}
+        for one in resources:
+            self._by_kind.setdefault((one.group, one.kind), []).append(one)
         self.version = version
 
     def all(self) -> tuple[ServedResource, ...]:
@@ -185,11 +191,10 @@ class Served:
 
     def find(self, group: str, kind: str, *versions: str) -> ServedResource | None:
         """The served resource of `group`/`kind`: the first of `versions` that is served, or the preferred one."""
-        candidates = [one for one in self._resources if one.group == group and one.kind == kind]
+        candidates = self._by_kind.get((group, kind), [])
         if not versions:
             return candidates[0] if candidates else None
-        by_version = {one.version: one for one in candidates}
-        return next((by_version[version] for version in versions if version in by_version), None)
+        return next((one for version in versions for one in candidates if one.version == version), None)
 
     def has(self, group: str, plural: str) -> bool:
         """Whether a resource of this name is served; a metrics API serves one for each metric."""

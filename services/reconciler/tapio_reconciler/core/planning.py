@@ -35,7 +35,7 @@ from tapio_reconciler.core.statuses import (
 from tapio_reconciler.core.teardown import is_torn_down, tear_down
 from tapio_reconciler.core.turns import turn_of
 from tapio_reconciler.core.volumes import held_volumes
-from tapio_reconciler.core.wanting import Refused, Wanted, ref_of, wanted
+from tapio_reconciler.core.wanting import Refused, Wanted, ref_of, served_by, wanted
 from tapio_shared.api.labels import COMPONENT, FORCE_RECONCILE, PAUSED, TEARDOWN_FINALIZER
 from tapio_shared.api.names import cluster_ref
 from tapio_shared.api.reasons import Reason
@@ -84,7 +84,7 @@ def _plan(draft: Draft, members: Members) -> None:
         if cluster is not None:
             _write_status(draft, resynchronising_status(cluster, draft.now))
         return
-    served = Served(tuple(discovery[1].resources), discovery[1].version)
+    served = served_by(discovery[1])
     parked = parked_of(draft.state)
     if cluster is None:
         if parked.blocker:
@@ -135,7 +135,7 @@ def _plan_components(draft: Draft, result: Wanted, served: Served, parked: Parke
             draft.waiting.append(
                 f"{component.name} waits until {', '.join(one.component.name for one in waits_for)} is ready."
             )
-        missing = missing_reference(component, draft.seen, generated)
+        missing = missing_reference(component.name, objects, draft.seen, generated)
         done[component.name] = component_progress(component, changes, draft.seen, waits_for, held, missing)
     return list(done.values())
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tapio_reconciler.core.changes import Act, Change
 from tapio_reconciler.core.drafting import Draft
@@ -53,7 +53,7 @@ def with_kept_sizes(one: WantedObject, seen: Seen | None) -> WantedObject:
         name = str_at(template, "metadata", "name")
         if name in smaller:
             object_at(template, "spec", "resources", "requests")["storage"] = there[name]
-    return WantedObject(one.ref, one.name, one.version, manifest, digest(manifest))
+    return replace(one, manifest=manifest, digest=digest(manifest))
 
 
 def _is_less(size: str, other: str) -> bool:

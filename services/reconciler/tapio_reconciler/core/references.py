@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from tapio_reconciler.core.model import Component, GeneratedSecret, MadeSecret
+from tapio_reconciler.core.model import GeneratedSecret, MadeSecret, WantedObject
 from tapio_reconciler.core.state import Seen
 from tapio_shared.api.labels import COMPONENT
 from tapio_shared.json import JsonObject, at, object_at, objects_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef
 
 
-def missing_reference(component: Component, seen: Mapping[ObjectRef, Seen], generated: frozenset[ObjectRef]) -> str:
+def missing_reference(
+    component: str, objects: Sequence[WantedObject], seen: Mapping[ObjectRef, Seen], generated: frozenset[ObjectRef]
+) -> str:
     """What a person must supply before the pods of `component` can start, as a sentence; empty when nothing is known
     to be missing. A Secret nobody told of is unknown, not missing; `generated` ones are the operator's own to make."""
-    for manifest in component.objects:
-        template = object_at(manifest, "spec", "template")
-        namespace = str_at(manifest, "metadata", "namespace")
-        for name, key in sorted(set(_needed(object_at(template, "spec")))):
+    for wanted in objects:
+        namespace = wanted.ref.namespace
+        for name, key in wanted.needs:
             ref = ObjectRef("", "Secret", namespace, name)
             one = seen.get(ref)
             if one is None or ref in generated:
                 continue
             if one.document is None:
                 return (
-                    f"Secret {namespace}/{name}, which {component.name} needs, does not exist. Create it, or name "
+                    f"Secret {namespace}/{name}, which {component} needs, does not exist. Create it, or name "
                     "another one in the spec; the pods start by themselves then."
                 )
             if key and at(one.document, "digests", key) is None:
                 held = ", ".join(sorted(object_at(one.document, "digests"))) or "none"
                 return (
-                    f"Secret {namespace}/{name}, which {component.name} needs, has no key {key} (it has: {held}). Add "
+                    f"Secret {namespace}/{name}, which {component} needs, has no key {key} (it has: {held}). Add "
                     "it, or name another Secret in the spec."
                 )
     return ""
@@ -57,6 +58,12 @@ def lost_credentials(secret: MadeSecret, ref: ObjectRef, seen: Mapping[ObjectRef
                 f"{secret.opens} to begin with an empty database."
             )
     return ""
+
+
+def needed_secrets(manifest: JsonObject) -> tuple[tuple[str, str], ...]:
+    """What the pods of a workload can't start without, as `WantedObject.needs` has it."""
+    pod = object_at(manifest, "spec", "template", "spec")
+    return tuple(sorted(set(_needed(pod)))) if pod else ()
 
 
 def _needed(pod: JsonObject) -> Iterator[tuple[str, str]]:

@@ -24,6 +24,7 @@ from tapio_shared.json import JsonObject, objects_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef
 
 _ZERO = Decimal(0)
+_VOLUME_KINDS = frozenset({"StatefulSet", "PersistentVolumeClaim"})
 _RESIZING = "FileSystemResizePending"
 
 
@@ -59,13 +60,13 @@ def held_volumes(seen: Mapping[ObjectRef, Seen], namespace: str, memory: Memory,
     templates: dict[str, list[str]] = {}
     claims: dict[str, list[HeldClaim]] = {}
     for ref, one in seen.items():
-        if one.document is None or ref.namespace != namespace:
+        if ref.kind not in _VOLUME_KINDS or one.document is None or ref.namespace != namespace:
             continue
         component = strings_at(one.document, "metadata", "labels").get(COMPONENT, "")
         if ref.kind == "StatefulSet":
             sizes = [claim_size(template) for template in claim_templates(one.document)]
             templates.setdefault(component, []).extend(sizes)
-        elif ref.kind == "PersistentVolumeClaim" and not str_at(one.document, "metadata", "deletionTimestamp"):
+        elif not str_at(one.document, "metadata", "deletionTimestamp"):
             claims.setdefault(component, []).append(_held(one.document, refusal_of(one, memory, now)))
     return {
         component: HeldVolumes(templates=templates.get(component, []), claims=claims.get(component, []))

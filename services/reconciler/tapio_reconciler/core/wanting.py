@@ -18,6 +18,7 @@ from tapio_reconciler.core.members import Members
 from tapio_reconciler.core.model import Rendered, Served, WantedObject
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.overlaps import accepted_collectors, chosen_intelligence
+from tapio_reconciler.core.references import needed_secrets
 from tapio_reconciler.core.rendering import render
 from tapio_reconciler.core.state import Seen, State
 from tapio_reconciler.core.volumes import HeldVolumes, granted
@@ -71,9 +72,9 @@ def wanted(
 
     The answer is remembered with the state it was worked out from, since most plans follow from changes of children.
     """
-    asked = _asked(cluster, state)
-    secrets, learned = _secret_digests(state), learned_of_fleet(state, cluster.uid)
-    graph = graph_members(state.seen(), state.key.name, state.key.namespace)
+    asked, seen = _asked(cluster, state), state.seen()
+    secrets, learned = _secret_digests(seen, state.key.namespace), learned_of_fleet(state, seen, cluster.uid)
+    graph = graph_members(seen, state.key.name, state.key.namespace)
     basis = (
         encode(asked),
         cluster.uid,
@@ -206,7 +207,7 @@ def _rendered(inputs: bytes, discovery: bytes) -> tuple[Rendered, Mapping[str, S
 def wanted_object(manifest: JsonObject) -> WantedObject:
     """A rendered manifest with its name, its version and its digest."""
     ref = ref_of(manifest)
-    return WantedObject(ref, str(ref), version_of(manifest), manifest, digest(manifest))
+    return WantedObject(ref, str(ref), version_of(manifest), manifest, digest(manifest), needed_secrets(manifest))
 
 
 def ref_of(manifest: JsonObject) -> ObjectRef:
@@ -220,6 +221,11 @@ def ref_of(manifest: JsonObject) -> ObjectRef:
 def version_of(manifest: JsonObject) -> str:
     """The API version of a manifest, without its group."""
     return str_at(manifest, "apiVersion").rpartition("/")[2]
+
+
+def served_by(discovery: DiscoveryObserved) -> Served:
+    """What an API server serves, as it was last told."""
+    return _served(encode(discovery))
 
 
 @lru_cache(maxsize=8)
@@ -244,12 +250,12 @@ def _parsed_configuration(document: bytes) -> OperatorConfig:
     return OperatorConfig.from_document(msgspec.json.decode(document))
 
 
-def _secret_digests(state: State) -> dict[str, str]:
+def _secret_digests(seen: Mapping[ObjectRef, Seen], namespace: str) -> dict[str, str]:
     """Digest of what every known Secret of the key holds, one of another namespace by `namespace/name`."""
     digests: dict[str, str] = {}
-    for ref, seen in state.seen().items():
-        if ref.group == "" and ref.kind == "Secret" and seen.document:
-            values = object_at(seen.document, "digests")
-            name = ref.name if ref.namespace == state.key.namespace else f"{ref.namespace}/{ref.name}"
+    for ref, one in seen.items():
+        if ref.kind == "Secret" and ref.group == "" and one.document:
+            values = object_at(one.document, "digests")
+            name = ref.name if ref.namespace == namespace else f"{ref.namespace}/{ref.name}"
             digests[name] = ",".join(f"{name}={values[name]}" for name in sorted(values))
     return digests

@@ -1,4 +1,7 @@
-"""`tapioctl`: the composition root of the command line."""
+"""`tapioctl`: the composition root of the command line.
+
+What only some commands need is imported when they are asked for, so that a question is answered within a second.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,23 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from tapio_cli.absence import absent
 from tapio_cli.history.commands import add_history_commands
 from tapio_cli.history.source import Sources
 from tapio_cli.history.where import Live
-from tapio_cli.render import UNUSABLE, Request, render
-from tapio_cli.run import Options, run
 from tapio_shared.adapters.clock import SystemClock
-from tapio_shared.adapters.nats_connection import NatsConnection
-from tapio_shared.adapters.nats_log import NatsEventLog
-from tapio_shared.adapters.nats_private import PrivateNatsServer
-from tapio_shared.adapters.random import SystemRandom
 from tapio_shared.api.served import NEWEST, further_groups
 from tapio_shared.errors import TapioError
 from tapio_shared.keys import ADMITTED_STREAM
-from tapio_shared.telemetry import setup_logging
+
+if TYPE_CHECKING:
+    from tapio_cli.run import Options
+    from tapio_shared.adapters.nats_private import PrivateNatsServer
 
 _PATIENCE = 5.0
 """Seconds to wait for a NATS that a person has named."""
@@ -54,6 +55,9 @@ def run_command(
 
     Without --context nothing but a simulated Kubernetes is touched, whatever kubeconfig lies around.
     """
+    from tapio_cli.run import Options
+    from tapio_shared.telemetry import setup_logging
+
     options = Options(
         directory=directory,
         manifests=manifests,
@@ -125,6 +129,8 @@ def render_command(
       kubectl get nodes,namespaces,storageclasses,priorityclasses -o yaml > fleet.yaml
       cat cluster.yaml collectors.yaml | tapioctl render -f - --fleet fleet.yaml
     """
+    from tapio_cli.render import UNUSABLE, Request, render
+
     request = Request(
         files=files, kubernetes=kubernetes, served=served or (), fleet=fleet, namespace=namespace, output=output
     )
@@ -142,6 +148,12 @@ def render_command(
 @asynccontextmanager
 async def _connected(source: Live) -> AsyncGenerator[Sources]:
     """The logs of a NATS, for reading."""
+    with absent(
+        "aiohttp"
+    ):  # With it nats-py speaks websockets, which nobody here does; it takes a quarter of a second.
+        from tapio_shared.adapters.nats_connection import NatsConnection
+        from tapio_shared.adapters.nats_log import NatsEventLog
+
     connection = await NatsConnection.connect(
         [source.url], name="tapioctl", credentials=source.credentials, ca_file=source.ca, patience=_PATIENCE
     )
@@ -156,6 +168,8 @@ add_history_commands(app, _connected, version=importlib.metadata.version("tapio-
 
 async def _interruptible(options: Options, console: Console) -> int:
     """Run until Ctrl-C or SIGTERM, which end everything in order and are no failure."""
+    from tapio_cli.run import run
+
     running = asyncio.ensure_future(run(options, _nats, console))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -167,6 +181,9 @@ async def _interruptible(options: Options, console: Console) -> int:
 
 
 def _nats(directory: Path, partitions: int) -> PrivateNatsServer:
+    from tapio_shared.adapters.nats_private import PrivateNatsServer
+    from tapio_shared.adapters.random import SystemRandom
+
     return PrivateNatsServer(directory, SystemRandom(), partitions=partitions)
 
 

@@ -13,7 +13,8 @@ from typing import cast
 import msgspec
 import pytest
 
-from tapio_cli.history.replay import DIVERGED, IDENTICAL, UNUSABLE, Summary, replay
+from tapio_cli.history.codes import DIVERGED, IDENTICAL, UNUSABLE
+from tapio_cli.history.replay import Summary, replay
 from tapio_reconciler.core.replaying import Replayer, Verdict
 from tapio_shared.codec import decode_record, encode
 from tapio_shared.facts import DecisionRecorded, SweepMarked

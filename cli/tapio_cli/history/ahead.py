@@ -34,10 +34,6 @@ WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
 KEPT = frozenset({"Secret", "PersistentVolumeClaim"})
 
 
-REFUSED = 3
-"""Exit code of what the operator would refuse."""
-
-
 def key_of_document(document: JsonObject, target: str) -> OrderingKey:
     """The TapioCluster that a resource is, or belongs to. InvalidSettings for anything but our three kinds."""
     ref = ref_of(document)

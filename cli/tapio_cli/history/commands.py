@@ -1,4 +1,8 @@
-"""The commands on the history, as the command line has them; `__main__` hands in how to reach a live log."""
+"""The commands on the history, as the command line has them; `__main__` hands in how to reach a live log.
+
+What only some commands need is imported when they are asked for: the planner and the models of the API take as long to
+import as a question may take to be answered.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,14 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, TaskID
 
 from tapio_cli.documents import in_namespace, read_documents
 from tapio_cli.history.admitted import admissions_of
-from tapio_cli.history.ahead import REFUSED, Ahead, ahead, key_of_document
-from tapio_cli.history.archive import Archive
-from tapio_cli.history.explaining import Explanation, explain
-from tapio_cli.history.export import export
+from tapio_cli.history.codes import DIVERGED, REFUSED, UNUSABLE
 from tapio_cli.history.instants import sequence_at
 from tapio_cli.history.options import Where, with_history
 from tapio_cli.history.printing import (
@@ -33,10 +33,8 @@ from tapio_cli.history.printing import (
     print_summary,
     print_tree,
 )
-from tapio_cli.history.replay import DIVERGED, UNUSABLE, replay
 from tapio_cli.history.snapshots import difference, snapshot
 from tapio_cli.history.source import Sources
-from tapio_cli.history.standing import status_of
 from tapio_cli.history.story import Story, read_story, recorded_keys
 from tapio_cli.history.timeline import Event, timeline
 from tapio_cli.history.where import Live, live
@@ -45,6 +43,12 @@ from tapio_shared.codec import to_document
 from tapio_shared.errors import InvalidSettings, TapioError
 from tapio_shared.json import JsonObject
 from tapio_shared.keys import OrderingKey
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from tapio_cli.history.ahead import Ahead
+    from tapio_cli.history.explaining import Explanation
 
 Connect = Callable[[Live], AbstractAsyncContextManager[Sources]]
 
@@ -112,6 +116,10 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
           tapioctl replay team/production --from today.tapio
           tapioctl replay --from today.tapio -o json
         """
+        from rich.progress import Progress
+
+        from tapio_cli.history.replay import replay
+
         keys = _or_exit(lambda: [where.key(text) for text in clusters or ()])
         with (
             tempfile.TemporaryDirectory() as folder,
@@ -245,6 +253,8 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
           tapioctl explain team/production Deployment/production-gateway --at -2h
         """
 
+        from tapio_cli.history.explaining import explain
+
         def work() -> Explanation:
             key = where.key(cluster)
             story, admissions = asyncio.run(_told_of(connect, key, where))
@@ -311,6 +321,8 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
           tapioctl status team/production -o json
         """
 
+        from tapio_cli.history.standing import status_of
+
         def work() -> list[JsonObject]:
             if not cluster:
                 stories = asyncio.run(_all_told(connect, where))
@@ -335,6 +347,8 @@ def _people() -> Console:
 async def _opened(connect: Connect, where: Where) -> AsyncGenerator[Sources]:
     """The history that the options name."""
     if where.archive is not None:
+        from tapio_cli.history.archive import Archive
+
         if not where.archive.is_file():
             raise InvalidSettings(f"There is no file {where.archive}. Name an archive that `tapioctl export` has made.")
         yield Sources(Archive.open(where.archive), None)
@@ -351,6 +365,8 @@ async def _told_of(connect: Connect, key: OrderingKey, where: Where) -> tuple[St
 
 async def _planned(connect: Connect, documents: list[JsonObject], where: Where, now: int) -> list[Ahead]:
     """What the documents would do, by TapioCluster."""
+    from tapio_cli.history.ahead import ahead, key_of_document
+
     by_key: dict[OrderingKey, list[JsonObject]] = {}
     for document in documents:
         by_key.setdefault(key_of_document(document, where.target), []).append(document)
@@ -375,6 +391,8 @@ async def _exported(
     now: Callable[[], int],
     progress: Callable[[float], None] | None = None,
 ) -> int:
+    from tapio_cli.history.export import export
+
     async with connect(live) as sources:
         return await export(sources.log, file, now=now(), operator_version=version, progress=progress)
 

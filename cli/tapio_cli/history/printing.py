@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import yaml
 from rich.console import Console
-from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -53,7 +52,7 @@ def print_summary(summary: Summary, console: Console) -> None:
             f"[bold]{one.key}[/bold]: the decision at {one.sequence} (revision {one.revision}, "
             f"{moment(one.decided_at)}, operator {one.operator_version}) comes out differently:"
         )
-        console.print(Syntax("\n".join(one.differences) or "no field that can be shown", "diff", theme="ansi_dark"))
+        print_difference(one.differences or ["no field that can be shown"], console)
     if summary.skipped:
         table = Table("decisions", "not checked, because", box=None)
         for reason, count in sorted(summary.skipped.items()):
@@ -98,6 +97,8 @@ def print_explanation(answer: Explanation, console: Console) -> None:
 def print_difference(lines: Sequence[str], console: Console) -> None:
     """A unified diff in colour."""
     if lines:
+        from rich.syntax import Syntax  # It brings a highlighter for every language there is.
+
         console.print(Syntax("\n".join(lines), "diff", theme="ansi_dark", background_color="default"))
     else:
         console.print("Nothing differs.")

@@ -16,14 +16,13 @@ import msgspec
 import yaml
 
 from tapio_cli.history.archive import Archive
+from tapio_cli.history.codes import DIVERGED, IDENTICAL, UNUSABLE
 from tapio_reconciler.core.replaying import Replayed, Replayer, Verdict
 from tapio_shared.codec import to_document
 from tapio_shared.facts import DecisionRecorded
 from tapio_shared.json import JsonObject
 from tapio_shared.keys import OrderingKey, parse_subject
 
-IDENTICAL, UNUSABLE, DIVERGED = 0, 1, 2
-"""Exit codes: everything came out the same; the history can't be read or checked; something came out differently."""
 _SHOWN = 20
 """Divergences that are kept with their differences, per partition; the others are counted."""
 _NOT_COMPARED = frozenset({"type", "cause", "pod_templates", "digest", "desired_digest"})

@@ -64,14 +64,19 @@ def _metadata(metadata: JsonObject) -> JsonObject:
 
 
 def _managers(metadata: JsonObject) -> list[JsonValue]:
-    """Who wrote the object's spec and when; writers of its status alone tick with every heartbeat."""
+    """Who wrote the object's spec and when, and who owns its replicas (a field that is handed over between owners).
+
+    Writers of its status alone tick with every heartbeat.
+    """
     found: list[JsonValue] = []
     for entry in objects_at(metadata, "managedFields"):
         if str_at(entry, "subresource") == "status":
             continue
         kept: JsonObject = {
-            name: entry[name] for name in ("manager", "operation", "time", "subresource") if name in entry
+            name: entry[name] for name in ("manager", "operation", "time", "subresource", "replicas") if name in entry
         }
+        if "f:replicas" in object_at(entry, "fieldsV1", "f:spec"):
+            kept["replicas"] = True
         found.append(kept)
     return found
 

@@ -13,14 +13,13 @@ from tapio_cli.history.story import Record, Story
 from tapio_cli.history.timeline import decided
 from tapio_shared.admissions import Admission
 from tapio_shared.api.labels import DESIRED_HASH, REVISION
-from tapio_shared.api.names import API_GROUP
+from tapio_shared.api.names import API_GROUP, FIELD_MANAGER
 from tapio_shared.api.normalise import normalise_spec
 from tapio_shared.codec import digest
 from tapio_shared.facts import DecisionRecorded, ObjectGone, ObjectObserved
 from tapio_shared.json import JsonObject, object_at, objects_at, str_at
 from tapio_shared.keys import ObjectRef, parse_subject
 
-FIELD_MANAGER = "tapio-operator"
 _SHOWN = 4
 _SAME_MOMENT = 5_000
 """Milliseconds by which the clocks of webhook and NATS may differ."""

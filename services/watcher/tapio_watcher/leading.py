@@ -39,6 +39,7 @@ from tapio_watcher.pod_sink import PodSink
 from tapio_watcher.publishing import FactWriter
 from tapio_watcher.refusal_sink import RefusalSink, RefusedWorkloads
 from tapio_watcher.refusals import SELECTOR, WORKLOADS
+from tapio_watcher.scalers import AutoscalerSink, Scalers
 from tapio_watcher.secrets import SecretWatches
 from tapio_watcher.shared_facts import SharedFacts
 from tapio_watcher.sinks import Collection, ObjectSink, References
@@ -130,6 +131,7 @@ class Lead:
         self._priority_classes = Collection(seen_class, self._fleet_changed.set)
         self._config_map = Collection(text_of, self._config_changed.set)
         self._refusals = RefusalSink(writer, given.clock)
+        self._scalers = Scalers(writer, given.clock)
         self._pods = PodSink(writer, self._target, given.clock, group, self._refusals)
         self._generation = ""
 
@@ -262,6 +264,8 @@ class Lead:
         references: References | None = self._secrets if is_ours else None
         if kind.kind in WORKLOADS:
             references = RefusedWorkloads(kind.group, self._refusals)
+        if kind.kind == "Deployment":
+            references = self._scalers
         sink = ObjectSink(
             self._writer,
             self._target,
@@ -270,7 +274,10 @@ class Lead:
             kind=kind.kind,
             references=references,
         )
-        watch = KindWatch(self._api, resource, sink, selector=None if is_ours else _MANAGED)
+        if kind.kind == "HorizontalPodAutoscaler":
+            watch = KindWatch(self._api, resource, AutoscalerSink(sink, self._scalers))
+        else:
+            watch = KindWatch(self._api, resource, sink, selector=None if is_ours else _MANAGED)
         sink.fetch = watch.fetch
         return watch
 

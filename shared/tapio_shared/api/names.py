@@ -26,6 +26,9 @@ CLUSTER_KIND: Final = "TapioCluster"
 COLLECTOR_KIND: Final = "TapioCollector"
 INTELLIGENCE_KIND: Final = "TapioIntelligence"
 
+FIELD_MANAGER: Final = "tapio-operator"
+"""As whom the operator applies (metadata.managedFields)."""
+
 NATS: Final = "nats"
 NATS_HEADLESS: Final = "nats-headless"
 NATS_CONFIG: Final = "nats-config"

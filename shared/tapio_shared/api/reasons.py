@@ -206,6 +206,12 @@ class Reason(StrEnum):
         "Some nodes have no ready pod of a collector. Within what its update strategy allows it counts as ready.",
     )
 
+    SCALED_BY_ANOTHER = (
+        "ScaledByAnother",
+        ReasonFamily.COMPONENT,
+        "It is ready; a HorizontalPodAutoscaler that is not the operator's owns its replicas; the message names it.",
+    )
+
     LICENSE_NOT_ACCEPTED = (
         "LicenseNotAccepted",
         ReasonFamily.DEGRADED,

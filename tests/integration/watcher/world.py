@@ -87,6 +87,8 @@ _PLURALS = {
     "TapioCluster": "tapioclusters",
     "TapioCollector": "tapiocollectors",
     "ConfigMap": "configmaps",
+    "Deployment": "deployments",
+    "HorizontalPodAutoscaler": "horizontalpodautoscalers",
     "Secret": "secrets",
     "Pod": "pods",
     "ServiceAccount": "serviceaccounts",

@@ -133,7 +133,7 @@ def test_words_of_the_api() -> None:
     )
     assert " ".join(reason.value for reason in Reason if reason.family is ReasonFamily.COMPONENT) == (
         "ImagePullFailed CrashLooping OutOfMemory Unschedulable VolumePending NoDefaultStorageClass "
-        "PodSecurityRefused InitFailed DependencyNotReady CredentialsInvalid NodesNotReady"
+        "PodSecurityRefused InitFailed DependencyNotReady CredentialsInvalid NodesNotReady ScaledByAnother"
     )
     assert " ".join(reason.value for reason in Reason if reason.family is ReasonFamily.DEGRADED) == (
         "LicenseNotAccepted MembersNotRemoved VolumeNotGrown TooFewZones ApiNotServed NoEligibleNodes KernelTooOld "

@@ -119,3 +119,17 @@ def test_the_metrics_of_the_spec_come_before_the_backlog() -> None:
     document = cluster(intelligence={"neo4j": {}, "correlation": {"autoscaling": {"metrics": [MEMORY]}}})
     scaler = found(serving(document, BACKLOG), "HorizontalPodAutoscaler")["any-correlation"]
     assert objects_at(scaler, "metrics") == [MEMORY]
+
+
+def test_beside_somebody_elses_autoscaler_a_vertical_one_never_acts_and_there_is_no_other() -> None:
+    """What the other one steers by is not known."""
+    spec: JsonObject = {"autoscaling": {"vertical": "Auto", "horizontal": True}, "gateway": {"enabled": True}}
+    context = replace(serving(cluster(**spec), VERTICAL), scalers={"any-gateway": "theirs"})
+
+    modes = {
+        name: str_at(one, "updatePolicy", "updateMode") for name, one in found(context, "VerticalPodAutoscaler").items()
+    }
+
+    assert (modes["any-gateway"], modes["any-correlation"], modes["any-nats"]) == ("Off", "Recreate", "Recreate")
+    assert "any-gateway" not in found(context, "HorizontalPodAutoscaler")
+    assert "any-correlation" in found(context, "HorizontalPodAutoscaler")

@@ -121,3 +121,23 @@ def test_what_only_ticks_is_dropped(one: JsonObject, other: JsonObject) -> None:
 )
 def test_what_may_matter_is_kept(one: JsonObject, other: JsonObject) -> None:
     assert slim(one) != slim(other)
+
+
+def test_of_who_owns_what_only_the_owner_of_replicas_is_kept() -> None:
+    entries = [
+        {"manager": "tapio-operator", "operation": "Apply", "fieldsV1": {"f:spec": {"f:template": {}}}},
+        {
+            "manager": "kube-controller-manager",
+            "operation": "Update",
+            "subresource": "scale",
+            "fieldsV1": {"f:spec": {"f:replicas": {}}},
+        },
+    ]
+    document = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"managedFields": entries}}
+
+    kept = object_at(slim(cast("JsonObject", document)), "metadata")["managedFields"]
+
+    assert kept == [
+        {"manager": "tapio-operator", "operation": "Apply"},
+        {"manager": "kube-controller-manager", "operation": "Update", "subresource": "scale", "replicas": True},
+    ]

@@ -98,6 +98,9 @@ def component_progress(
         )
     pending = [one for one in changes.values() if one.act is not Act.NOTHING and not (one.repeated or one.unknown)]
     worst = min(progress, key=lambda one: _WORST_FIRST.index(one.state), default=None)
+    if component.scaled_by and not pending and (worst is None or worst.is_ready):
+        message = _scaled_by_another(component)
+        return answer(state=ComponentState.READY, reason=Reason.SCALED_BY_ANOTHER, message=message)
     if worst is not None and not (worst.is_ready and pending):
         return answer(
             state=worst.state,
@@ -112,6 +115,13 @@ def component_progress(
             message=pending[0].reason,
         )
     return answer(state=ComponentState.READY)
+
+
+def _scaled_by_another(component: Component) -> str:
+    return (
+        f"The replicas of {component.name} are left to HorizontalPodAutoscaler {component.scaled_by}, which is not "
+        "the operator's. Delete it to have the operator scale again."
+    )
 
 
 def _seen_present(ref: ObjectRef, seen: Mapping[ObjectRef, Seen]) -> bool:

@@ -18,6 +18,7 @@ from tapio_reconciler.core.made_secrets import flaw_of
 from tapio_reconciler.core.model import MadeSecret, WantedObject
 from tapio_reconciler.core.outcomes import outcome_of
 from tapio_reconciler.core.references import lost_credentials
+from tapio_reconciler.core.scaling import keeping_replicas
 from tapio_reconciler.core.state import Seen, State
 from tapio_shared.api.labels import DESIRED_HASH, REVISION
 from tapio_shared.codec import digest, encode
@@ -162,7 +163,8 @@ class Draft:
             return
         if change.correction:
             self.corrected.append(name)
-        self.manifests[name] = annotated(one.manifest, one.digest, self.state.revision)
+        manifest = keeping_replicas(one.manifest, self.seen.get(one.ref))
+        self.manifests[name] = annotated(manifest, one.digest, self.state.revision)
         self.apply.append(self._action(one.ref, served, component, change, mode=change.act.value))
 
     def generate(self, ref: ObjectRef, secret: MadeSecret, served: ServedResource, component: str) -> Change:

@@ -138,6 +138,8 @@ class Component:
     """All pods that its objects make, Jobs included; each group gets a network policy."""
     version: str = ""
     image: str = ""
+    scaled_by: str = ""
+    """The HorizontalPodAutoscalers of somebody else that own its replicas."""
     rolls_one_by_one: bool = False
     """Whether its workloads are members of one cluster: of those that are ready, one is changed at a time."""
 

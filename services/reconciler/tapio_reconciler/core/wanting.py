@@ -20,6 +20,7 @@ from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.overlaps import accepted_collectors, chosen_intelligence
 from tapio_reconciler.core.references import needed_secrets
 from tapio_reconciler.core.rendering import render
+from tapio_reconciler.core.scaling import other_scalers
 from tapio_reconciler.core.state import Seen, State
 from tapio_reconciler.core.volumes import HeldVolumes, granted
 from tapio_shared.api.budget import BudgetTooSmall
@@ -75,6 +76,7 @@ def wanted(
     asked, seen = _asked(cluster, state), state.seen()
     secrets, learned = _secret_digests(seen, state.key.namespace), learned_of_fleet(state, seen, cluster.uid)
     graph = graph_members(seen, state.key.name, state.key.namespace)
+    scalers = other_scalers(seen, state.key.namespace)
     basis = (
         encode(asked),
         cluster.uid,
@@ -82,11 +84,11 @@ def wanted(
         tuple((name, state.shared[name].sequence) for name in ("config", "discovery", "fleet") if name in state.shared),
         tuple(secrets.items()),
         tuple(learned.items()),
-        encode([volumes, graph]),
+        encode([volumes, graph, scalers]),
     )
     if state.answer is not None and state.answer[0] == basis and isinstance(state.answer[1], Wanted | Refused):
         return state.answer[1]
-    answer = _wanted(state, cluster.uid, asked, members, secrets, learned, dict(volumes or {}), graph)
+    answer = _wanted(state, cluster.uid, asked, members, secrets, learned, dict(volumes or {}), graph, scalers)
     state.answer = (basis, answer)
     return answer
 
@@ -109,6 +111,7 @@ def _wanted(
     learned: dict[str, str],
     volumes: dict[str, HeldVolumes],
     graph: GraphMembers,
+    scalers: dict[str, str],
 ) -> Wanted | Refused:
     config = configuration_of(state)
     problems = validate_cluster(asked, trust=config.trust)
@@ -137,6 +140,7 @@ def _wanted(
         learned=learned,
         volumes=volumes,
         graph=graph,
+        scalers=scalers,
     )
     try:
         rendered, objects = _rendered(encode(inputs), _discovery_bytes(state))
@@ -168,6 +172,7 @@ class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
     learned: dict[str, str]
     volumes: dict[str, HeldVolumes]
     graph: GraphMembers
+    scalers: dict[str, str]
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -195,6 +200,7 @@ def _rendered(inputs: bytes, discovery: bytes) -> tuple[Rendered, Mapping[str, S
             secret_digests=given.secrets,
             learned=given.learned,
             graph_began_with=given.graph.began_with,
+            scalers=given.scalers,
         )
     )
     if notices:

@@ -28,7 +28,7 @@ from tapio_shared.api.labels import (
     TEARDOWN_FINALIZER,
     applyset_id,
 )
-from tapio_shared.api.names import API_GROUP, API_VERSION, CLUSTER_KIND
+from tapio_shared.api.names import API_GROUP, API_VERSION, CLUSTER_KIND, FIELD_MANAGER
 from tapio_shared.codec import decode_as, digest, encode
 from tapio_shared.errors import ApiError, ApiTerminal, Fenced, RetryableError, TapioError
 from tapio_shared.facts import ApplyAction, DeleteAction, ObjectResult
@@ -41,7 +41,6 @@ from tapio_shared.slim import slim
 log = structlog.get_logger(__name__)
 tracer = trace.get_tracer(__name__)
 
-FIELD_MANAGER = "tapio-operator"
 PROBE_MANAGER = "tapio-operator-probe"
 APPLY_PATCH = "application/apply-patch+yaml"
 MERGE_PATCH = "application/merge-patch+json"

@@ -16,6 +16,7 @@ from tapio_reconciler.core.changes import may_take_over
 from tapio_reconciler.core.components import SOMEBODY_ELSES
 from tapio_reconciler.core.model import CertificateSecret, CopiedSecret, GeneratedSecret, MadeSecret
 from tapio_shared.api.labels import COPY, RENEW_AT, key_of_object
+from tapio_shared.api.names import FIELD_MANAGER
 from tapio_shared.certificates import CertificateAuthority, UnusableCertificate, Usage, certificate_facts
 from tapio_shared.codec import decode_as, encode
 from tapio_shared.errors import ApiRetryable, ApiTerminal
@@ -24,7 +25,6 @@ from tapio_shared.json import JsonObject, object_at, str_at, strings_at
 from tapio_shared.kubernetes import check, object_path
 from tapio_shared.ports import Kube, KubeResponse, Random
 
-FIELD_MANAGER = "tapio-operator"
 _MERGE_PATCH = "application/merge-patch+json"
 _AUTHORITY_VALID = timedelta(days=3650)
 _PEER_VALID = timedelta(days=365)

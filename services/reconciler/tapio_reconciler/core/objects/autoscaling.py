@@ -1,5 +1,6 @@
 """Who scales a component: a HorizontalPodAutoscaler by load or by backlog, a VerticalPodAutoscaler by its use.
 
+Where somebody else's HorizontalPodAutoscaler scales it (`Context.scalers`), none of ours does: two would take turns.
 The two never steer by the same resource. What a VerticalPodAutoscaler changes are pods, not templates, so that nobody
 fights about a field.
 """
@@ -20,16 +21,21 @@ _SCALE_DOWN: JsonObject = {
 _VERTICAL = ("autoscaling.k8s.io", "VerticalPodAutoscaler")
 
 
-def is_autoscaled(ctx: Context, scaling: Scaling) -> bool:
-    """Whether a HorizontalPodAutoscaler owns the replicas of a component."""
-    return scaling.maximum > 0 and _horizontal_version(ctx) != ""
+def is_autoscaled(ctx: Context, target: str, scaling: Scaling) -> bool:
+    """Whether a HorizontalPodAutoscaler, ours or another, owns the replicas of the Deployment `target`."""
+    return target in ctx.scalers or _scales(ctx, target, scaling)
+
+
+def _scales(ctx: Context, target: str, scaling: Scaling) -> bool:
+    """Whether a HorizontalPodAutoscaler of ours does."""
+    return scaling.maximum > 0 and target not in ctx.scalers and _horizontal_version(ctx) != ""
 
 
 def build_horizontal_autoscaler(
     ctx: Context, metadata: JsonObject, target: str, scaling: Scaling, load: JsonObject | None = None
 ) -> JsonObject | None:
     """A HorizontalPodAutoscaler of a Deployment: by the spec's metrics, else by `load`, else by CPU."""
-    if not is_autoscaled(ctx, scaling):
+    if not _scales(ctx, target, scaling):
         return None
     cpu: JsonObject = {
         "type": "Resource",
@@ -83,7 +89,7 @@ def build_vertical_autoscaler(
     version, asked = ctx.served.api_version(*_VERTICAL, "v1"), ctx.effective.spec.autoscaling.vertical
     if not version or asked == "Off":
         return None
-    resources = [name for name in ("cpu", "memory") if name not in _steered_by(ctx, scaling)]
+    resources = [name for name in ("cpu", "memory") if name not in _steered_by(ctx, target, scaling)]
     acts = asked == "Auto" and not only_recommends and bool(resources)
     return {
         "apiVersion": version,
@@ -105,9 +111,14 @@ def build_vertical_autoscaler(
     }
 
 
-def _steered_by(ctx: Context, scaling: Scaling | None) -> set[str]:
-    """Resources by which a HorizontalPodAutoscaler scales; CPU where the spec names no metrics."""
-    if scaling is None or not is_autoscaled(ctx, scaling):
+def _steered_by(ctx: Context, target: str, scaling: Scaling | None) -> set[str]:
+    """Resources by which a HorizontalPodAutoscaler scales; CPU where the spec names no metrics.
+
+    What somebody else's autoscaler steers by is not known, so it may be any.
+    """
+    if target in ctx.scalers:
+        return {"cpu", "memory"}
+    if scaling is None or not _scales(ctx, target, scaling):
         return set()
     if not scaling.metrics:
         return {"cpu"}

@@ -12,7 +12,7 @@ from tapio_reconciler.core.objects.autoscaling import is_autoscaled
 from tapio_reconciler.core.objects.context import Context
 from tapio_shared.api.effective import Scaling
 from tapio_shared.codec import encode
-from tapio_shared.json import JsonObject
+from tapio_shared.json import JsonObject, str_at
 
 _EVICTS_UNHEALTHY_SINCE = (1, 27)
 """unhealthyPodEvictionPolicy is on by default; https://kubernetes.io/docs/tasks/run-application/configure-pdb/"""
@@ -95,14 +95,14 @@ def build_deployment(
     *,
     max_unavailable: int = 0,
 ) -> JsonObject:
-    """A Deployment; `replicas` is left to the autoscaler where there is one."""
+    """A Deployment; `replicas` is left to the autoscaler where there is one (and kept until it has taken over)."""
     spec: JsonObject = {
         "selector": {"matchLabels": selector},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": max_unavailable}},
         "revisionHistoryLimit": 3,
         "template": template,
     }
-    if not is_autoscaled(ctx, scaling):
+    if not is_autoscaled(ctx, str_at(metadata, "name"), scaling):
         spec["replicas"] = scaling.replicas
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
 

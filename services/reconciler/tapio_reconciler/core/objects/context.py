@@ -32,6 +32,8 @@ class Context:
     learned: Mapping[str, str] = field(default_factory=dict[str, str])
     """Component -> what its last pod template was made for (the annotation tapio.io/fleet), see placement.py."""
 
+    scalers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Deployment -> the HorizontalPodAutoscalers that scale it and are not ours."""
     graph_began_with: int = 0
     """How many Neo4j members the graph's cluster was formed of, where that is known; never changed afterwards."""
 

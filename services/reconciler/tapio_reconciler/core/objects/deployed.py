@@ -127,4 +127,5 @@ def deployed(ctx: Context, one: Deployed, workload: BuildWorkload | None = None)
         pods=(PodGroup(app=one.app, component=one.suffix, opens=(*one.opens, *to_proxy(ctx)), admits=one.admits),),
         version=version,
         image=image,
+        scaled_by=ctx.scalers.get(name, "") if kind == "Deployment" else "",
     )

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 async def component(kubernetes: Kubernetes, name: str, part: str, namespace: str) -> JsonObject:
     found = objects_at(await kubernetes.get("tapiocluster", name, namespace), "status", "components")
-    return next((one for one in found if str_at(one, "name") == part), {})
+    by_name = {str_at(one, "name"): one for one in found}
+    return by_name.get(part, {})
 
 
 async def until_reason(kubernetes: Kubernetes, part: str, reason: str, namespace: str) -> str:

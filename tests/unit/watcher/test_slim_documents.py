@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapio_shared.codec import encode
-from tapio_shared.json import JsonObject, object_at
+from tapio_shared.json import JsonObject, JsonValue, object_at
 from tapio_shared.slim import slim
 from tests.unit.watcher.documents import documents
 
@@ -124,7 +124,7 @@ def test_what_may_matter_is_kept(one: JsonObject, other: JsonObject) -> None:
 
 
 def test_of_who_owns_what_only_the_owner_of_replicas_is_kept() -> None:
-    entries = [
+    entries: list[JsonValue] = [
         {"manager": "tapio-operator", "operation": "Apply", "fieldsV1": {"f:spec": {"f:template": {}}}},
         {
             "manager": "kube-controller-manager",
@@ -133,9 +133,9 @@ def test_of_who_owns_what_only_the_owner_of_replicas_is_kept() -> None:
             "fieldsV1": {"f:spec": {"f:replicas": {}}},
         },
     ]
-    document = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"managedFields": entries}}
+    document: JsonObject = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"managedFields": entries}}
 
-    kept = object_at(slim(cast("JsonObject", document)), "metadata")["managedFields"]
+    kept = object_at(slim(document), "metadata")["managedFields"]
 
     assert kept == [
         {"manager": "tapio-operator", "operation": "Apply"},

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tapio_reconciler.core.assignment import owner_of
@@ -60,12 +61,17 @@ class Witness:
     async def position(self) -> int:
         return (await self._log.info()).last_sequence
 
-    async def until_shared_out(self, members: list[str]) -> None:
-        """Wait until every partition is with whom the assignment says."""
+    async def until_shared_out(self, run: OperatorRun, members: list[str]) -> None:
+        """Wait until every partition is with whom the assignment says, and every one of `members` knows of the others.
+
+        A worker that was gone before another one looked has owned partitions that the other never gave up; that one
+        learns of it when it next records something.
+        """
         wanted = {number: owner_of(number, sorted(members)) for number in range(PARTITIONS)}
 
         async def is_shared_out() -> bool:
-            return await self.owners() == wanted
+            known = [_members_known_to(run, name) for name in members]
+            return all(one == sorted(members) for one in known) and await self.owners() == wanted
 
         await eventually(is_shared_out, seconds=30)
 
@@ -88,6 +94,20 @@ class Witness:
                 wrong.append(f"{message.subject} at {message.sequence}: revision {record.revision} is an older one")
             revisions[message.subject] = record.revision
         return wrong
+
+
+def _members_known_to(run: OperatorRun, worker: str) -> list[str]:
+    """The members by which a worker last shared out."""
+    told = [line for line in run[worker].log.read_text().splitlines() if '"event": "partitions assigned"' in line]
+    return _Assigned.of(told[-1]) if told else []
+
+
+class _Assigned(msgspec.Struct):
+    members: list[str]
+
+    @classmethod
+    def of(cls, line: str) -> list[str]:
+        return msgspec.json.decode(line, type=cls).members
 
 
 @asynccontextmanager
@@ -123,7 +143,7 @@ async def test_from_one_worker_to_eight_to_three_only_what_must_moves(tmp_path: 
                 await run.add_worker(name)
             for name in [one for one in before if one not in step]:
                 await run.remove_worker(name)
-            await witness.until_shared_out(step)
+            await witness.until_shared_out(run, step)
             taken = [one.partition for one in await witness.takeovers(position)]
             assert sorted(taken) == sorted(moved(before, step)), f"{before} -> {step}"
         await until_all_ready(run.kubernetes, _NAMESPACE, _CLUSTERS)
@@ -134,16 +154,16 @@ async def test_from_one_worker_to_eight_to_three_only_what_must_moves(tmp_path: 
 @pytest.mark.timeout(200)
 async def test_a_frozen_worker_is_superseded_and_records_nothing_when_it_thaws(tmp_path: Path) -> None:
     async with operator(tmp_path, workers=2) as (run, witness):
-        await witness.until_shared_out(run.workers)
+        await witness.until_shared_out(run, run.workers)
         await roll_out(run.kubernetes, _NAMESPACE, _CLUSTERS)
         frozen = "reconciler-1"
         await freeze(run[frozen])
         try:
-            await witness.until_shared_out(["reconciler-2"])
+            await witness.until_shared_out(run, ["reconciler-2"])
             await until_all_ready(run.kubernetes, _NAMESPACE, _CLUSTERS)
         finally:
             run[frozen].send_signal(signal.SIGCONT)
-        await witness.until_shared_out(run.workers)
+        await witness.until_shared_out(run, run.workers)
         await run.until_ready()
         await run.settled()
         assert await witness.out_of_order() == []

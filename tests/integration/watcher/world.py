@@ -248,7 +248,9 @@ class Watched:
 
     def count(self, name: str, **labels: str) -> float:
         """The value of one of the watcher's metrics."""
-        return self.registry.get_sample_value(f"tapio_watcher_{name}", labels) or 0.0
+        full = f"tapio_watcher_{name}"
+        of_target = self.registry.get_sample_value(full, {**labels, "target": "local"})
+        return of_target or self.registry.get_sample_value(full, labels) or 0.0
 
 
 def _path(document: JsonObject) -> str:

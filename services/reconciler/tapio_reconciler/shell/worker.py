@@ -100,8 +100,7 @@ class Worker:
             self._tasks[number] = group.create_task(self._own(number), name=f"partition-{number}")
         self._assigned = bool(wanted) or self._name in members
         self._metrics.partitions.set(len(self._owned))
-        if lost or wanted:
-            log.info("partitions assigned", worker=self._name, members=list(members), owned=len(self._owned))
+        log.info("partitions assigned", worker=self._name, members=list(members), owned=len(self._owned))
 
     async def _own(self, number: int) -> None:
         """Own one partition; after losing it, or the log, take it over anew for as long as it is assigned to us.

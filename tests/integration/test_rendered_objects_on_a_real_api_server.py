@@ -1,16 +1,19 @@
-"""Every object that the examples render is accepted by a real API server (server-side apply, dry run)."""
+"""Every object that the examples and random specs render is accepted by a real API server (apply, dry run)."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
+from hypothesis import Phase, given, seed, settings
 
 from tapio_reconciler.core.model import Served
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.rendering import render
 from tapio_reconciler.core.wanting import ref_of, version_of
 from tapio_shared.adapters.kube_http import HttpKube
+from tapio_shared.api.budget import BudgetTooSmall
 from tapio_shared.api.cluster import TapioClusterSpec
 from tapio_shared.api.effective import effective_cluster
 from tapio_shared.api.kinds import ALL_KINDS
@@ -22,9 +25,11 @@ from tapio_shared.json import JsonObject, object_at, str_at
 from tapio_shared.kubernetes import discover, object_path
 from tests.control_plane.launcher import ControlPlane
 from tests.support.planned_world import FLEET, example
+from tests.support.random_specs import cluster, quick, specs
 from tests.support.rendered import objects_of
 
 pytestmark = pytest.mark.real
+_RANDOM = 60
 
 
 @pytest.fixture
@@ -48,11 +53,46 @@ VARIANTS: list[tuple[str, JsonObject]] = [
 
 @pytest.mark.parametrize(("name", "override"), VARIANTS)
 async def test_it_is_accepted(kube: HttpKube, name: str, override: JsonObject) -> None:
+    document = example(name)
+    changed: JsonObject = {**document, "spec": {**object_at(document, "spec"), **override}}
+    assert await refused(kube, await served_by(kube), changed) == []
+
+
+async def test_what_random_specs_give_is_accepted(kube: HttpKube) -> None:
+    served = await served_by(kube)
+    tried = 0
+    for spec in some_specs():
+        try:
+            assert await refused(kube, served, cluster(spec)) == [], spec
+        except BudgetTooSmall:
+            continue
+        tried += 1
+    assert tried > _RANDOM // 2
+
+
+def some_specs() -> list[JsonObject]:
+    """The same ones every time."""
+    found: list[JsonObject] = []
+
+    @seed(20)
+    @settings(quick, max_examples=_RANDOM, phases=[Phase.generate], database=None)
+    @given(specs())
+    def collect(spec: JsonObject) -> None:
+        found.append(spec)
+
+    collect()
+    return found
+
+
+async def served_by(kube: HttpKube) -> Served:
     version, resources = await discover(kube, [(kind.group, kind.kind) for kind in ALL_KINDS])
     versions = {(kind.group, kind.kind): kind.versions for kind in ALL_KINDS}
-    served = Served(tuple(one for one in resources if one.version in versions[one.group, one.kind]), version)
-    document = example(name)
-    spec = TapioClusterSpec.from_document(normalise_spec(CLUSTER_KIND, {**object_at(document, "spec"), **override}))
+    return Served(tuple(one for one in resources if one.version in versions[one.group, one.kind]), version)
+
+
+async def refused(kube: HttpKube, served: Served, document: JsonObject) -> list[str]:
+    """The objects of a TapioCluster that the server does not take, and its words."""
+    spec = TapioClusterSpec.from_document(normalise_spec(CLUSTER_KIND, object_at(document, "spec")))
     found = render(
         Context(
             name=str_at(document, "metadata", "name"),
@@ -64,19 +104,20 @@ async def test_it_is_accepted(kube: HttpKube, name: str, override: JsonObject) -
             config=OperatorConfig(),
         )
     )
-    refused: list[str] = []
-    for manifest in objects_of(found):
-        ref = ref_of(manifest)
-        resource = served.find(ref.group, ref.kind, version_of(manifest))
-        assert resource is not None, manifest
-        path = object_path(ref.group, resource.version, resource.plural, ref.namespace, ref.name)
-        response = await kube.request(
-            "PATCH",
-            path,
-            query={"fieldManager": "test", "force": "true", "dryRun": "All"},
-            body=encode(manifest),
-            content_type="application/apply-patch+yaml",
-        )
-        if response.status not in {200, 201}:
-            refused.append(f"{ref}: {response.status} {response.body[:300]!r}")
-    assert refused == []
+    answers = await asyncio.gather(*(_dry_run(kube, served, manifest) for manifest in objects_of(found)))
+    return [answer for answer in answers if answer]
+
+
+async def _dry_run(kube: HttpKube, served: Served, manifest: JsonObject) -> str:
+    """Why the server does not take an object; empty when it does."""
+    ref = ref_of(manifest)
+    resource = served.find(ref.group, ref.kind, version_of(manifest))
+    assert resource is not None, manifest
+    response = await kube.request(
+        "PATCH",
+        object_path(ref.group, resource.version, resource.plural, ref.namespace, ref.name),
+        query={"fieldManager": "test", "force": "true", "dryRun": "All"},
+        body=encode(manifest),
+        content_type="application/apply-patch+yaml",
+    )
+    return "" if response.status in {200, 201} else f"{ref}: {response.status} {response.body[:300]!r}"

@@ -135,15 +135,20 @@ def _grant(
     wanted = quantity_or_none(asked)
     if held is None or wanted is None:
         return asked, []
-    largest = max(held.templates, key=_amount, default="")
-    if _amount(largest) > wanted:
-        return largest, [_shrinks(field, asked, largest)]
+    there = max(held.templates, key=_amount, default="") or _kept(held.claims)
+    if _amount(there) > wanted:
+        return there, [_shrinks(field, asked, there)]
     short = [claim for claim in held.claims if claim.amount < wanted]
     stuck = [claim for claim in short if expandable is None or _obstacle(claim, expandable)]
     if stuck:
         size = min([*(one for one in held.templates if one), *(claim.asks for claim in stuck)], key=_amount)
         return size, [] if expandable is None else [_stuck(field, asked, stuck, expandable)]
     return asked, [*_growing(field, asked, short, held.claims)]
+
+
+def _kept(claims: Sequence[HeldClaim]) -> str:
+    """What all claims have that outlived their StatefulSet, which is made again by them."""
+    return min((claim.asks for claim in claims), key=_amount, default="")
 
 
 def _amount(size: str) -> Decimal:

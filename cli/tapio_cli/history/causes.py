@@ -16,11 +16,13 @@ from tapio_shared.api.labels import DESIRED_HASH, REVISION
 from tapio_shared.api.names import API_GROUP, FIELD_MANAGER
 from tapio_shared.api.normalise import normalise_spec
 from tapio_shared.codec import digest
-from tapio_shared.facts import DecisionRecorded, ObjectGone, ObjectObserved
+from tapio_shared.facts import ApplyAction, DecisionRecorded, DeleteAction, ObjectGone, ObjectObserved
 from tapio_shared.json import JsonObject, object_at, objects_at, str_at
 from tapio_shared.keys import ObjectRef, parse_subject
 
 _SHOWN = 4
+_SHOWN_CHANGES = 6
+"""Changes that led to one decision, the last ones."""
 _SAME_MOMENT = 5_000
 """Milliseconds by which the clocks of webhook and NATS may differ."""
 _SURROUNDINGS = {"config": "operator's configuration", "discovery": "served APIs", "fleet": "nodes"}
@@ -44,6 +46,12 @@ def last_decision(story: Story, until: int, wanted: Callable[[DecisionRecorded],
     return found
 
 
+def actions_on(decision: DecisionRecorded, ref: ObjectRef) -> list[ApplyAction | DeleteAction]:
+    """What a decision does about one object."""
+    actions: list[ApplyAction | DeleteAction] = [*decision.apply, *decision.delete]
+    return [one for one in actions if ObjectRef(one.group, one.kind, one.namespace, one.name) == ref]
+
+
 def when(story: Story, sequence: int) -> str:
     """An instant of the log, as people and commands write it."""
     at = next((one.at for one in (*story.own, *story.shared) if one.sequence == sequence), 0)
@@ -51,13 +59,19 @@ def when(story: Story, sequence: int) -> str:
 
 
 def causes(story: Story, admissions: Sequence[Admission], one: Decided, ref: ObjectRef | None = None) -> list[str]:
-    """What had changed since the decision before: spec, other resources, surroundings, the operator, the object."""
+    """What had changed since the decision before: spec, other resources, surroundings, the operator, the object.
+
+    Of an object, since the decision before that wrote it: what it waited for meanwhile is not what it changed for.
+    """
     record = one.decision
-    former = last_decision(story, one.sequence - 1, lambda _: True)
+    former = last_decision(story, one.sequence - 1, lambda found: ref is None or bool(actions_on(found, ref)))
     before = None if former is None else former.decision
     since = 0 if before is None else before.revision
     lines = [f"Decided at {when(story, one.sequence)} (revision {record.revision}): {decided(record)}."]
-    lines += _changes_between(story, admissions, since, record.revision, ref)
+    changes = list(_changes_between(story, admissions, since, record.revision, ref))
+    if len(changes) > _SHOWN_CHANGES:
+        lines.append(f"{len(changes) - _SHOWN_CHANGES} earlier changes are left out; see tapioctl history.")
+    lines += changes[-_SHOWN_CHANGES:]
     if before is not None:
         if before.inputs.operator_version != record.inputs.operator_version:
             lines.append(
@@ -71,10 +85,43 @@ def causes(story: Story, admissions: Sequence[Admission], one: Decided, ref: Obj
     return lines
 
 
+def changed_by(story: Story, admissions: Sequence[Admission], one: Record) -> str:
+    """` by <who>` for a fact: the user whom the webhook admitted, else the field managers that wrote; or nothing."""
+    record, about = one.entry.record, parse_subject(one.message.subject).ref
+    if about is None or not isinstance(record, ObjectObserved):
+        return ""
+    before = [other for other in story.own if other.message.subject == one.message.subject]
+    former = next((other for other in reversed(before) if other.sequence < one.sequence), None)
+    old = former.entry.record.object if former and isinstance(former.entry.record, ObjectObserved) else {}
+    return _who(admissions, one, about, old, record.object, ours=_is_ours(about))
+
+
+def changes_of(story: Story, admissions: Sequence[Admission], ref: ObjectRef, until: int) -> list[str]:
+    """What people did to one resource, the newest last."""
+    return list(_changes_between(story, admissions, 0, until, ref, alone=True))
+
+
+def _is_ours(about: ObjectRef) -> bool:
+    return about.group == API_GROUP and about.kind.startswith("Tapio")
+
+
+def _who(
+    admissions: Sequence[Admission], one: Record, about: ObjectRef, old: JsonObject, new: JsonObject, *, ours: bool
+) -> str:
+    writers = ", ".join(sorted(_writers(old, new) - {FIELD_MANAGER}))
+    return (_asked(admissions, one, about, new) if ours else "") or (f" by {writers}" if writers else "")
+
+
 def _changes_between(
-    story: Story, admissions: Sequence[Admission], since: int, until: int, ref: ObjectRef | None
+    story: Story,
+    admissions: Sequence[Admission],
+    since: int,
+    until: int,
+    ref: ObjectRef | None,
+    *,
+    alone: bool = False,
 ) -> Iterator[str]:
-    """Changes of people's resources, and of the object or of any managed one, with who made them."""
+    """Changes of people's resources, unless `ref` is asked about `alone`, and of it or any managed one; and by whom."""
     last: dict[str, Record] = {}
     for one in story.own:
         before = last.get(one.message.subject)
@@ -82,8 +129,8 @@ def _changes_between(
         about = parse_subject(one.message.subject).ref
         if about is None or not since < one.sequence <= until:
             continue
-        ours = about.group == API_GROUP and about.kind.startswith("Tapio")
-        if not ours and ref is not None and about != ref:
+        ours = _is_ours(about)
+        if (alone or not ours) and ref is not None and about != ref:
             continue
         record, former = one.entry.record, None if before is None else before.entry.record
         if isinstance(record, ObjectGone) and isinstance(former, ObjectObserved):
@@ -118,14 +165,13 @@ def _change(
         for change in changed_fields({part: object_at(old, part)}, {part: object_at(new, part)})
         if not change.path.endswith((REVISION, DESIRED_HASH)) and not _is_controllers(change.path)
     ]
-    if not ours and _writers(old, new) <= {FIELD_MANAGER}:
-        return
+    writers = _writers(old, new)
+    if writers <= {FIELD_MANAGER} and (writers or not ours):
+        return  # The operator's own doing; of a person's change nothing may be told but that it was made.
     if changes:
         shown = ", ".join(str(change) for change in changes[:_SHOWN])
         more = f" and {len(changes) - _SHOWN} more fields" if len(changes) > _SHOWN else ""
-        who = _asked(admissions, one, about, new) if ours else ""
-        writers = ", ".join(sorted(_writers(old, new) - {FIELD_MANAGER}))
-        by = who or (f" by {writers}" if writers else "")
+        by = _who(admissions, one, about, old, new, ours=ours)
         yield f"{about} was changed at {when(story, one.sequence)}{by}: {shown}{more}."
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from tapio_cli.history.causes import causes, last_decision, when
+from tapio_cli.history.causes import actions_on, causes, changed_by, changes_of, last_decision, when
 from tapio_cli.history.printing import moment
 from tapio_cli.history.story import Record, Story
 from tapio_reconciler.core.state import State
 from tapio_shared.admissions import Admission
 from tapio_shared.api.labels import PAUSED
-from tapio_shared.api.names import cluster_ref
+from tapio_shared.api.names import API_GROUP, CLUSTER_KIND, cluster_ref
+from tapio_shared.api.reasons import Reason
 from tapio_shared.errors import InvalidSettings
-from tapio_shared.facts import ApplyAction, DecisionRecorded, DeleteAction, ObjectObserved, OutcomeRecorded
+from tapio_shared.facts import DeleteAction, ObjectObserved, OutcomeRecorded
 from tapio_shared.json import JsonObject, objects_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef, parse_subject
 
@@ -40,17 +41,20 @@ def explain(story: Story, admissions: Sequence[Admission] = (), *, until: int, a
     because: list[str] = []
     if about:
         ref = _the_object(state, about)
-        answer, because = _of_object(story, admissions, state, ref, until)
+        of = _of_resource if ref.group == API_GROUP and ref.kind != CLUSTER_KIND else _of_object
+        answer, because = of(story, admissions, state, ref, until)
     else:
-        lines = list(_now(story, state))
+        lines = list(_now(story, admissions, state))
         answer, because = lines[0], lines[1:]
+        # What people asked for last comes first: most that goes wrong goes wrong after it.
+        asked = changes_of(story, admissions, cluster_ref(story.key.namespace, story.key.name), until)[-1:]
         last = last_decision(story, until, lambda one: bool(one.apply or one.delete))
-        if last is not None:
-            because += causes(story, admissions, last)
+        chain = [] if last is None else causes(story, admissions, last)
+        because = [*asked, *because, *(line for line in chain if line not in asked)]
     return Explanation(cluster=str(story.key), at=at, answer=answer, because=because)
 
 
-def _now(story: Story, state: State) -> Iterator[str]:
+def _now(story: Story, admissions: Sequence[Admission], state: State) -> Iterator[str]:
     """How things stand, the most pressing first, and what is waited for."""
     name = f"TapioCluster {story.key.namespace}/{story.key.name}"
     cluster = state.seen().get(cluster_ref(story.key.namespace, story.key.name))
@@ -61,8 +65,36 @@ def _now(story: Story, state: State) -> Iterator[str]:
     annotations = strings_at(document, "metadata", "annotations")
     conditions = {str_at(one, "type"): one for one in objects_at(document, "status", "conditions")}
     if annotations.get(PAUSED) == "true":
-        since = _since(story, cluster.ref, lambda one: strings_at(one, "metadata", "annotations").get(PAUSED) == "true")
+        began = _began(story, cluster.ref, lambda one: strings_at(one, "metadata", "annotations").get(PAUSED) == "true")
+        since = "some time ago"
+        if began is not None:
+            since = f"{when(story, began.sequence)}{changed_by(story, admissions, began)}"
         yield f"{name} is paused by the annotation {PAUSED} since {since}. Remove it to let the operator write again."
+    yield from _stands(name, conditions)
+    degraded = conditions.get("Degraded")
+    if degraded is not None and str_at(degraded, "status") == "True":
+        yield f"It is degraded: {str_at(degraded, 'reason')}: {str_at(degraded, 'message')}"
+    parts = [part for part in objects_at(document, "status", "components") if str_at(part, "state") != "Ready"]
+    waiting = [str_at(part, "name") for part in parts if str_at(part, "reason") == Reason.WAITING_FOR_DEPENDENCY]
+    for part in parts:
+        if str_at(part, "name") not in waiting:
+            yield (
+                f"{str_at(part, 'name')} is {str_at(part, 'state')} since {str_at(part, 'since')}: "
+                f"{str_at(part, 'reason')}: {str_at(part, 'message')}"
+            )
+    if waiting:
+        yield f"Waiting for what they depend on: {', '.join(waiting)}."
+    outcome = state.find("outcome", OutcomeRecorded)
+    if outcome is not None:
+        for ref, failure in sorted(outcome[1].failures.items()):
+            yield (
+                f"The {failure.action} of {ref} failed {failure.attempt} times, last at {moment(failure.failed_at)}: "
+                f"{failure.error}; it is tried again at {moment(failure.retry_at)}."
+            )
+
+
+def _stands(name: str, conditions: Mapping[str, JsonObject]) -> Iterator[str]:
+    """The condition that says most of a resource."""
     for kind in ("Stalled", "Ready"):
         one = conditions.get(kind)
         if one is None or (kind == "Stalled") != (str_at(one, "status") == "True"):
@@ -78,41 +110,33 @@ def _now(story: Story, state: State) -> Iterator[str]:
         yield f"{name} is ready since {str_at(ready, 'lastTransitionTime')}: {str_at(ready, 'message')}"
     if not conditions:
         yield f"{name} has no status yet."
-    degraded = conditions.get("Degraded")
-    if degraded is not None and str_at(degraded, "status") == "True":
-        yield f"It is degraded: {str_at(degraded, 'reason')}: {str_at(degraded, 'message')}"
-    for part in objects_at(document, "status", "components"):
-        if str_at(part, "state") != "Ready":
-            yield (
-                f"{str_at(part, 'name')} is {str_at(part, 'state')} since {str_at(part, 'since')}: "
-                f"{str_at(part, 'reason')}: {str_at(part, 'message')}"
-            )
-    outcome = state.find("outcome", OutcomeRecorded)
-    if outcome is not None:
-        for ref, failure in sorted(outcome[1].failures.items()):
-            yield (
-                f"The {failure.action} of {ref} failed {failure.attempt} times, last at {moment(failure.failed_at)}: "
-                f"{failure.error}; it is tried again at {moment(failure.retry_at)}."
-            )
+
+
+def _of_resource(
+    story: Story, admissions: Sequence[Admission], state: State, ref: ObjectRef, until: int
+) -> tuple[str, list[str]]:
+    """How a TapioCollector or TapioIntelligence stands, and what happened to it, the newest first."""
+    changes = changes_of(story, admissions, ref, until)[::-1]
+    seen = state.seen().get(ref)
+    if seen is None or seen.document is None:
+        return f"{ref} does not exist.", changes
+    conditions = {str_at(one, "type"): one for one in objects_at(seen.document, "status", "conditions")}
+    answer, *further = _stands(str(ref), conditions)
+    return answer, [*further, *changes]
 
 
 def _of_object(
     story: Story, admissions: Sequence[Admission], state: State, ref: ObjectRef, until: int
 ) -> tuple[str, list[str]]:
-    wrote = last_decision(story, until, lambda one: bool(_actions(one, ref)))
+    wrote = last_decision(story, until, lambda one: bool(actions_on(one, ref)))
     if wrote is None:
         return f"No decision that is recorded wrote {ref}.", []
-    action = _actions(wrote.decision, ref)[0]
+    action = actions_on(wrote.decision, ref)[0]
     verb = "deleted" if isinstance(action, DeleteAction) else "written"
     seen = state.seen().get(ref)
     gone = " It is gone now." if seen is not None and seen.document is None else ""
     answer = f"{ref} was last {verb} by the decision at {when(story, wrote.sequence)}: {action.reason}{gone}"
     return answer, causes(story, admissions, wrote, ref)
-
-
-def _actions(decision: DecisionRecorded, ref: ObjectRef) -> list[ApplyAction | DeleteAction]:
-    actions: list[ApplyAction | DeleteAction] = [*decision.apply, *decision.delete]
-    return [one for one in actions if ObjectRef(one.group, one.kind, one.namespace, one.name) == ref]
 
 
 def _the_object(state: State, about: str) -> ObjectRef:
@@ -129,12 +153,12 @@ def _the_object(state: State, about: str) -> ObjectRef:
     raise InvalidSettings(f"{about!r} may mean {choices}; name the kind too.")
 
 
-def _since(story: Story, ref: ObjectRef, holds: Callable[[JsonObject], bool]) -> str:
-    """When a fact about `ref` first said what its last one says."""
+def _began(story: Story, ref: ObjectRef, holds: Callable[[JsonObject], bool]) -> Record | None:
+    """The fact about `ref` that first said what its last one says; None when the history begins with it."""
     began: Record | None = None
     for one in story.own:
         if parse_subject(one.message.subject).ref != ref or not isinstance(one.entry.record, ObjectObserved):
             continue
         is_so = holds(one.entry.record.object)
         began = (began or one) if is_so else None
-    return "some time ago" if began is None else when(story, began.sequence)
+    return began

@@ -213,7 +213,11 @@ def _trouble(
                     f"PersistentVolumeClaim {name} names no storage class and the cluster has no default one. "
                     "Set storageClassName in the spec, or mark a StorageClass as default.",
                 )
-            return (Reason.VOLUME_PENDING, f"PersistentVolumeClaim {name} is not bound yet.")
+            return (
+                Reason.VOLUME_PENDING,
+                f"PersistentVolumeClaim {name} is not bound yet: it waits for a volume of StorageClass "
+                f"{str_at(claim, 'spec', 'storageClassName')}. kubectl describe pvc {name} says what that waits for.",
+            )
     found = {str_at(entry, "reason"): entry for entry in objects_at(pods, "reasons")}
     for word, reason in POD_REASONS:
         if word in found:

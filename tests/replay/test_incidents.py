@@ -1,0 +1,260 @@
+"""Incidents that people are called for at night: the first lines of `explain` name what was planted, and who did it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import pytest
+
+from tapio_shared.api.images import DEFAULT_TAPIO_VERSION
+from tapio_shared.json import JsonObject, object_at
+from tapio_simulator.faults import Fault
+from tests.support.e2e_objects import small_cluster
+from tests.support.incidents import NAME, Incident, incident
+from tests.support.operator_in_process import RECONCILER
+from tests.support.virtual_time import run_virtually
+
+BOB = "bob@example.org"
+FIRST = 6
+"""Lines that a person reads first."""
+Plant = Callable[[Incident], Awaitable[None]]
+
+
+def nats(**fields: object) -> JsonObject:
+    return {"spec": {"nats": cast("JsonObject", fields)}}
+
+
+def behaves(behaviour: str) -> JsonObject:
+    return nats(podAnnotations={"simulator.tapio.io/behaviour": behaviour})
+
+
+def spec_change(patch: JsonObject, reason: str) -> Plant:
+    """Bob changes the spec, after which the cluster is not Ready for `reason`."""
+
+    async def plant(one: Incident) -> None:
+        await one.edit(BOB, patch)
+        await one.until_condition("Ready", "False", reason)
+
+    return plant
+
+
+def rolled_out(patch: JsonObject) -> Plant:
+    """Bob changes the spec, and all is well."""
+
+    async def plant(one: Incident) -> None:
+        await one.edit(BOB, patch)
+        await one.until(lambda found: _generation(found) == object_at(found, "status").get("observedGeneration"))
+        await one.until_condition("Ready", "True")
+
+    return plant
+
+
+def _generation(cluster: JsonObject) -> object:
+    return object_at(cluster, "metadata")["generation"]
+
+
+async def paused(one: Incident) -> None:
+    await one.edit(BOB, {"metadata": {"annotations": {"tapio.io/paused": "true"}}})
+    await one.until_condition("Paused", "True")
+
+
+async def invalid_without_webhook(one: Incident) -> None:
+    await one.edit(BOB, nats(podTemplate={"spec": {"hostNetwork": True}}), webhook=False)
+    await one.until_condition("Stalled", "True")
+
+
+async def edited_by_hand(one: Incident) -> None:
+    wrong: JsonObject = {"spec": {"selector": {"app.kubernetes.io/name": "else"}}}
+    await one.edit_object("v1", "services", f"{NAME}-nats", wrong, manager="kubectl-edit")
+    await one.until_condition("Ready", "True")
+
+
+async def deleted_by_hand(one: Incident) -> None:
+    await one.delete("v1", "services", f"{NAME}-nats")
+    await one.until_condition("Ready", "True")
+
+
+async def somebody_elses(one: Incident) -> None:
+    document: JsonObject = {"metadata": {"name": f"{NAME}-nats"}, "spec": {"ports": [{"port": 1}]}}
+    await one.make("v1", "services", document)
+    await one.create(BOB, small_cluster(NAME, version=DEFAULT_TAPIO_VERSION))
+    await one.until_condition("Stalled", "True", "ObjectConflict")
+
+
+async def no_storage_class(one: Incident) -> None:
+    given = small_cluster(NAME, version=DEFAULT_TAPIO_VERSION, nats={"storageClassName": "none-such"})
+    await one.create(BOB, given)
+    await one.until_condition("Ready", "False", "VolumePending")
+
+
+async def scaled_by_somebody_else(one: Incident) -> None:
+    more: JsonObject = {"spec": {"replicas": 4}}
+    await one.edit_object("apps/v1", "deployments", f"{NAME}-kubernetes", more, manager="keda")
+    await asyncio.sleep(5)  # virtual seconds, for whatever is done about it
+    await one.until_condition("Ready", "True")
+
+
+async def missing_secret(one: Incident) -> None:
+    await one.edit(BOB, nats(external={"url": "nats://elsewhere:4222", "credentialsSecretRef": {"name": "creds"}}))
+    await one.until_condition("Ready", "False")
+
+
+async def refused_by_the_api_server(one: Incident) -> None:
+    one.operator.cluster.faults.add(
+        Fault(action="refuse", verbs=frozenset({"apply"}), status=403, users=frozenset({RECONCILER.name}))
+    )
+    await one.edit(BOB, nats(podAnnotations={"note": "x"}))
+    await one.until_condition("Ready", "False")
+
+
+async def throttled(one: Incident) -> None:
+    one.operator.cluster.faults.add(
+        Fault(
+            action="refuse",
+            verbs=frozenset({"apply"}),
+            status=429,
+            retry_after=30,
+            users=frozenset({RECONCILER.name}),
+        )
+    )
+    await one.edit(BOB, nats(podAnnotations={"note": "x"}))
+    await one.until(lambda found: "429" in str(found.get("status")))
+
+
+async def lost_worker(one: Incident) -> None:
+    await one.operator.kill("w0")
+    await one.edit(BOB, nats(podAnnotations={"note": "x"}))
+    one.operator.start_worker("w1")
+    await one.until(lambda found: _generation(found) == object_at(found, "status").get("observedGeneration"))
+
+
+async def forced(one: Incident) -> None:
+    await one.edit(BOB, {"metadata": {"annotations": {"tapio.io/force-reconcile": "now"}}})
+    await one.until_condition("Ready", "True")
+
+
+async def deleted(one: Incident) -> None:
+    await one.delete("tapio.io/v1alpha1", "tapioclusters", NAME)
+    await one.until(lambda found: not found)
+
+
+async def node_agents_refused(one: Incident) -> None:
+    labels: JsonObject = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "baseline"}}}
+    await one.operator.patch("/api/v1/namespaces/tapio-nodes", labels)
+    await one.edit(BOB, {"spec": {"collectors": {"ebpf": True}}})
+    await one.until_condition("CollectorsReady", "False", "PodSecurityRefused")
+
+
+async def overlap(one: Incident) -> None:
+    spec: JsonObject = {"type": "kubernetes", "clusterRef": {"name": NAME}}
+    document: JsonObject = {
+        "apiVersion": "tapio.io/v1alpha1",
+        "kind": "TapioCollector",
+        "metadata": {"name": "again"},
+        "spec": spec,
+    }
+    await one.create(BOB, document)
+    await one.until_condition("Stalled", "True", kind="TapioCollector", name="again")
+
+
+SCALED = nats(replicas=3)
+
+INCIDENTS = [
+    pytest.param(
+        spec_change(nats(image="docker.io/library/nats:does-not-exist"), "ImagePullFailed"),
+        "",
+        ["ImagePullFailed", "nats:does-not-exist", BOB],
+        id="a bad image",
+    ),
+    pytest.param(spec_change(behaves("crash"), "CrashLooping"), "", ["CrashLooping", BOB], id="a crash loop"),
+    pytest.param(spec_change(behaves("oom"), "OutOfMemory"), "", ["OutOfMemory", BOB], id="out of memory"),
+    pytest.param(
+        spec_change(nats(resources={"requests": {"cpu": "1000"}}), "Unschedulable"),
+        "",
+        ["Unschedulable", "Insufficient cpu", BOB],
+        id="no node is large enough",
+    ),
+    pytest.param(
+        spec_change(nats(priorityClassName="none-such"), "DependencyNotReady"),
+        "",
+        ["none-such", BOB],
+        id="a missing priority class",
+    ),
+    pytest.param(paused, "", ["is paused by the annotation tapio.io/paused since .*@", BOB], id="a paused cluster"),
+    pytest.param(
+        invalid_without_webhook,
+        "",
+        ["is stalled", "hostNetwork", "by kubectl-edit"],
+        id="an invalid spec, the webhook being off",
+    ),
+    pytest.param(
+        edited_by_hand,
+        f"Service/{NAME}-nats",
+        ["was last written by the decision", "by kubectl-edit", "spec.selector"],
+        id="an edit by hand",
+    ),
+    pytest.param(
+        deleted_by_hand, f"Service/{NAME}-nats", ["was last written", "was deleted, or lost"], id="a deleted object"
+    ),
+    pytest.param(
+        node_agents_refused,
+        "",
+        ["PodSecurityRefused", 'violates PodSecurity "baseline', "spec.collectors", BOB],
+        id="pods that Pod Security refuses",
+    ),
+    pytest.param(missing_secret, "", ["creds", BOB], id="a missing Secret"),
+    pytest.param(refused_by_the_api_server, "", ["403", "tried again at", BOB], id="rights that were taken away"),
+    pytest.param(throttled, "", ["429", "tried again at", BOB], id="an API server that is busy"),
+    pytest.param(lost_worker, f"StatefulSet/{NAME}-nats", ["podAnnotations", BOB], id="a lost worker"),
+    pytest.param(forced, "", ["force-reconcile", BOB], id="a forced reconcile"),
+    pytest.param(deleted, "", ["does not exist since"], id="a deleted cluster"),
+    pytest.param(overlap, "TapioCollector/again", ["is stalled", "Overlap", BOB], id="a collector that overlaps"),
+    pytest.param(
+        rolled_out({"spec": {"version": "v0.2.0"}}),
+        f"Deployment/{NAME}-kubernetes",
+        ["spec.version: v0.1.0 → v0.2.0", BOB],
+        id="an upgrade",
+    ),
+    pytest.param(
+        scaled_by_somebody_else,
+        f"Deployment/{NAME}-kubernetes",
+        ["by keda", "spec.replicas: 1 → 4"],
+        id="somebody else scales",
+    ),
+    pytest.param(rolled_out(SCALED), f"StatefulSet/{NAME}-nats", ["replicas", BOB], id="scaled by the spec"),
+]
+
+
+@pytest.mark.parametrize(("plant", "about", "expected"), INCIDENTS)
+def test_the_first_lines_name_the_cause_and_who(plant: Plant, about: str, expected: list[str]) -> None:
+    lines = run_virtually(_first_lines(plant, about))
+    text = "\n".join(lines)
+    assert [pattern for pattern in expected if not re.search(pattern, text)] == [], text
+
+
+@pytest.mark.parametrize(
+    ("plant", "expected"),
+    [
+        pytest.param(
+            somebody_elses,
+            ["Service default/one-nats exists and is not managed by this", f"was created at .* by {BOB}"],
+            id="somebody else's object of the same name",
+        ),
+        pytest.param(
+            no_storage_class, ["VolumePending", "none-such", f"was created at .* by {BOB}"], id="no such storage class"
+        ),
+    ],
+)
+def test_of_a_cluster_that_never_became_ready(plant: Plant, expected: list[str]) -> None:
+    text = "\n".join(run_virtually(_first_lines(plant, "", ready=False)))
+    assert [pattern for pattern in expected if not re.search(pattern, text)] == [], text
+
+
+async def _first_lines(plant: Plant, about: str, *, ready: bool = True) -> list[str]:
+    async with incident(ready=ready) as one:
+        await plant(one)
+        found = await one.explained(about)
+        return [found.answer, *found.because][:FIRST]

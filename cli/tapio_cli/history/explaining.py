@@ -75,7 +75,7 @@ def _now(story: Story, admissions: Sequence[Admission], state: State) -> Iterato
     if degraded is not None and str_at(degraded, "status") == "True":
         yield f"It is degraded: {str_at(degraded, 'reason')}: {str_at(degraded, 'message')}"
     parts = [part for part in objects_at(document, "status", "components") if str_at(part, "state") != "Ready"]
-    waiting = [str_at(part, "name") for part in parts if str_at(part, "reason") == Reason.WAITING_FOR_DEPENDENCY]
+    waiting = [str_at(part, "name") for part in parts if str_at(part, "reason") == str(Reason.WAITING_FOR_DEPENDENCY)]
     for part in parts:
         if str_at(part, "name") not in waiting:
             yield (

@@ -151,9 +151,11 @@ def condition(cluster: JsonObject, kind: str) -> tuple[str, str]:
 
 
 @asynccontextmanager
-async def incident(*, ready: bool = True, **spec: object) -> AsyncGenerator[Incident]:
+async def incident(
+    *, ready: bool = True, seed: int = 1, log_max_bytes: int = -1, **spec: object
+) -> AsyncGenerator[Incident]:
     """The operator, and unless `ready` is False one small TapioCluster that alice made and that is Ready."""
-    operator = Operator(1)
+    operator = Operator(seed, log_max_bytes=log_max_bytes)
     await operator.prepare()
     operator.start_watcher()
     operator.start_worker("w0")

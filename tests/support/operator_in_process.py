@@ -53,8 +53,8 @@ _QUICK = KubeletSettings(startup=(0.0, 0.0), shutdown=(0.0, 0.0), job_seconds=0.
 class WitnessedLog(MemoryEventLog):
     """The log, and everything it ever held, in the order in which it was stored; losing the log loses none of that."""
 
-    def __init__(self, clock: VirtualClock) -> None:
-        super().__init__(clock, partitions=PARTITIONS)
+    def __init__(self, clock: VirtualClock, max_bytes: int = -1) -> None:
+        super().__init__(clock, partitions=PARTITIONS, max_bytes=max_bytes)
         self.stored: list[NewMessage] = []
         self.delay = 0.0
         """Seconds by which every followed message comes late."""
@@ -203,9 +203,9 @@ def _example(name: str) -> JsonObject:
 class Operator:
     """The parts, each of which can be started and cut off at any moment. Made by `operator_in_process`."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, log_max_bytes: int = -1) -> None:
         self.clock, self.random = VirtualClock(), SeededRandom(seed)
-        self.log, self.membership = WitnessedLog(self.clock), MemoryMembership()
+        self.log, self.membership = WitnessedLog(self.clock, log_max_bytes), MemoryMembership()
         self.cluster = SimulatedCluster(self.clock, self.random)
         self.kube = WitnessKube(self.cluster.kube(RECONCILER, user_agent="reconciler"), self.log)
         self.admin = self.cluster.kube(user_agent="test")

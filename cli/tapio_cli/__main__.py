@@ -19,8 +19,9 @@ from rich.console import Console
 
 from tapio_cli.absence import absent
 from tapio_cli.history.commands import add_history_commands
+from tapio_cli.history.keeping import add_keeping_commands
 from tapio_cli.history.source import Sources
-from tapio_cli.history.where import Live
+from tapio_cli.history.where import KEEPER, Live
 from tapio_shared.adapters.clock import SystemClock
 from tapio_shared.api.served import NEWEST, further_groups
 from tapio_shared.errors import TapioError
@@ -28,7 +29,9 @@ from tapio_shared.keys import ADMITTED_STREAM
 
 if TYPE_CHECKING:
     from tapio_cli.run import Options
+    from tapio_shared.adapters.nats_connection import NatsConnection
     from tapio_shared.adapters.nats_private import PrivateNatsServer
+    from tapio_shared.adapters.nats_restore import NatsStreams
 
 _PATIENCE = 5.0
 """Seconds to wait for a NATS that a person has named."""
@@ -146,24 +149,43 @@ def render_command(
 
 
 @asynccontextmanager
-async def _connected(source: Live) -> AsyncGenerator[Sources]:
-    """The logs of a NATS, for reading."""
+async def _nats_of(source: Live, name: str) -> AsyncGenerator[NatsConnection]:
+    """A connection to the NATS that holds a history."""
     with absent(
         "aiohttp"
     ):  # With it nats-py speaks websockets, which nobody here does; it takes a quarter of a second.
         from tapio_shared.adapters.nats_connection import NatsConnection
-        from tapio_shared.adapters.nats_log import NatsEventLog
 
     connection = await NatsConnection.connect(
-        [source.url], name="tapioctl", credentials=source.credentials, ca_file=source.ca, patience=_PATIENCE
+        [source.url], name=name, credentials=source.credentials, ca_file=source.ca, patience=_PATIENCE
     )
     try:
-        yield Sources(NatsEventLog(connection), NatsEventLog(connection, ADMITTED_STREAM))
+        yield connection
     finally:
         await connection.close()
 
 
-add_history_commands(app, _connected, version=importlib.metadata.version("tapio-operator"), now=SystemClock().now)
+@asynccontextmanager
+async def _connected(source: Live) -> AsyncGenerator[Sources]:
+    """The logs of a NATS, for reading."""
+    async with _nats_of(source, "tapioctl") as connection:
+        from tapio_shared.adapters.nats_log import NatsEventLog
+
+        yield Sources(NatsEventLog(connection), NatsEventLog(connection, ADMITTED_STREAM))
+
+
+@asynccontextmanager
+async def _to_change(source: Live) -> AsyncGenerator[NatsStreams]:
+    """The streams of a NATS, for making them anew."""
+    async with _nats_of(source, KEEPER) as connection:
+        from tapio_shared.adapters.nats_restore import NatsStreams
+
+        yield NatsStreams(connection)
+
+
+_VERSION, _CLOCK = importlib.metadata.version("tapio-operator"), SystemClock()
+add_history_commands(app, _connected, version=_VERSION, now=_CLOCK.now)
+add_keeping_commands(app, _connected, _to_change, version=_VERSION, now=_CLOCK.now)
 
 
 async def _interruptible(options: Options, console: Console) -> int:

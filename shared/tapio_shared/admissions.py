@@ -10,6 +10,9 @@ import msgspec
 
 from tapio_shared.keys import escape_token
 
+ALL_ADMITTED = "tapio.admitted.>"
+"""Every subject of answers."""
+
 
 class Admission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="Admission"):
     """One answer to what was no dry run. Holds no value of the object: a spec may carry what is nobody's business."""

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapio_cli.history.archive import MAGIC, Archive, ArchiveError
-from tapio_cli.history.export import export
+from tapio_cli.history.archive import MAGIC, Archive, ArchiveError, ArchiveWriter
+from tapio_cli.history.export import Exported, export
+from tapio_cli.history.source import Sources
 from tapio_shared.adapters.memory_log import MemoryEventLog
 from tapio_shared.ports import Message, NewMessage
 from tests.support.recorded_histories import write_archive
@@ -50,7 +51,8 @@ async def test_a_log_is_exported_as_it_is_at_that_moment(tmp_path: Path) -> None
     for number in range(5):
         await log.append(NewMessage(f"tapio.log.{number % 2}.a", b"x", {"traceparent": "t"}))
     await log.append(NewMessage("tapio.epoch.1", b"who writes is no history"))
-    assert await export(log, tmp_path / "a", now=7, operator_version="0.1.0") == 5
+    done = await export(Sources(log, None), tmp_path / "a", now=7, operator_version="0.1.0")
+    assert done == Exported(messages=5, admissions=None)
     archive = Archive.open(tmp_path / "a")
     assert [(one.subject, one.sequence, one.headers) for one in archive.messages()][-1] == (
         "tapio.log.0.a",
@@ -60,12 +62,63 @@ async def test_a_log_is_exported_as_it_is_at_that_moment(tmp_path: Path) -> None
     assert (archive.header.made_at, archive.header.stream.partitions) == (7, 2)
 
 
+async def recorded_with_answers() -> Sources:
+    clock = VirtualClock()
+    log, admitted = MemoryEventLog(clock, partitions=2), MemoryEventLog(clock)
+    for number in range(3):
+        await log.append(NewMessage("tapio.log.1.a", str(number).encode()))
+        await admitted.append(NewMessage("tapio.admitted.local.team.a", f"alice {number}".encode()))
+    return Sources(log, admitted)
+
+
+async def test_what_the_webhook_answered_is_read_beside_the_log(tmp_path: Path) -> None:
+    sources = await recorded_with_answers()
+    done = await export(sources, tmp_path / "a", now=7, operator_version="0.1.0")
+    assert done == Exported(messages=3, admissions=3)
+    archive = Archive.open(tmp_path / "a")
+    assert archive.admitted is not None
+    answers = [one.data async for one in archive.admitted.read("tapio.admitted.>", up_to=2)]
+    assert answers == [b"alice 0", b"alice 1"]
+    assert [one.data for one in archive.messages()] == [b"0", b"1", b"2"]
+
+
+async def test_names_of_users_are_left_out_when_asked_for(tmp_path: Path) -> None:
+    sources = await recorded_with_answers()
+    done = await export(sources, tmp_path / "a", now=7, operator_version="0.1.0", with_users=False)
+    assert done == Exported(messages=3, admissions=None)
+    archive = Archive.open(tmp_path / "a")
+    assert archive.admitted is None
+    assert [one.data for one in archive.messages()] == [b"0", b"1", b"2"]
+
+
+async def test_an_archive_that_misses_an_answer_is_refused(tmp_path: Path) -> None:
+    """As if somebody had cut a block out and mended the chain of checksums, but not what the trailer tells."""
+    header = Archive.open(write_archive(tmp_path / "a", MESSAGES)).header
+    with ArchiveWriter(tmp_path / "b", header) as writer:
+        writer.add(MESSAGES[0])
+        writer.admissions = 1
+    with pytest.raises(ArchiveError, match="is cut off after 1 messages"):
+        list(Archive.open(tmp_path / "b").messages())
+
+
+def test_an_archive_of_format_1_is_read() -> None:
+    """Written by version 0.1.0 before the webhook's answers were in archives; never to be written anew."""
+    archive = Archive.open(Path(__file__).parent / "golden" / "format-1.tapio")
+    assert (archive.admitted, archive.header.stream.partitions) == (None, 2)
+    assert [(one.subject, one.sequence, one.data, one.headers, one.written_at) for one in archive.messages()] == [
+        ("tapio.log.0.a", 1, b"one", {"traceparent": "1"}, 1_001),
+        ("tapio.log.1.a", 3, b"two", {}, 1_003),
+    ]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         pytest.param(b"", "is no archive of a history", id="nothing"),
         pytest.param(b"PK\x03\x04 something else", "is no archive of a history", id="another file"),
-        pytest.param(b"TAPIO-HISTORY 2\n", "has format 2, and this version reads format 1", id="from the future"),
+        pytest.param(
+            b"TAPIO-HISTORY 3\n", "has format 3, and this version reads formats 1 and 2", id="from the future"
+        ),
         pytest.param(MAGIC, "has no header", id="nothing but its name"),
         pytest.param(
             MAGIC + b"\xff\xff\xff\xff" + b"x" * 40, r"was changed in block 0 \(bytes 16 to", id="a wild length"

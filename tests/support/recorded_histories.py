@@ -28,12 +28,24 @@ async def _recorded(seed: int) -> list[Message]:
         return list(operator.log.lives[-1])
 
 
-def write_archive(path: Path, messages: Sequence[Message], *, first: int = 1) -> Path:
-    """An archive of `messages`."""
-    stream = Stream(
-        created_at="2026", first_sequence=first, last_sequence=messages[-1].sequence, max_age=0, partitions=PARTITIONS
+def write_archive(
+    path: Path, messages: Sequence[Message], *, first: int = 1, admitted: Sequence[Message] | None = None
+) -> Path:
+    """An archive of `messages`, and of what the webhook answered."""
+    header = Header(
+        made_at=START,
+        operator_version="1",
+        stream=_stream(messages, first=first, partitions=PARTITIONS),
+        admitted=None if admitted is None else _stream(admitted, first=1, partitions=0),
     )
-    with ArchiveWriter(path, Header(made_at=START, operator_version="1", stream=stream)) as writer:
+    with ArchiveWriter(path, header) as writer:
+        for message in admitted or ():
+            writer.add_admission(message)
         for message in messages:
             writer.add(message)
     return path
+
+
+def _stream(messages: Sequence[Message], *, first: int, partitions: int) -> Stream:
+    last = messages[-1].sequence if messages else 0
+    return Stream(created_at="2026", first_sequence=first, last_sequence=last, max_age=0, partitions=partitions)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from tapio_cli.history.source import Recorded
 from tapio_shared.admissions import Admission
 from tapio_shared.codec import decode_as
-from tapio_shared.errors import LogRefused, Undecodable
+from tapio_shared.errors import LogMissing, LogRefused, Undecodable
 from tapio_shared.keys import OrderingKey, escape_token
 
 
 async def admissions_of(admitted: Recorded | None, key: OrderingKey) -> list[Admission]:
     """Every recorded answer about objects in the cluster's namespace; none where they can't be read.
 
-    Names of users lie in that log alone, and who may read the history need not be allowed to read it.
+    Names of users lie in that log alone: who may read the history need not be allowed to read it, and who has restored
+    one need not have restored that too.
     """
     if admitted is None:
         return []
@@ -27,6 +28,6 @@ async def admissions_of(admitted: Recorded | None, key: OrderingKey) -> list[Adm
                 continue
             if one.name == key.name or one.kind != "TapioCluster":
                 found.append(one)
-    except LogRefused:
+    except (LogRefused, LogMissing):
         return []
     return [one for one in found if one.handler == "validate"]

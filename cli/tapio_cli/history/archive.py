@@ -1,12 +1,14 @@
 """An archive: a history in one file, compressed, versioned, and chained by checksums from its first byte to its last.
 
-    TAPIO-HISTORY 1\n
+    TAPIO-HISTORY 2\n
     block*            each: 4 bytes length, 32 bytes SHA-256 over (former checksum + payload), payload
 
-The first payload is the header, the last one the trailer, and each between a batch of messages; payloads are
-MessagePack compressed by zlib. A file that was cut off has no trailer, and one that was changed has a checksum that
-does not fit: both are refused with the place. The checksums tell accidents and careless edits, not a forger who
-computes them anew.
+The first payload is the header, the last one the trailer, and each between a batch of messages: first what the webhook
+answered, if it is in there, then the log. Payloads are MessagePack compressed by zlib. Format 1, which had no answers
+of the webhook, is read as well: what a version has written every later one reads.
+
+A file that was cut off has no trailer, and one that was changed has a checksum that does not fit: both are refused with
+the place. The checksums tell accidents and careless edits, not a forger who computes them anew.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ from tapio_shared.keys import subject_matches
 from tapio_shared.ports import LogInfo, Message
 
 T = TypeVar("T")
-MAGIC = b"TAPIO-HISTORY 1\n"
+MAGIC = b"TAPIO-HISTORY 2\n"
 _FAMILY = b"TAPIO-HISTORY "
+_READABLE = (b"TAPIO-HISTORY 1\n", MAGIC)
 _BATCH_MESSAGES, _BATCH_BYTES = 2_000, 4 << 20
 _LONGEST = 256 << 20
 """Bytes of one block that are read into memory; a longer length is a damaged one."""
@@ -51,6 +54,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header"):
     made_at: int
     operator_version: str
     stream: Stream
+    admitted: Stream | None = None
+    """The stream of the webhook's answers, with the names of users; None where they were left out."""
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True, tag="batch"):
@@ -59,13 +64,20 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, tag="batch"):
     messages: list[tuple[str, int, bytes, dict[str, str], int]]
 
 
+class Admitted(msgspec.Struct, frozen=True, kw_only=True, tag="admitted"):
+    """The same of what the webhook answered."""
+
+    messages: list[tuple[str, int, bytes, dict[str, str], int]]
+
+
 class Trailer(msgspec.Struct, frozen=True, kw_only=True, tag="trailer"):
     """Says that nothing is missing."""
 
     messages: int
+    admissions: int = 0
 
 
-_Block = Header | Batch | Trailer
+_Block = Header | Batch | Admitted | Trailer
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(_Block)
 
@@ -78,7 +90,7 @@ class ArchiveWriter:
         self._header = header
         self._checksum = hashlib.sha256(MAGIC).digest()
         self._waiting: list[tuple[str, int, bytes, dict[str, str], int]] = []
-        self._waiting_bytes = self.messages = 0
+        self._waiting_bytes = self.messages = self.admissions = 0
 
     def __enter__(self) -> ArchiveWriter:
         self._file: BinaryIO = self._temporary.open("wb")
@@ -89,7 +101,7 @@ class ArchiveWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self._flush()
-            self._block(Trailer(messages=self.messages))
+            self._block(Trailer(messages=self.messages, admissions=self.admissions))
         self._file.close()
         if kind is None:
             self._temporary.replace(self._path)
@@ -97,18 +109,29 @@ class ArchiveWriter:
             self._temporary.unlink()
 
     def add(self, message: Message) -> None:
-        """Add the next message of the history."""
+        """Add the next message of the log."""
+        if self.admissions and not self.messages:
+            self._flush()
+        self.messages += 1
+        self._wait(message)
+
+    def add_admission(self, message: Message) -> None:
+        """Add the next answer of the webhook, before anything of the log."""
+        assert not self.messages, "the webhook's answers stand before the log"
+        self.admissions += 1
+        self._wait(message)
+
+    def _wait(self, message: Message) -> None:
         self._waiting.append(
             (message.subject, message.sequence, message.data, dict(message.headers), message.written_at)
         )
         self._waiting_bytes += len(message.data)
-        self.messages += 1
         if len(self._waiting) >= _BATCH_MESSAGES or self._waiting_bytes >= _BATCH_BYTES:
             self._flush()
 
     def _flush(self) -> None:
         if self._waiting:
-            self._block(Batch(messages=self._waiting))
+            self._block((Batch if self.messages else Admitted)(messages=self._waiting))
             self._waiting, self._waiting_bytes = [], 0
 
     def _block(self, block: _Block) -> None:
@@ -131,17 +154,24 @@ class Archive:
             raise ArchiveError(f"{path} has no header: it was damaged in its first block. Export the history again.")
         return cls(path, first)
 
+    @property
+    def admitted(self) -> Answers | None:
+        """What the webhook answered; None where that was left out."""
+        return None if self.header.admitted is None else Answers(self.path, self.header.admitted)
+
     def messages(self) -> Iterator[Message]:
-        """Every message, in order. `ArchiveError` where the file turns out to be cut off or changed."""
-        told, ended = 0, False
+        """Every message of the log, in order. `ArchiveError` where the file turns out to be cut off or changed."""
+        told, answers, ended = 0, 0, False
         for block in _blocks(self.path):
             match block:
                 case Batch():
                     for subject, sequence, data, headers, written_at in block.messages:
                         yield Message(subject, sequence, data, headers, written_at)
                     told += len(block.messages)
+                case Admitted():
+                    answers += len(block.messages)
                 case Trailer():
-                    ended = block.messages == told
+                    ended = (block.messages, block.admissions) == (told, answers)
                 case Header():
                     pass
         if not ended:
@@ -157,30 +187,57 @@ class Archive:
 
     async def info(self) -> LogInfo:
         """The stream as it was when the archive was made."""
-        stream = self.header.stream
-        return LogInfo(
-            created_at=stream.created_at,
-            first_sequence=stream.first_sequence,
-            last_sequence=stream.last_sequence,
-            messages=0,
-            bytes=self.path.stat().st_size,
-            max_bytes=-1,
-            max_age=stream.max_age,
-            partitions=stream.partitions,
-        )
+        return _info(self.header.stream, self.path)
+
+
+class Answers:
+    """What the webhook answered, as an archive holds it; stands before the log, so the rest is not read for it."""
+
+    def __init__(self, path: Path, stream: Stream) -> None:
+        self._path, self._stream = path, stream
+
+    async def read(self, filter_subject: str, *, from_sequence: int = 1, up_to: int) -> AsyncIterator[Message]:
+        """As `Recorded.read`."""
+        for block in _blocks(self._path):
+            match block:
+                case Admitted():
+                    for subject, sequence, data, headers, written_at in block.messages:
+                        if from_sequence <= sequence <= up_to and subject_matches(filter_subject, subject):
+                            yield Message(subject, sequence, data, headers, written_at)
+                case Batch() | Trailer():
+                    return
+                case Header():
+                    pass
+
+    async def info(self) -> LogInfo:
+        """The stream as it was when the archive was made."""
+        return _info(self._stream, self._path)
+
+
+def _info(stream: Stream, path: Path) -> LogInfo:
+    return LogInfo(
+        created_at=stream.created_at,
+        first_sequence=stream.first_sequence,
+        last_sequence=stream.last_sequence,
+        messages=0,
+        bytes=path.stat().st_size,
+        max_bytes=-1,
+        max_age=stream.max_age,
+        partitions=stream.partitions,
+    )
 
 
 def _blocks(path: Path) -> Iterator[_Block]:
     with path.open("rb") as file:
         magic = file.read(len(MAGIC))
-        if magic != MAGIC:
+        if magic not in _READABLE:
             if magic.startswith(_FAMILY):
                 version = magic[len(_FAMILY) :].decode(errors="replace").strip()
                 raise ArchiveError(
-                    f"{path} has format {version}, and this version reads format 1. Use a newer tapioctl."
+                    f"{path} has format {version}, and this version reads formats 1 and 2. Use a newer tapioctl."
                 )
             raise ArchiveError(f"{path} is no archive of a history: it does not begin with {MAGIC[:-1].decode()!r}.")
-        checksum, number = hashlib.sha256(MAGIC).digest(), 0
+        checksum, number = hashlib.sha256(magic).digest(), 0
         while True:
             place, head = file.tell(), file.read(36)
             if not head:
@@ -200,4 +257,4 @@ def _blocks(path: Path) -> Iterator[_Block]:
             number += 1
 
 
-__all__ = ["Archive", "ArchiveError", "ArchiveWriter", "Header", "Stream"]
+__all__ = ["Answers", "Archive", "ArchiveError", "ArchiveWriter", "Header", "Stream"]

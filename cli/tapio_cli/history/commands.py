@@ -10,17 +10,18 @@ import asyncio
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from tapio_cli.documents import in_namespace, read_documents
 from tapio_cli.history.admitted import admissions_of
-from tapio_cli.history.codes import DIVERGED, REFUSED, UNUSABLE
+from tapio_cli.history.codes import DIVERGED, REFUSED
+from tapio_cli.history.exporting import Connect, exported, or_exit
 from tapio_cli.history.instants import sequence_at
 from tapio_cli.history.options import Where, with_history
 from tapio_cli.history.printing import (
@@ -37,10 +38,10 @@ from tapio_cli.history.snapshots import difference, snapshot
 from tapio_cli.history.source import Sources
 from tapio_cli.history.story import Story, read_story, recorded_keys
 from tapio_cli.history.timeline import Event, timeline
-from tapio_cli.history.where import Live, live
+from tapio_cli.history.where import live
 from tapio_shared.admissions import Admission
 from tapio_shared.codec import to_document
-from tapio_shared.errors import InvalidSettings, TapioError
+from tapio_shared.errors import InvalidSettings
 from tapio_shared.json import JsonObject
 from tapio_shared.keys import OrderingKey
 
@@ -50,10 +51,6 @@ if TYPE_CHECKING:
     from tapio_cli.history.ahead import Ahead
     from tapio_cli.history.explaining import Explanation
 
-Connect = Callable[[Live], AbstractAsyncContextManager[Sources]]
-
-
-T = TypeVar("T")
 _INSTANTS = {"ignore_unknown_options": True}
 """-10m is an instant and no option."""
 
@@ -67,29 +64,6 @@ Output = Annotated[Format, typer.Option("--output", "-o", help="For people, or f
 
 def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, now: Callable[[], int]) -> None:
     """Add every command of this module to `app`."""
-
-    @app.command(name="export")
-    @with_history
-    def export_command(
-        where: Where,
-        file: Annotated[Path, typer.Argument(help="File to write.")],
-    ) -> None:
-        """Write the whole history to one file: compressed, versioned, checksummed.
-
-        Every command on the history reads such a file with --from. It holds no Secret: none is in the log.
-
-        \b
-        Exit codes: 0 written; 1 the history can't be read.
-
-        \b
-        Examples:
-          tapioctl export today.tapio
-          kubectl port-forward -n tapio-system service/tapio-nats 4222 &
-          tapioctl export today.tapio --nats-url nats://localhost:4222 --nats-credentials reader.json
-        """
-        source = _or_exit(lambda: live(where))
-        messages = _or_exit(lambda: asyncio.run(_exported(connect, source, file, version, now)))
-        print(f"{messages} messages are in {file} ({file.stat().st_size} bytes).")
 
     @app.command(name="replay")
     @with_history
@@ -120,20 +94,20 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
 
         from tapio_cli.history.replay import replay
 
-        keys = _or_exit(lambda: [where.key(text) for text in clusters or ()])
+        keys = or_exit(lambda: [where.key(text) for text in clusters or ()])
         with (
             tempfile.TemporaryDirectory() as folder,
             Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as shown,
         ):
             if where.archive is None:
-                source = _or_exit(lambda: live(where))
+                source = or_exit(lambda: live(where))
                 path, reading = Path(folder) / "live.tapio", shown.add_task("reading the history", total=1.0)
                 told = partial(_told, shown, reading)
-                _or_exit(lambda: asyncio.run(_exported(connect, source, path, version, now, told)))
+                or_exit(lambda: asyncio.run(exported(connect, source, path, version=version, now=now(), progress=told)))
             else:
                 path = where.archive
             told = partial(_told, shown, shown.add_task("planning again", total=1.0))
-            summary = _or_exit(lambda: replay(path, keys, jobs=jobs, progress=told))
+            summary = or_exit(lambda: replay(path, keys, jobs=jobs, progress=told))
         if output is Format.PEOPLE:
             print_summary(summary, _people())
         else:
@@ -174,7 +148,7 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
                 events = [one for one in events if one.sequence <= last and one.at <= end]
             return [one for one in events if about.lower() in one.about.lower()]
 
-        events = _or_exit(work)
+        events = or_exit(work)
         if output is Format.PEOPLE:
             print_events(events, _people())
         else:
@@ -205,7 +179,7 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
             story, _ = asyncio.run(_told_of(connect, key, where))
             return snapshot(story, sequence_at(story, instant, now=now()))
 
-        print_document(_or_exit(work), Format.YAML if output is Format.PEOPLE else output)
+        print_document(or_exit(work), Format.YAML if output is Format.PEOPLE else output)
 
     @app.command(name="diff", context_settings=_INSTANTS)
     @with_history
@@ -232,7 +206,7 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
             first, second = (sequence_at(story, one, now=now()) for one in (before, after))
             return difference(snapshot(story, first), snapshot(story, second))
 
-        lines = _or_exit(work)
+        lines = or_exit(work)
         print_difference(lines, _people())
         sys.exit(DIVERGED if lines else 0)
 
@@ -261,7 +235,7 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
             until = sequence_at(story, at, now=max(now(), story.last_at))
             return explain(story, admissions, until=until, about=about)
 
-        answer = _or_exit(work)
+        answer = or_exit(work)
         if output is Format.PEOPLE:
             print_explanation(answer, _people())
         else:
@@ -297,7 +271,7 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
             documents = [in_namespace(one, namespace) for one in read_documents(files)]
             return asyncio.run(_planned(connect, documents, where, now()))
 
-        found = _or_exit(work)
+        found = or_exit(work)
         if output is Format.PEOPLE:
             for one in found:
                 print_ahead(one, _people())
@@ -331,7 +305,7 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
             story, admissions = asyncio.run(_told_of(connect, key, where))
             return [status_of(story, admissions)]
 
-        found = _or_exit(work)
+        found = or_exit(work)
         if output is Format.PEOPLE:
             for one in found:
                 print_tree(one, _people())
@@ -351,7 +325,8 @@ async def _opened(connect: Connect, where: Where) -> AsyncGenerator[Sources]:
 
         if not where.archive.is_file():
             raise InvalidSettings(f"There is no file {where.archive}. Name an archive that `tapioctl export` has made.")
-        yield Sources(Archive.open(where.archive), None)
+        archive = Archive.open(where.archive)
+        yield Sources(archive, archive.admitted)
         return
     async with connect(live(where)) as sources:
         yield sources
@@ -383,28 +358,5 @@ async def _all_told(connect: Connect, where: Where) -> list[Story]:
         return [await read_story(sources.log, key) for key in await recorded_keys(sources.log, where.target)]
 
 
-async def _exported(
-    connect: Connect,
-    live: Live,
-    file: Path,
-    version: str,
-    now: Callable[[], int],
-    progress: Callable[[float], None] | None = None,
-) -> int:
-    from tapio_cli.history.export import export
-
-    async with connect(live) as sources:
-        return await export(sources.log, file, now=now(), operator_version=version, progress=progress)
-
-
 def _told(shown: Progress, task: TaskID, done: float) -> None:
     shown.update(task, completed=done)
-
-
-def _or_exit(work: Callable[[], T]) -> T:
-    """What `work` answers; an error of ours is told in its sentence, and ends the command."""
-    try:
-        return work()
-    except TapioError as err:
-        print(f"tapioctl: {err}", file=sys.stderr)
-        sys.exit(UNUSABLE)

@@ -25,3 +25,20 @@ class Sources:
 
     log: Recorded
     admitted: Recorded | None
+
+
+class Streams(Protocol):
+    """The streams that hold a history, to be made anew: `import` and `erase` alone do that."""
+
+    async def info(self, stream: str) -> LogInfo | None:
+        """The stream, or None when there is none of that name."""
+        ...
+
+    async def replace(
+        self, stream: str, former: LogInfo, messages: AsyncIterator[Message], *, keep_settings: bool = False
+    ) -> int:
+        """Make `stream` of `messages`, with their sequences and time stamps; answers how many those were.
+
+        One of that name is deleted first. It keeps its limits with `keep_settings`; otherwise there are none.
+        """
+        ...

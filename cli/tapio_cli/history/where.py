@@ -15,6 +15,10 @@ CLIENT_FILE = Path("nats") / "client.json"
 """Within the folder of `tapioctl run`: where its NATS is, and with which file one may read."""
 
 
+KEEPER = "tapio-keeper"
+"""The user of NATS that may make the streams of a history anew."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
     """A NATS that holds the log."""
@@ -36,3 +40,11 @@ def live(named: Where) -> Live:
         "No history is named and none is running here. Name an archive (--from FILE) or the operator's NATS "
         "(--nats-url, --nats-credentials), or start a run in this folder (make run)."
     )
+
+
+def live_to_change(named: Where) -> Live:
+    """The same for making its streams anew: that of the run in the folder takes another user."""
+    found = live(named)
+    if named.url:
+        return found
+    return Live(url=found.url, credentials=str(Path(found.credentials).with_name(f"{KEEPER}.json")), ca=found.ca)

@@ -1,6 +1,7 @@
 """Who may say what on the operator's NATS: one user per service, made into a server's configuration.
 
-Streams are made by an identity of its own; no service may purge or delete one, delete a message or roll one up. What
+Streams are made by an identity of its own; no service may purge or delete one, delete a message or roll one up. One
+more, which no service has and a person is given to import a history or to erase a name, may make both anew. What
 subjects can't tell apart, permissions can't either: docs/measurements/jetstream.md says what they do not stop.
 """
 
@@ -85,6 +86,17 @@ GRANTS = (
             *_look(_MEMBERS_STREAM),
             *_follow(LOG_STREAM, "tapio.>"),
             *_follow(ADMITTED_STREAM, "tapio.admitted.>"),
+        ),
+    ),
+    Grant(
+        "tapio-keeper",
+        tuple(
+            subject
+            for stream in (LOG_STREAM, ADMITTED_STREAM)
+            for subject in (
+                *(f"$JS.API.STREAM.{verb}.{stream}" for verb in ("INFO", "DELETE", "RESTORE")),
+                f"$JS.SNAPSHOT.RESTORE.{stream}.*",
+            )
         ),
     ),
     Grant(

@@ -29,6 +29,10 @@ class PrivateNatsServer:
         self._server = EmbeddedNatsServer(directory)
 
     @property
+    def store(self) -> Path:
+        return self._server.store
+
+    @property
     def url(self) -> str:
         return self._server.url
 

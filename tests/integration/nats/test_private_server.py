@@ -95,7 +95,9 @@ async def test_the_watcher_may_look_whether_all_is_provisioned(users: dict[str, 
 
 async def test_the_files_are_for_their_owner_alone(server: PrivateNatsServer, tmp_path: Path) -> None:
     files = [server.credentials(service) for service in SERVICES]
-    assert [path.stat().st_mode & 0o777 for path in (*files, tmp_path / "nats" / "nats.conf")] == [0o600] * 6
+    assert [path.stat().st_mode & 0o777 for path in (*files, tmp_path / "nats" / "nats.conf")] == [0o600] * (
+        len(SERVICES) + 1
+    )
     assert files[0].parent.stat().st_mode & 0o777 == 0o700
     logins = [read_login(str(path)) for path in files]
     assert [login.user for login in logins if login is not None] == SERVICES

@@ -1,0 +1,46 @@
+"""What commands on the history have alike: reaching a log, copying it, and telling an error in its sentence."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from tapio_cli.history.codes import UNUSABLE
+from tapio_cli.history.source import Sources
+from tapio_cli.history.where import Live
+from tapio_shared.errors import TapioError
+
+if TYPE_CHECKING:
+    from tapio_cli.history.export import Exported
+
+T = TypeVar("T")
+Connect = Callable[[Live], AbstractAsyncContextManager[Sources]]
+
+
+async def exported(
+    connect: Connect,
+    live: Live,
+    file: Path,
+    *,
+    version: str,
+    now: int,
+    with_users: bool = True,
+    progress: Callable[[float], None] | None = None,
+) -> Exported:
+    """Copy a live log to `file`."""
+    from tapio_cli.history.export import export
+
+    async with connect(live) as sources:
+        return await export(sources, file, now=now, operator_version=version, with_users=with_users, progress=progress)
+
+
+def or_exit(work: Callable[[], T]) -> T:
+    """What `work` answers; an error of ours is told in its sentence, and ends the command."""
+    try:
+        return work()
+    except TapioError as err:
+        print(f"tapioctl: {err}", file=sys.stderr)
+        sys.exit(UNUSABLE)

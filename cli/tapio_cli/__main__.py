@@ -21,8 +21,10 @@ from tapio_cli.absence import absent
 from tapio_cli.history.commands import add_history_commands
 from tapio_cli.history.keeping import add_keeping_commands
 from tapio_cli.history.source import Sources
+from tapio_cli.history.ui.command import add_ui_command
 from tapio_cli.history.where import KEEPER, Live
 from tapio_shared.adapters.clock import SystemClock
+from tapio_shared.adapters.random import SystemRandom
 from tapio_shared.api.served import NEWEST, further_groups
 from tapio_shared.errors import TapioError
 from tapio_shared.keys import ADMITTED_STREAM
@@ -186,6 +188,7 @@ async def _to_change(source: Live) -> AsyncGenerator[NatsStreams]:
 _VERSION, _CLOCK = importlib.metadata.version("tapio-operator"), SystemClock()
 add_history_commands(app, _connected, version=_VERSION, now=_CLOCK.now)
 add_keeping_commands(app, _connected, _to_change, version=_VERSION, now=_CLOCK.now)
+add_ui_command(app, _connected, token=lambda length: SystemRandom().token(length))
 
 
 async def _interruptible(options: Options, console: Console) -> int:
@@ -204,7 +207,6 @@ async def _interruptible(options: Options, console: Console) -> int:
 
 def _nats(directory: Path, partitions: int) -> PrivateNatsServer:
     from tapio_shared.adapters.nats_private import PrivateNatsServer
-    from tapio_shared.adapters.random import SystemRandom
 
     return PrivateNatsServer(directory, SystemRandom(), partitions=partitions)
 

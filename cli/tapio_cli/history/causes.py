@@ -68,7 +68,7 @@ def causes(story: Story, admissions: Sequence[Admission], one: Decided, ref: Obj
     before = None if former is None else former.decision
     since = 0 if before is None else before.revision
     lines = [f"Decided at {when(story, one.sequence)} (revision {record.revision}): {decided(record)}."]
-    changes = list(_changes_between(story, admissions, since, record.revision, ref))
+    changes = list(changes_between(story, admissions, since, record.revision, ref))
     if len(changes) > _SHOWN_CHANGES:
         lines.append(f"{len(changes) - _SHOWN_CHANGES} earlier changes are left out; see tapioctl history.")
     lines += changes[-_SHOWN_CHANGES:]
@@ -98,7 +98,7 @@ def changed_by(story: Story, admissions: Sequence[Admission], one: Record) -> st
 
 def changes_of(story: Story, admissions: Sequence[Admission], ref: ObjectRef, until: int) -> list[str]:
     """What people did to one resource, the newest last."""
-    return list(_changes_between(story, admissions, 0, until, ref, alone=True))
+    return list(changes_between(story, admissions, 0, until, ref, alone=True))
 
 
 def _is_ours(about: ObjectRef) -> bool:
@@ -112,7 +112,7 @@ def _who(
     return (_asked(admissions, one, about, new) if ours else "") or (f" by {writers}" if writers else "")
 
 
-def _changes_between(
+def changes_between(
     story: Story,
     admissions: Sequence[Admission],
     since: int,

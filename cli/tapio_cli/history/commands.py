@@ -318,7 +318,7 @@ def _people() -> Console:
 
 
 @asynccontextmanager
-async def _opened(connect: Connect, where: Where) -> AsyncGenerator[Sources]:
+async def opened(connect: Connect, where: Where) -> AsyncGenerator[Sources]:
     """The history that the options name."""
     if where.archive is not None:
         from tapio_cli.history.archive import Archive
@@ -334,7 +334,7 @@ async def _opened(connect: Connect, where: Where) -> AsyncGenerator[Sources]:
 
 async def _told_of(connect: Connect, key: OrderingKey, where: Where) -> tuple[Story, list[Admission]]:
     """The story of one TapioCluster, and what the webhook answered about it."""
-    async with _opened(connect, where) as sources:
+    async with opened(connect, where) as sources:
         return await read_story(sources.log, key), await admissions_of(sources.admitted, key)
 
 
@@ -345,7 +345,7 @@ async def _planned(connect: Connect, documents: list[JsonObject], where: Where, 
     by_key: dict[OrderingKey, list[JsonObject]] = {}
     for document in documents:
         by_key.setdefault(key_of_document(document, where.target), []).append(document)
-    async with _opened(connect, where) as sources:
+    async with opened(connect, where) as sources:
         found: list[Ahead] = []
         for key in sorted(by_key):
             story = await read_story(sources.log, key, may_be_new=True)
@@ -354,7 +354,7 @@ async def _planned(connect: Connect, documents: list[JsonObject], where: Where, 
 
 
 async def _all_told(connect: Connect, where: Where) -> list[Story]:
-    async with _opened(connect, where) as sources:
+    async with opened(connect, where) as sources:
         return [await read_story(sources.log, key) for key in await recorded_keys(sources.log, where.target)]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tapio_cli.history.source import Recorded
 from tapio_reconciler.core.reading import entry_of, is_unreadable
 from tapio_reconciler.core.state import Entry, State, evolve
-from tapio_shared.errors import TerminalError
+from tapio_shared.errors import LogRewound, TerminalError
 from tapio_shared.facts import SweepMarked, Synced
 from tapio_shared.keys import OrderingKey, key_prefix, parse_subject, partition_of, shared_prefix
 from tapio_shared.ports import Message
@@ -102,6 +102,29 @@ async def read_story(recorded: Recorded, key: OrderingKey, *, may_be_new: bool =
     )
 
 
+async def read_on(recorded: Recorded, story: Story) -> Story:
+    """`story` with what was recorded since; what the log has dropped meanwhile is kept, so its window only grows.
+
+    LogRewound when the log ends before the story does: it is another one, or was restored.
+    """
+    info = await recorded.info()
+    if info.last_sequence < story.ends:
+        raise LogRewound(
+            f"The log ends at {info.last_sequence} and the history that was read at {story.ends}: it is another log "
+            "now. Read the history again."
+        )
+    if info.last_sequence == story.ends:
+        return story
+    own = f"{key_prefix(story.key, story.partitions)}.>"
+    shared = f"{shared_prefix(partition_of(story.key, story.partitions), story.key.target)}.>"
+    return replace(
+        story,
+        own=story.own + await _read(recorded, own, info.last_sequence, story.ends),
+        shared=story.shared + await _read(recorded, shared, info.last_sequence, story.ends),
+        ends=info.last_sequence,
+    )
+
+
 async def recorded_keys(recorded: Recorded, target: str) -> list[OrderingKey]:
     """Every TapioCluster of `target` of which anything is recorded."""
     info = await recorded.info()
@@ -116,9 +139,9 @@ async def recorded_keys(recorded: Recorded, target: str) -> list[OrderingKey]:
     return sorted(found)
 
 
-async def _read(recorded: Recorded, pattern: str, up_to: int) -> tuple[Record, ...]:
+async def _read(recorded: Recorded, pattern: str, up_to: int, after: int = 0) -> tuple[Record, ...]:
     found: list[Record] = []
-    async for message in recorded.read(pattern, up_to=up_to):
+    async for message in recorded.read(pattern, from_sequence=after + 1, up_to=up_to):
         entry = entry_of(message)
         shared = parse_subject(message.subject).key is None
         if not (shared and is_unreadable(message, entry)):

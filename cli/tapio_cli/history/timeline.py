@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import msgspec
 
+from tapio_cli.history import story as stories
 from tapio_cli.history.fields import changed_fields
 from tapio_cli.history.story import Story
 from tapio_shared.admissions import Admission
 from tapio_shared.facts import (
     ConfigurationObserved,
+    CursorMoved,
     DecisionRecorded,
     DiscoveryObserved,
+    EpochAdvanced,
     FleetObserved,
     MessageParked,
     ObjectGone,
@@ -45,54 +49,88 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     user: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """One record that says something new, and the record of the same subject before it."""
+
+    one: stories.Record
+    what: str
+    """fact | decision | outcome | timer."""
+    before: Record | None
+
+    @property
+    def record(self) -> Record:
+        return self.one.entry.record
+
+
 def timeline(story: Story, admissions: Iterable[Admission] = ()) -> list[Event]:
     """Every event, in the order of time; facts that a sweep wrote again, and say nothing new, are left out."""
-    found = [*_of_records(story), *(_of_admission(one) for one in admissions)]
+    records = sorted((*story.own, *story.shared), key=lambda entry: entry.sequence)
+    found = [*(event_of(one) for one in happened(records, {})), *(event_of_admission(one) for one in admissions)]
     return sorted(found, key=lambda one: (one.at, one.sequence))
 
 
-def _of_records(story: Story) -> Iterator[Event]:
-    last: dict[str, Record] = {}
-    for one in sorted((*story.own, *story.shared), key=lambda entry: entry.sequence):
+def happened(records: Iterable[stories.Record], last: dict[str, Record]) -> Iterator[Happened]:
+    """What of `records`, in the order of the log, says something new. `last` is the last record of each subject before
+    them, and after them."""
+    for one in records:
         subject, record = one.message.subject, one.entry.record
         before, last[subject] = last.get(subject), record
-        if before == record:
-            continue
-        told = _told(record, before)
-        if told is not None:
-            address = parse_subject(subject)
-            about = str(address.ref) if address.ref is not None else "" if address.key is not None else address.what
-            yield Event(at=one.at, sequence=one.sequence, what=told[0], about=about, text=told[1])
+        if before != record:
+            what = _what(record)
+            if what:
+                yield Happened(one, what, before)
 
 
-def _told(record: Record, before: Record | None) -> tuple[str, str] | None:
+def event_of(one: Happened) -> Event:
+    """The line for it."""
+    address = parse_subject(one.one.message.subject)
+    about = str(address.ref) if address.ref is not None else "" if address.key is not None else address.what
+    return Event(
+        at=one.one.at, sequence=one.one.sequence, what=one.what, about=about, text=_told(one.record, one.before)
+    )
+
+
+def _what(record: Record) -> str:
+    match record:
+        case SweepMarked() | CursorMoved() | EpochAdvanced():
+            return ""
+        case DecisionRecorded():
+            return "decision"
+        case OutcomeRecorded():
+            return "outcome"
+        case TimerDue():
+            return "timer"
+        case _:
+            return "fact"
+
+
+def _told(record: Record, before: Record | None) -> str:
     match record:
         case ObjectObserved():
-            return "fact", _observed(record, before)
+            return _observed(record, before)
         case ObjectGone():
-            return "fact", "is gone" if isinstance(before, ObjectObserved) else "does not exist"
+            return "is gone" if isinstance(before, ObjectObserved) else "does not exist"
         case DecisionRecorded():
-            return "decision", decided(record)
+            return decided(record)
         case OutcomeRecorded():
-            return "outcome", _outcome(record)
+            return _outcome(record)
         case TimerDue():
-            return "timer", f"timer {record.name} of the decision at {record.decision} is due"
+            return f"timer {record.name} of the decision at {record.decision} is due"
         case MessageParked():
-            return "fact", f"can't be read: {record.reason}"
+            return f"can't be read: {record.reason}"
         case Synced():
-            return "fact", f"the log holds a complete observation of {len(record.kinds)} kinds"
+            return f"the log holds a complete observation of {len(record.kinds)} kinds"
         case FleetObserved():
-            return "fact", f"{record.hosts} hosts in {len(record.zones)} zones"
+            return f"{record.hosts} hosts in {len(record.zones)} zones"
         case ConfigurationObserved():
-            return "fact", "; ".join(record.problems) or "the operator's configuration was read"
+            return "; ".join(record.problems) or "the operator's configuration was read"
         case DiscoveryObserved():
-            return "fact", f"Kubernetes {record.version} serves {len(record.resources)} resources that matter"
+            return f"Kubernetes {record.version} serves {len(record.resources)} resources that matter"
         case TargetObserved():
-            return "fact", record.message or f"the target is {record.state} at {record.server}"
-        case SweepMarked():
-            return None
-        case _:
-            return None
+            return record.message or f"the target is {record.state} at {record.server}"
+        case SweepMarked() | CursorMoved() | EpochAdvanced():
+            return ""
 
 
 def _observed(record: ObjectObserved, before: Record | None) -> str:
@@ -139,7 +177,8 @@ def _outcome(record: OutcomeRecorded) -> str:
     return text
 
 
-def _of_admission(one: Admission) -> Event:
+def event_of_admission(one: Admission) -> Event:
+    """The line for what the webhook answered."""
     verdict = "was allowed" if one.allowed else f"was refused ({', '.join(one.problems) or 'no reason recorded'})"
     return Event(
         at=one.answered_at,

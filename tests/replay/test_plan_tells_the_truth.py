@@ -62,6 +62,18 @@ def carried_out(world: World, spec: JsonObject) -> tuple[set[str], set[str], set
 @settings(quick, max_examples=40)
 @given(specs(), specs())
 def test_between_any_two_specs(first: JsonObject, second: JsonObject) -> None:
+    check(first, second)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(1_800)
+@settings(quick, max_examples=2_000)
+@given(specs(), specs())
+def test_campaign_between_any_two_specs(first: JsonObject, second: JsonObject) -> None:
+    check(first, second)
+
+
+def check(first: JsonObject, second: JsonObject) -> None:
     world = settled(first)
     told = ahead(world.state, [document(second)], partitions=PARTITIONS, now=START)
     if told.refusals:

@@ -149,6 +149,8 @@ class Archive:
     @classmethod
     def open(cls, path: Path) -> Archive:
         """The archive in `path`; `ArchiveError` for anything else."""
+        if not path.is_file():
+            raise ArchiveError(f"There is no file {path}. Name an archive that `tapioctl export` has made.")
         first = next(_blocks(path), None)
         if not isinstance(first, Header):
             raise ArchiveError(f"{path} has no header: it was damaged in its first block. Export the history again.")

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,13 +40,10 @@ from tapio_cli.history.timeline import Event, timeline
 from tapio_cli.history.where import live
 from tapio_shared.admissions import Admission
 from tapio_shared.codec import to_document
-from tapio_shared.errors import InvalidSettings
 from tapio_shared.json import JsonObject
 from tapio_shared.keys import OrderingKey
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from tapio_cli.history.ahead import Ahead
     from tapio_cli.history.explaining import Explanation
 
@@ -73,41 +69,57 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
             list[str] | None, typer.Argument(help="namespace/name of a TapioCluster; several; none means all.")
         ] = None,
         jobs: Annotated[int, typer.Option(help="Processes; 0 means one per core.")] = 0,
+        release: Annotated[
+            str,
+            typer.Option(
+                "--with",
+                metavar="VERSION",
+                help="Let another release plan: the file of its wheel, or a version from the index that pip is set to.",
+            ),
+        ] = "",
+        cache: Annotated[
+            Path, typer.Option(envvar="TAPIO_CACHE", help="Folder in which releases stay installed.")
+        ] = Path("~/.cache/tapio"),
         output: Output = Format.PEOPLE,
     ) -> None:
-        """Plan every recorded decision again, from the recorded facts, with this version of the operator.
+        """Plan every recorded decision again, from the recorded facts, with this or another version of the operator.
 
-        Nothing is written anywhere but to the terminal. With the version that recorded them all decisions come out
-        identical; with the next version this shows what it would have decided differently: an upgrade preview.
+        Nothing is written to any log or cluster. With the version that recorded them all decisions come out identical;
+        with the next version this shows what it would have decided differently: an upgrade preview.
 
         \b
-        Exit codes: 0 all identical; 1 the history can't be read, or holds nothing that can be checked;
-        2 at least one decision came out differently.
+        Exit codes: 0 all identical; 1 the history can't be read, holds nothing that can be checked, or the release
+        can't be installed; 2 at least one decision came out differently.
 
         \b
         Examples:
           tapioctl replay
           tapioctl replay team/production --from today.tapio
           tapioctl replay --from today.tapio -o json
+          tapioctl replay --from last-month.tapio --with 0.2.0
+          tapioctl replay --from last-month.tapio --with dist/tapio_operator-0.2.0-py3-none-any.whl
         """
-        from rich.progress import Progress
+        from tapio_cli.history.releases import replay_with
+        from tapio_cli.history.replay import Summary, replay
 
-        from tapio_cli.history.replay import replay
+        def verdict(path: Path) -> Summary:
+            keys = [where.key(text) for text in clusters or ()]
+            if release:
+                home = cache.expanduser()
+                return replay_with(release, path, keys, target=where.target, jobs=jobs, cache=home)
+            with _bar("planning again") as told:
+                found = replay(path, keys, jobs=jobs, progress=told)
+            found.planned_by = version
+            return found
 
-        keys = or_exit(lambda: [where.key(text) for text in clusters or ()])
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as shown,
-        ):
-            if where.archive is None:
-                source = or_exit(lambda: live(where))
-                path, reading = Path(folder) / "live.tapio", shown.add_task("reading the history", total=1.0)
-                told = partial(_told, shown, reading)
-                or_exit(lambda: asyncio.run(exported(connect, source, path, version=version, now=now(), progress=told)))
-            else:
-                path = where.archive
-            told = partial(_told, shown, shown.add_task("planning again", total=1.0))
-            summary = or_exit(lambda: replay(path, keys, jobs=jobs, progress=told))
+        with tempfile.TemporaryDirectory() as folder:
+            path = where.archive
+            if path is None:
+                source, path = or_exit(lambda: live(where)), Path(folder) / "live.tapio"
+                with _bar("reading the history") as told:
+                    copy = exported(connect, source, path, version=version, now=now(), with_users=False, progress=told)
+                    or_exit(lambda: asyncio.run(copy))
+            summary = or_exit(lambda: verdict(path))
         if output is Format.PEOPLE:
             print_summary(summary, _people())
         else:
@@ -323,8 +335,6 @@ async def opened(connect: Connect, where: Where) -> AsyncGenerator[Sources]:
     if where.archive is not None:
         from tapio_cli.history.archive import Archive
 
-        if not where.archive.is_file():
-            raise InvalidSettings(f"There is no file {where.archive}. Name an archive that `tapioctl export` has made.")
         archive = Archive.open(where.archive)
         yield Sources(archive, archive.admitted)
         return
@@ -358,5 +368,15 @@ async def _all_told(connect: Connect, where: Where) -> list[Story]:
         return [await read_story(sources.log, key) for key in await recorded_keys(sources.log, where.target)]
 
 
-def _told(shown: Progress, task: TaskID, done: float) -> None:
-    shown.update(task, completed=done)
+@contextmanager
+def _bar(doing: str) -> Generator[Callable[[float], None]]:
+    """A progress bar for somebody who watches; answers how to tell it how much is done, from 0 to 1."""
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as shown:
+        task = shown.add_task(doing, total=1.0)
+
+        def told(done: float) -> None:
+            shown.update(task, completed=done)
+
+        yield told

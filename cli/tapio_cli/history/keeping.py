@@ -94,8 +94,6 @@ def add_keeping_commands(
         async def work() -> Restored:
             from tapio_cli.history.restoring import restore
 
-            if not file.is_file():
-                raise InvalidSettings(f"There is no file {file}. Name an archive that `tapioctl export` has made.")
             async with change(live_to_change(where)) as streams:
                 return await restore(file, streams, with_users=with_users, overwrite=overwrite)
 

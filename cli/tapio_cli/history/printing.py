@@ -60,13 +60,11 @@ def print_summary(summary: Summary, console: Console) -> None:
         console.print(table)
     if not summary.checked:
         console.print("No decision could be checked.", style="yellow")
-    elif summary.diverged:
-        console.print(
-            f"{summary.diverged} of {summary.checked} decisions of {summary.keys} clusters came out differently.",
-            style="red",
-        )
-    else:
-        console.print(f"{summary.checked} decisions of {summary.keys} clusters came out identical.", style="green")
+        return
+    found = f"{summary.diverged} of {summary.checked}" if summary.diverged else f"{summary.checked}"
+    how, style = ("differently", "red") if summary.diverged else ("identical", "green")
+    by = f"by operator {summary.planned_by}" if summary.planned_by else "again"
+    console.print(f"{found} decisions of {summary.keys} clusters came out {how}, planned {by}.", style=style)
 
 
 _COLOURS = {"fact": "cyan", "decision": "magenta", "outcome": "green", "timer": "dim", "admission": "yellow"}

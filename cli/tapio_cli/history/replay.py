@@ -43,6 +43,8 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True):
 class Summary(msgspec.Struct, kw_only=True):
     """What a replay came to."""
 
+    planned_by: str = ""
+    """Version of the operator that planned again."""
     checked: int = 0
     identical: int = 0
     diverged: int = 0

@@ -169,7 +169,7 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     now: int
     operator_version: str
     logic: int = 1
-    """Version of the planner's order and retry rules."""
+    """Revision of the rules of order and of retries by which this was planned."""
     partition_epoch: int = 0
     shared_revisions: dict[str, int] = {}
     """`what` of each shared fact used (fleet, config, discovery, synced) -> its sequence."""
@@ -212,6 +212,8 @@ class DeleteAction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     resource_version: str
     component: str = ""
     reason: str
+    phase: int = 0
+    """Objects of a lower phase are deleted before those of a higher one."""
     propagation: str = "Background"
     """What becomes of what the object owns: Background (it goes too) | Orphan (it stays and has no owner)."""
 

@@ -25,6 +25,7 @@ from tapio_shared.adapters.memory_log import MemoryEventLog
 from tapio_shared.adapters.memory_membership import MemoryMembership
 from tapio_shared.adapters.random import SeededRandom
 from tapio_shared.api.labels import DESIRED_HASH
+from tapio_shared.api.operator_config import CONFIG_KEY, CONFIG_MAP
 from tapio_shared.codec import decode_record, encode
 from tapio_shared.errors import LogMissing, Undecodable
 from tapio_shared.facts import DecisionRecorded
@@ -234,10 +235,16 @@ class Operator:
             "Namespace": ("", "namespaces", ""),
             "CustomResourceDefinition": ("apiextensions.k8s.io", "customresourcedefinitions", ""),
             "TapioCluster": ("tapio.io", "tapioclusters", "default"),
+            "ConfigMap": ("", "configmaps", "tapio-system"),
         }
         group, plural, namespace = plurals[str_at(document, "kind")]
         version = str_at(document, "apiVersion").rpartition("/")[2]
         check(await self.admin.request("POST", object_path(group, version, plural, namespace), body=encode(document)))
+
+    async def configure(self, text: str) -> None:
+        """Make the operator's ConfigMap."""
+        metadata: JsonObject = {"name": CONFIG_MAP, "namespace": "tapio-system"}
+        await self.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {CONFIG_KEY: text}})
 
     def start_watcher(self) -> None:
         self.watcher = Watcher(
@@ -328,6 +335,10 @@ class Operator:
         """Change an object as somebody else; nothing when it is not there."""
         kind = "application/merge-patch+json"
         await self.admin.request("PATCH", path, body=encode(patch), content_type=kind)
+
+    async def delete_cluster(self, name: str) -> None:
+        """Delete a TapioCluster as a person does."""
+        check(await self.admin.request("DELETE", object_path("tapio.io", "v1alpha1", "tapioclusters", "default", name)))
 
     def not_ready(self) -> list[str]:
         """TapioClusters whose newest generation is not Ready."""

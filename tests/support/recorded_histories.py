@@ -28,6 +28,23 @@ async def _recorded(seed: int) -> list[Message]:
         return list(operator.log.lives[-1])
 
 
+def history_of_new_rules(seed: int = 3) -> list[Message]:
+    """What is recorded while the rules of order change between the ends of two clusters."""
+    return run_virtually(_new_rules(seed))
+
+
+async def _new_rules(seed: int) -> list[Message]:
+    async with operator_in_process(seed) as operator:
+        await operator.until_converged()
+        await operator.delete_cluster(NAMES[0])
+        await operator.until_converged()
+        await operator.configure("plannerLogic: 2")
+        await operator.until_converged()
+        await operator.delete_cluster(NAMES[1])
+        await operator.until_converged()
+        return list(operator.log.lives[-1])
+
+
 def write_archive(
     path: Path, messages: Sequence[Message], *, first: int = 1, admitted: Sequence[Message] | None = None
 ) -> Path:

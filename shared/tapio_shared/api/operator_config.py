@@ -167,6 +167,12 @@ class OperatorConfig(ApiModel):
     )
     security: Security = Field(default_factory=Security, description="Whom the operator trusts.")
     images: Images = Field(default_factory=Images, description="Images that components run by default.")
+    planner_logic: int = Field(
+        default=1,
+        ge=1,
+        description="Revision of the rules of order and of retries by which the planner decides. A release that does "
+        "not know it decides by its newest; CHANGELOG.md says what each brings.",
+    )
     network: Network = Field(default_factory=Network, description="What components must know of the network.")
 
     @property

@@ -18,6 +18,7 @@ from tapio_reconciler.core.made_secrets import flaw_of
 from tapio_reconciler.core.model import MadeSecret, WantedObject
 from tapio_reconciler.core.outcomes import outcome_of
 from tapio_reconciler.core.references import lost_credentials
+from tapio_reconciler.core.rules import in_order, rules_of
 from tapio_reconciler.core.scaling import keeping_replicas
 from tapio_reconciler.core.state import Seen, State
 from tapio_shared.api.labels import DESIRED_HASH, REVISION
@@ -303,7 +304,7 @@ class Draft:
                 [self.objects, self.wanted_status, self.wanted_resources, self.waiting, self.finalizer]
             ),
             apply=sorted(self.apply, key=lambda one: (one.phase, one.kind, one.namespace, one.name)),
-            delete=sorted(self.delete, key=lambda one: (one.kind, one.namespace, one.name)),
+            delete=in_order(self.delete, rules_of(self.inputs.logic)),
             status=self.status,
             finalizer=self.finalizer,
             events=self.events,

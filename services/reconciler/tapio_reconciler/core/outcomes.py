@@ -10,13 +10,14 @@ import hashlib
 from collections.abc import Sequence
 
 from tapio_reconciler.core.changes import CORRECTIONS_WITHIN, Memory, waits
+from tapio_reconciler.core.rules import Rules, rules_of
 from tapio_reconciler.core.state import Seen
 from tapio_shared.facts import AppliedWrite, DecisionRecorded, FailedWrite, ObjectResult, OutcomeRecorded
 
 FIRST_RETRY = 1_000
 LAST_RETRY = 300_000
 TERMINAL_RETRY = 30_000
-"""A refusal that a person must mend (403, 422) is asked again this soon, and backs off from there."""
+"""A refusal that a person must mend (403, 422) is asked again this soon; rules.py says how far it backs off."""
 _KEPT_CORRECTIONS = 8
 
 
@@ -45,7 +46,7 @@ def outcome_of(
         for name, write in before.applied.items()
         if name in wanted and memory.unobserved(name, seen_by_name.get(name)) is not None
     }
-    tried = {result.ref for result in results}
+    tried, rules = {result.ref for result in results}, rules_of(decision.inputs.logic)
     failures = {
         name: failure
         for name, failure in before.failures.items()
@@ -55,7 +56,9 @@ def outcome_of(
     }
     for result in results:
         if result.error:
-            failures[result.ref] = _failed(result, failures.get(result.ref), retry_after.get(result.ref, 0.0), now)
+            failures[result.ref] = _failed(
+                result, failures.get(result.ref), retry_after.get(result.ref, 0.0), rules, now
+            )
             continue
         failures.pop(result.ref, None)
         if result.action == "delete":
@@ -89,9 +92,13 @@ def _recorded(write: AppliedWrite, sequence: int) -> AppliedWrite:
     )
 
 
-def _failed(result: ObjectResult, before: FailedWrite | None, retry_after: float, now: int) -> FailedWrite:
+def _failed(
+    result: ObjectResult, before: FailedWrite | None, retry_after: float, rules: Rules, now: int
+) -> FailedWrite:
     attempt = before.attempt + 1 if before is not None and before.digest == result.digest else 1
-    wait = max(retry_wait(result.ref, attempt, retryable=result.retryable), int(retry_after * 1000))
+    longest = LAST_RETRY if result.retryable else rules.longest_refusal_wait
+    wait = retry_wait(result.ref, attempt, retryable=result.retryable, longest=longest)
+    wait = max(wait, int(retry_after * 1000))
     return FailedWrite(
         action=result.action,
         digest=result.digest,
@@ -104,10 +111,10 @@ def _failed(result: ObjectResult, before: FailedWrite | None, retry_after: float
     )
 
 
-def retry_wait(name: str, attempt: int, *, retryable: bool) -> int:
-    """Milliseconds until the next try after `attempt` failures in a row."""
+def retry_wait(name: str, attempt: int, *, retryable: bool, longest: int = LAST_RETRY) -> int:
+    """Milliseconds until the next try after `attempt` failures in a row; `longest` before the spread."""
     first = FIRST_RETRY if retryable else TERMINAL_RETRY
-    wait = min(first << min(attempt - 1, 20), LAST_RETRY)
+    wait = min(first << min(attempt - 1, 20), longest)
     spread = hashlib.blake2b(f"{name}/{attempt}".encode(), digest_size=2).digest()
     return wait + wait * int.from_bytes(spread, "big") // (4 * 65_536)
 

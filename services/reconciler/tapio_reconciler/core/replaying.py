@@ -13,6 +13,7 @@ from enum import StrEnum
 from tapio_reconciler.core.drafting import Plan
 from tapio_reconciler.core.planning import plan
 from tapio_reconciler.core.reading import entry_of, is_unreadable
+from tapio_reconciler.core.rules import NEWEST, OLDEST, RULES
 from tapio_reconciler.core.state import Entry, State, evolve
 from tapio_shared.facts import DecisionRecorded, OutcomeRecorded, SweepMarked, Synced
 from tapio_shared.keys import OrderingKey, address_of
@@ -107,6 +108,11 @@ class Replayer:
 
         if recorded.revision < state.revision:
             return skipped("It was recorded before, and only written again by a sweep.")
+        if recorded.inputs.logic not in RULES:
+            return skipped(
+                f"It was made under rules {recorded.inputs.logic}, and this version knows {OLDEST} to {NEWEST}: "
+                "replay it with the version that made it, or a newer one."
+            )
         key.fold(recorded.revision)
         whole_from = 1 if self._begins <= 1 else self._whole_from.get((partition, state.key.target))
         if whole_from is None or recorded.revision < whole_from or not key.is_whole:

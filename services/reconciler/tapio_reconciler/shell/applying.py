@@ -73,8 +73,8 @@ class Applier:
                 return report
         for _, actions in groupby(decision.apply, key=lambda action: action.phase):
             await self._together(self._write(report, key, action, plan) for action in actions)
-        if decision.delete:
-            await self._together(self._delete(report, key, action, still_owned) for action in decision.delete)
+        for _, gone in groupby(decision.delete, key=lambda action: action.phase):
+            await self._together(self._delete(report, key, action, still_owned) for action in gone)
         if decision.status is not None and plan.cluster is not None:
             before = object_at(plan.cluster.document, "status")
             await self._attempt(

@@ -17,6 +17,7 @@ from tapio_reconciler.core.completeness import incompleteness
 from tapio_reconciler.core.drafting import Plan
 from tapio_reconciler.core.outcomes import retry_wait
 from tapio_reconciler.core.planning import plan
+from tapio_reconciler.core.rules import logic_of
 from tapio_reconciler.core.state import State
 from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.following import Progress
@@ -56,7 +57,6 @@ class Identity:
     worker: str
     operator_version: str
     partitions: int
-    logic: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +258,7 @@ class Partition:
         with tracer.start_as_current_span("reconcile", context=extract_context(cause.headers)) as span:
             span.set_attribute("tapio.key", str(key))
             planned_at = self._clock.monotonic()
-            planned = plan(state, self._inputs(recorder.token, state.log_begins, record_limit))
+            planned = plan(state, self._inputs(recorder.token, state, record_limit))
             self._metrics.plan_seconds.observe(self._clock.monotonic() - planned_at)
             (self._incomplete.add if incompleteness(state, state.log_begins) else self._incomplete.discard)(key)
             self._timers.replace(key, planned.decision.timers)
@@ -300,13 +300,13 @@ class Partition:
         known.decision, known.desired_digest = sequence, decision.desired_digest
         return sequence, headers
 
-    def _inputs(self, epoch: int, log_begins: int, record_limit: int) -> Inputs:
+    def _inputs(self, epoch: int, state: State, record_limit: int) -> Inputs:
         return Inputs(
             now=self._clock.now(),
             operator_version=self._identity.operator_version,
-            logic=self._identity.logic,
+            logic=logic_of(state),
             partition_epoch=epoch,
-            log_begins=log_begins,
+            log_begins=state.log_begins,
             record_limit=record_limit,
         )
 

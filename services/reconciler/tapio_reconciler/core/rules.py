@@ -1,0 +1,65 @@
+"""Rules of order and of retries by revision, so that a decision is planned again under the rules that it was made by.
+
+A decision records its revision (`inputs.logic`). Which one new decisions are made by is said in the log, by the
+operator's configuration (`plannerLogic`), so that a release that brings new rules goes on by the old ones until
+somebody says otherwise (ADR 0016). Rules are never changed and never taken away: a new row is added.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from tapio_reconciler.core.state import State
+from tapio_shared.facts import ConfigurationObserved, DeleteAction
+from tapio_shared.json import int_at
+
+OLDEST: Final = 1
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What differs from one revision to another."""
+
+    longest_refusal_wait: int
+    """Milliseconds between two tries of what a person must mend (403, 422), at most, before the spread."""
+    deletes_in_order: bool
+    """Whether what makes pods goes before what pods need, instead of all at once."""
+
+
+RULES: Final = {
+    1: Rules(longest_refusal_wait=300_000, deletes_in_order=False),
+    # Who has just mended a permission or a quota waits for nothing else; and a pod that still runs while its
+    # ServiceAccount or its configuration is deleted ends in errors instead of in order.
+    2: Rules(longest_refusal_wait=120_000, deletes_in_order=True),
+}
+NEWEST: Final = max(RULES)
+
+_SCALES: Final = frozenset({"HorizontalPodAutoscaler", "VerticalPodAutoscaler"})
+_MAKES_PODS: Final = frozenset({"DaemonSet", "Deployment", "StatefulSet", "CronJob", "Job", "Pod"})
+
+
+def logic_of(state: State) -> int:
+    """The revision that the log asks for; what is newer than this release knows means its newest."""
+    found = state.shared_fact("config", ConfigurationObserved)
+    asked = OLDEST if found is None else int_at(found[1].configuration, "plannerLogic", default=OLDEST)
+    return min(max(asked, OLDEST), NEWEST)
+
+
+def rules_of(logic: int) -> Rules:
+    """The rules of a revision that this release knows."""
+    return RULES[logic]
+
+
+def in_order(delete: list[DeleteAction], rules: Rules) -> list[DeleteAction]:
+    """`delete` in the order of its phases: what scales, then what makes pods, then what pods need."""
+    phased = (
+        [msgspec.structs.replace(one, phase=_phase(one.kind)) for one in delete] if rules.deletes_in_order else delete
+    )
+    return sorted(phased, key=lambda one: (one.phase, one.kind, one.namespace, one.name))
+
+
+def _phase(kind: str) -> int:
+    if kind in _SCALES:
+        return 0
+    return 1 if kind in _MAKES_PODS else 2

@@ -1,0 +1,96 @@
+"""Rules of order and retries by revision: none ever changes, and each does what it says."""
+
+from __future__ import annotations
+
+import pytest
+
+from tapio_reconciler.core.changes import Memory
+from tapio_reconciler.core.outcomes import outcome_of
+from tapio_reconciler.core.rules import NEWEST, RULES, Rules, in_order, logic_of
+from tapio_reconciler.core.state import Entry, State
+from tapio_shared.facts import (
+    ConfigurationObserved,
+    DecisionRecorded,
+    DeleteAction,
+    FailedWrite,
+    Inputs,
+    ObjectResult,
+    OutcomeRecorded,
+)
+from tapio_shared.json import JsonObject
+from tapio_shared.keys import OrderingKey
+
+NOW = 1_000_000
+SERVICE = "Service default/x"
+
+
+def test_a_revision_that_was_ever_recorded_keeps_its_rules() -> None:
+    assert {
+        1: Rules(longest_refusal_wait=300_000, deletes_in_order=False),
+        2: Rules(longest_refusal_wait=120_000, deletes_in_order=True),
+    } == RULES
+
+
+@pytest.mark.parametrize(
+    ("configuration", "logic"),
+    [
+        pytest.param(None, 1, id="nothing was told: by the oldest"),
+        pytest.param({}, 1, id="a configuration from before there were rules"),
+        pytest.param({"plannerLogic": 1}, 1, id="the oldest"),
+        pytest.param({"plannerLogic": 2}, 2, id="the newest"),
+        pytest.param({"plannerLogic": 99}, NEWEST, id="one of a later release, while workers are rolled"),
+        pytest.param({"plannerLogic": 0}, 1, id="none that ever was"),
+    ],
+)
+def test_the_log_says_which_rules_hold(configuration: JsonObject | None, logic: int) -> None:
+    state = State(OrderingKey("local", "default", "demo"))
+    if configuration is not None:
+        state.shared["config"] = Entry(7, ConfigurationObserved(configuration=configuration, observed_at=1))
+    assert logic_of(state) == logic
+
+
+@pytest.mark.parametrize(
+    ("logic", "kinds"),
+    [
+        pytest.param(
+            1,
+            [(0, "ConfigMap"), (0, "Deployment"), (0, "HorizontalPodAutoscaler"), (0, "ServiceAccount")],
+            id="1: all at once",
+        ),
+        pytest.param(
+            2,
+            [(0, "HorizontalPodAutoscaler"), (1, "Deployment"), (2, "ConfigMap"), (2, "ServiceAccount")],
+            id="2: what scales, what makes pods, what pods need",
+        ),
+    ],
+)
+def test_the_order_of_deletions(logic: int, kinds: list[tuple[int, str]]) -> None:
+    delete = [_delete(kind) for kind in ("ServiceAccount", "Deployment", "ConfigMap", "HorizontalPodAutoscaler")]
+    assert [(one.phase, one.kind) for one in in_order(delete, RULES[logic])] == kinds
+
+
+@pytest.mark.parametrize(
+    ("logic", "longest"), [pytest.param(1, 300_000, id="1: five minutes"), pytest.param(2, 120_000, id="2: two")]
+)
+@pytest.mark.parametrize("retryable", [pytest.param(True, id="retryable"), pytest.param(False, id="refused")])
+def test_how_long_a_failed_write_waits_at_most(logic: int, longest: int, retryable: bool) -> None:
+    decision = DecisionRecorded(
+        revision=1,
+        inputs=Inputs(now=NOW, operator_version="1", logic=logic),
+        digest="",
+        desired_digest="",
+        objects={SERVICE: "d"},
+    )
+    before = FailedWrite(action="apply", digest="d", error="no", attempt=11, failed_at=NOW, retry_at=NOW)
+    memory = Memory(1, OutcomeRecorded(decision=1, ended_at=NOW, failures={SERVICE: before}))
+    result = ObjectResult(ref=SERVICE, action="apply", digest="d", code=403, error="no", retryable=retryable)
+    outcome = outcome_of(2, decision, [result], {}, memory, {}, corrected=[], retry_after={}, now=NOW)
+    wait = outcome.failures[SERVICE].retry_at - NOW
+    expected = 300_000 if retryable else longest
+    assert expected <= wait < expected * 5 // 4
+
+
+def _delete(kind: str) -> DeleteAction:
+    return DeleteAction(
+        group="", version="v1", kind=kind, plural="", name="x", uid="u", resource_version="1", reason="It goes."
+    )

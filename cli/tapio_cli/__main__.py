@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import logging
 import signal
 import sys
 from collections.abc import AsyncGenerator
@@ -14,10 +15,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import structlog
 import typer
 from rich.console import Console
 
 from tapio_cli.absence import absent
+from tapio_cli.doctor.command import add_doctor_command
 from tapio_cli.history.commands import add_history_commands
 from tapio_cli.history.keeping import add_keeping_commands
 from tapio_cli.history.source import Sources
@@ -153,6 +156,10 @@ def render_command(
 @asynccontextmanager
 async def _nats_of(source: Live, name: str) -> AsyncGenerator[NatsConnection]:
     """A connection to the NATS that holds a history."""
+    structlog.configure(  # What a program reads stands on standard output, and nothing else.
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
     with absent(
         "aiohttp"
     ):  # With it nats-py speaks websockets, which nobody here does; it takes a quarter of a second.
@@ -187,6 +194,7 @@ async def _to_change(source: Live) -> AsyncGenerator[NatsStreams]:
 
 _VERSION, _CLOCK = importlib.metadata.version("tapio-operator"), SystemClock()
 add_history_commands(app, _connected, version=_VERSION, now=_CLOCK.now)
+add_doctor_command(app, _connected, now=_CLOCK.now)
 add_keeping_commands(app, _connected, _to_change, version=_VERSION, now=_CLOCK.now)
 add_ui_command(app, _connected, token=lambda length: SystemRandom().token(length))
 

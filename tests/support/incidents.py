@@ -66,8 +66,9 @@ class Incident:
         path = self._path(group, plural, "").rstrip("/")
         check(await self.operator.admin.request("POST", path, body=encode(document)))
 
-    async def delete(self, group: str, plural: str, name: str) -> None:
-        check(await self.operator.admin.request("DELETE", self._path(group, plural, name)))
+    async def delete(self, group: str, plural: str, name: str, *, namespace: str = NAMESPACE) -> None:
+        """Delete an object, whosever it is."""
+        check(await self.operator.admin.request("DELETE", self._path(group, plural, name, namespace)))
 
     async def get(self, group: str, plural: str, name: str) -> JsonObject:
         """One object; {} when there is none."""
@@ -137,9 +138,9 @@ class Incident:
             assert given.admission is not None
             self.admissions.append(given.admission)
 
-    def _path(self, group: str, plural: str, name: str) -> str:
+    def _path(self, group: str, plural: str, name: str, namespace: str = NAMESPACE) -> str:
         group, _, version = group.rpartition("/")
-        return object_path(group, version, plural, NAMESPACE, name)
+        return object_path(group, version, plural, namespace, name)
 
 
 def condition(cluster: JsonObject, kind: str) -> tuple[str, str]:
@@ -152,7 +153,7 @@ def condition(cluster: JsonObject, kind: str) -> tuple[str, str]:
 
 @asynccontextmanager
 async def incident(
-    *, ready: bool = True, seed: int = 1, log_max_bytes: int = -1, **spec: object
+    *, ready: bool = True, seed: int = 1, log_max_bytes: int = -1, spec: JsonObject | None = None
 ) -> AsyncGenerator[Incident]:
     """The operator, and unless `ready` is False one small TapioCluster that alice made and that is Ready."""
     operator = Operator(seed, log_max_bytes=log_max_bytes)
@@ -162,9 +163,7 @@ async def incident(
     made = Incident(operator)
     try:
         if ready:
-            await made.create(
-                "alice@example.org", small_cluster(NAME, version=DEFAULT_TAPIO_VERSION, **cast("JsonObject", spec))
-            )
+            await made.create("alice@example.org", small_cluster(NAME, version=DEFAULT_TAPIO_VERSION, **(spec or {})))
             await made.until_condition("Ready", "True")
         yield made
     finally:

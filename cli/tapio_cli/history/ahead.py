@@ -85,7 +85,7 @@ def ahead(state: State, documents: Sequence[JsonObject], *, partitions: int, now
     problems = _problems(documents, state)
     if problems:
         return Ahead(cluster=str(key), refusals=problems)
-    was, will = _wanted(state, now), _wanted(_applied(state, documents, partitions), now)
+    was, will = wanted_now(state, now), wanted_now(_applied(state, documents, partitions), now)
     if will is None:
         message = cluster_not_found(key.namespace, key.name)
         return Ahead(cluster=str(key), refusals=[f"{Reason.CLUSTER_NOT_FOUND}: {message}"])
@@ -140,7 +140,8 @@ def _problems(documents: Sequence[JsonObject], state: State) -> list[str]:
     return found
 
 
-def _wanted(state: State, now: int) -> Wanted | Refused | None:
+def wanted_now(state: State, now: int) -> Wanted | Refused | None:
+    """What the operator wants of the cluster of `state`; None when there is no such TapioCluster."""
     seen = state.seen()
     cluster = seen.get(cluster_ref(state.key.namespace, state.key.name))
     if cluster is None or cluster.document is None:

@@ -1,0 +1,165 @@
+"""The checks of the operator itself: its log, its workers and watcher, its webhook, its versions."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from datetime import datetime
+
+from tapio_cli.doctor.findings import Finding, finding, unknown
+from tapio_cli.history.printing import moment
+from tapio_cli.history.source import Recorded
+from tapio_cli.history.story import Story
+from tapio_cli.kubectl import Kubectl, KubectlError
+from tapio_shared.certificates import UnusableCertificate, certificate_facts
+from tapio_shared.codec import decode_record
+from tapio_shared.errors import TapioError
+from tapio_shared.facts import DecisionRecorded, EpochAdvanced
+from tapio_shared.json import int_at, objects_at, str_at
+
+AREA = "operator"
+LOG, WINDOW, WORKERS, LEASES, CERTIFICATE, VERSIONS = (
+    "log reachable",
+    "window complete",
+    "partitions owned",
+    "leases held",
+    "webhook certificate",
+    "one version",
+)
+_SECRET = "tapio-webhook-certificate"  # noqa: S105 - the name of a Secret
+_SOON = 7 * 86_400_000
+"""Milliseconds before its end at which a certificate should long have been renewed."""
+_NO_CLUSTER = "Name the operator's cluster: --kubeconfig FILE, and --context where it is not the current one."
+
+
+async def examine_log(recorded: Recorded, stories: Sequence[Story], *, now: int, is_live: bool) -> list[Finding]:
+    """What the log itself tells."""
+    info = await recorded.info()
+    room = f", {info.bytes * 100 // info.max_bytes} % of its room" if info.max_bytes > 0 else ""
+    reached = finding(
+        AREA,
+        LOG,
+        [] if info.last_sequence else ["The log is empty: no watcher has written to it."],
+        ok=f"{info.messages} messages up to @{info.last_sequence}{room}.",
+        next_step="Look at the watcher: kubectl logs -n tapio-system deploy/tapio-watcher.",
+    )
+    incomplete = [f"The history of {one.key} is complete nowhere." for one in stories if one.window is None]
+    begins = max((one.window[0].at for one in stories if one.window), default=0)
+    window = finding(
+        AREA,
+        WINDOW,
+        incomplete,
+        ok=f"Complete for {len(stories)} clusters since {moment(begins)}." if begins else "No cluster is recorded.",
+        next_step="The watcher tells everything again by itself; if this lasts, see its log, and TAPIO_LOG_MAX_BYTES.",
+    )
+    return [reached, window, await _workers(recorded, info.partitions, is_live=is_live), _versions(stories)]
+
+
+async def _workers(recorded: Recorded, partitions: int, *, is_live: bool) -> Finding:
+    """Whether every partition has been taken over by somebody. Whether he still lives only his membership tells."""
+    if not is_live:
+        return unknown(AREA, WORKERS, "An archive does not tell who works now.")
+    owners: dict[int, str] = {}
+    async for message in recorded.read("tapio.epoch.*", up_to=(await recorded.info()).last_sequence):
+        record = decode_record(message.data)
+        if isinstance(record, EpochAdvanced):
+            owners[int(message.subject.rpartition(".")[2])] = record.worker
+    lonely = sorted(set(range(partitions)) - owners.keys())
+    problems = [f"Partitions {', '.join(map(str, lonely))} of {partitions} never had an owner."] if lonely else []
+    return finding(
+        AREA,
+        WORKERS,
+        problems,
+        ok=f"{partitions} partitions were last taken over by {', '.join(sorted(set(owners.values())))}.",
+        next_step="Run at least one reconciler: kubectl get pods -n tapio-system.",
+    )
+
+
+def _versions(stories: Sequence[Story]) -> Finding:
+    """The operator's versions in the last decisions: several for long means a roll-out that got stuck."""
+    last: dict[str, list[str]] = {}
+    for story in stories:
+        decisions = [one.entry.record for one in story.own if isinstance(one.entry.record, DecisionRecorded)]
+        if decisions:
+            last.setdefault(decisions[-1].inputs.operator_version, []).append(f"{story.key.namespace}/{story.key.name}")
+    mixed = [f"{version} decided last for {', '.join(sorted(names)[:3])}." for version, names in sorted(last.items())]
+    return finding(
+        AREA,
+        VERSIONS,
+        mixed if len(last) > 1 else [],
+        ok=f"The last decisions are all of version {next(iter(last))}." if last else "Nothing has been decided yet.",
+        next_step="During an upgrade this passes; otherwise see kubectl get pods -n tapio-system -o wide for pods of "
+        "another version.",
+    )
+
+
+async def examine_kubernetes(kubectl: Kubectl | None, *, namespace: str, target: str, now: int) -> list[Finding]:
+    """What the operator's own cluster tells; unknown without a way to it."""
+    if kubectl is None:
+        return [unknown(AREA, check, "No kubeconfig was named.", _NO_CLUSTER) for check in (LEASES, CERTIFICATE)]
+    return [
+        await _lease(kubectl, namespace, f"tapio-watcher-{target}", now),
+        await _certificate(kubectl, namespace, now),
+    ]
+
+
+async def _lease(kubectl: Kubectl, namespace: str, name: str, now: int) -> Finding:
+    try:
+        lease = await kubectl.document("get", "lease", name, "-n", namespace)
+    except KubectlError as err:
+        return _refused(LEASES, f"Lease {namespace}/{name}", err, "No watcher has ever led: see kubectl get pods.")
+    holder, renewed = str_at(lease, "spec", "holderIdentity"), str_at(lease, "spec", "renewTime")
+    lasts = int_at(lease, "spec", "leaseDurationSeconds", default=15) * 1000
+    since = now - int(datetime.fromisoformat(renewed).timestamp() * 1000) if renewed else now
+    problems: list[str] = []
+    if not holder:
+        problems.append(f"Nobody holds Lease {namespace}/{name}.")
+    elif since > lasts:
+        problems.append(f"{holder} holds Lease {namespace}/{name} and has not renewed it for {since // 1000} s.")
+    return finding(
+        AREA,
+        LEASES,
+        problems,
+        ok=f"{holder} leads, renewed {max(since, 0) // 1000} s ago.",
+        next_step="Without a leader nothing new is observed. See the watcher's pods and their logs.",
+    )
+
+
+async def _certificate(kubectl: Kubectl, namespace: str, now: int) -> Finding:
+    try:
+        secret = await kubectl.document("get", "secret", _SECRET, "-n", namespace)
+        registered = await kubectl.document("get", "validatingwebhookconfiguration", "tapio-operator")
+    except KubectlError as err:
+        return _refused(CERTIFICATE, "The webhook", err, "Without it specs are judged by the planner alone (Stalled).")
+    try:
+        facts = certificate_facts(base64.b64decode(str_at(secret, "data", "tls.crt"), validate=True))
+    except (UnusableCertificate, binascii.Error):
+        return finding(
+            AREA,
+            CERTIFICATE,
+            [f"Secret {namespace}/{_SECRET} holds no certificate."],
+            ok="",
+            next_step=f"kubectl delete secret {_SECRET} -n {namespace}; the webhook makes another one.",
+        )
+    problems: list[str] = []
+    if facts.expires_at <= now:
+        problems.append(f"The certificate has expired at {moment(facts.expires_at)}.")
+    elif facts.expires_at - now < _SOON:
+        problems.append(f"The certificate expires at {moment(facts.expires_at)} and has not been renewed.")
+    if not all(str_at(one, "clientConfig", "caBundle") for one in objects_at(registered, "webhooks")):
+        problems.append("The registration of the webhook trusts no certificate authority.")
+    return finding(
+        AREA,
+        CERTIFICATE,
+        problems,
+        ok=f"It is valid until {moment(facts.expires_at)}, and registered.",
+        next_step="Restart the webhook: kubectl rollout restart -n tapio-system deploy/tapio-webhook.",
+    )
+
+
+def _refused(check: str, what: str, err: TapioError, next_step: str) -> Finding:
+    """What kubectl could not read: not there is a problem, not allowed or not reached is unknown."""
+    if "NotFound" in str(err) or "not found" in str(err):
+        return finding(AREA, check, [f"{what} does not exist."], ok="", next_step=next_step)
+    return unknown(AREA, check, str(err), _NO_CLUSTER)

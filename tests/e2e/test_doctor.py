@@ -1,0 +1,73 @@
+"""`tapioctl doctor` on a running operator: what is wrong with its log, its leases, its webhook and its versions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from tapio_cli.doctor.operator import CERTIFICATE, LEASES, LOG, VERSIONS, WINDOW, WORKERS
+from tapio_shared.json import JsonObject, objects_at, str_at
+from tests.support.e2e_kubernetes import simulated_kubernetes
+from tests.support.e2e_objects import small_cluster
+from tests.support.operator_run import OperatorRun, start_operator
+
+_ALL = (LOG, WINDOW, WORKERS, VERSIONS, LEASES, CERTIFICATE)
+
+
+async def doctor(run: OperatorRun, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of the command."""
+    command = [sys.executable, "-m", "tapio_cli", "doctor", "--nats-url", run.nats.url, *arguments]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    output, errors = await process.communicate()
+    return cast("int", process.returncode), output.decode(), errors.decode()
+
+
+async def checked(run: OperatorRun) -> tuple[int, dict[str, str]]:
+    """Exit code, and the verdict of each check of the operator with its evidence."""
+    code, output, errors = await doctor(run, "--kubeconfig", str(run.kubernetes.kubeconfig), "-o", "json")
+    assert output, errors
+    found = cast("JsonObject", json.loads(output))
+    return code, {
+        str_at(one, "check"): f"{str_at(one, 'verdict')}: {str_at(one, 'evidence')}"
+        for one in objects_at(found, "operator")
+    }
+
+
+@pytest.mark.timeout(200)
+async def test_each_thing_that_is_wrong_with_the_operator_is_found(tmp_path: Path) -> None:
+    async with simulated_kubernetes(tmp_path) as kubernetes, start_operator(kubernetes, tmp_path, workers=1) as run:
+        await kubernetes.apply(small_cluster("one"))
+        await kubernetes.until_condition("one", "Ready", "True")
+        await run.settled()
+
+        code, found = await checked(run)
+        assert {check: text.partition(":")[0] for check, text in found.items()} == dict.fromkeys(_ALL, "ok")
+        assert code == 0
+
+        without = (await doctor(run))[1]
+        assert "No kubeconfig was named." in without
+        assert "unknown" in without
+
+        await run["webhook"].kill()
+        await kubernetes.kubectl.run("delete", "secret", "tapio-webhook-certificate", "-n", "tapio-system")
+        await run["watcher"].kill()
+        lease = '{"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}}'
+        await kubernetes.kubectl.run(
+            "patch", "lease", "tapio-watcher-local", "-n", "tapio-system", "--type=merge", "-p", lease
+        )
+        code, found = await checked(run)
+        assert code == 2
+        assert found[LEASES].startswith("problem: watcher holds Lease tapio-system/tapio-watcher-local and has not")
+        assert found[CERTIFICATE] == "problem: The webhook does not exist."
+
+        await run.nats.kill()
+        code, output, errors = await doctor(run)
+        assert (code, output) == (1, "")
+        assert errors.splitlines()[-1].startswith("tapioctl: ")

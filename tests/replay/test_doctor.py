@@ -1,0 +1,175 @@
+"""`doctor` finds each thing that it checks when that is broken, says how it knows and what to do, and no other."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tapio_cli.doctor.cluster import CHECKS, examine
+from tapio_cli.doctor.findings import Finding, Verdict
+from tapio_cli.history.story import read_story
+from tapio_shared.json import JsonObject, JsonValue, objects_at
+from tests.support.incidents import KEY, NAME, Incident, incident
+from tests.support.virtual_time import run_virtually
+
+BOB = "bob@example.org"
+Plant = Callable[[Incident], Awaitable[None]]
+_WHOLE: dict[str, JsonValue] = {
+    "profile": "development",
+    "collectors": {"ebpf": True, "kubernetes": True},
+    "networkPolicy": {"enabled": True},
+}
+"""Of everything that is checked there is something."""
+
+
+def paused_and(break_it: Plant) -> Plant:
+    """Nothing is put back while the cluster is paused."""
+
+    async def plant(one: Incident) -> None:
+        await one.edit(BOB, {"metadata": {"annotations": {"tapio.io/paused": "true"}}})
+        await one.until_condition("Paused", "True")
+        await break_it(one)
+        await one.until_condition("Paused", "True")
+
+    return plant
+
+
+def deleted(group: str, plural: str, name: str, namespace: str = "default") -> Plant:
+    async def plant(one: Incident) -> None:
+        await one.delete(group, plural, name, namespace=namespace)
+
+    return paused_and(plant)
+
+
+def changed(group: str, plural: str, name: str, patch: JsonObject) -> Plant:
+    async def plant(one: Incident) -> None:
+        await one.edit_object(group, plural, name, patch, manager="kubectl-edit")
+
+    return paused_and(plant)
+
+
+def asked_for(patch: JsonObject, which: str, reason: str) -> Plant:
+    async def plant(one: Incident) -> None:
+        await one.edit(BOB, {"spec": patch})
+        await one.until_condition(which, "False", reason)
+
+    return plant
+
+
+def graph(**fields: JsonValue) -> JsonObject:
+    return {"intelligence": {"neo4j": fields}}
+
+
+def behaves(behaviour: str) -> JsonObject:
+    return graph(podAnnotations={"simulator.tapio.io/behaviour": behaviour})
+
+
+async def no_node(one: Incident) -> None:
+    await one.edit(BOB, {"spec": {"collectors": {"ebpf": {"nodeSelector": {"disk": "none-such"}}}}})
+    await one.until(lambda found: objects_at(found, "status", "skipped") != [])
+
+
+async def refused_by_pod_security(one: Incident) -> None:
+    labels: JsonObject = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "baseline"}}}
+    await one.operator.patch("/api/v1/namespaces/tapio-nodes", labels)
+    await one.edit(BOB, {"spec": {"collectors": {"ebpf": {"podAnnotations": {"new": "pods"}}}}})
+    await one.until_condition("CollectorsReady", "False", "PodSecurityRefused")
+
+
+@pytest.mark.parametrize(
+    ("plant", "check", "evidence"),
+    [
+        pytest.param(
+            deleted("v1", "serviceaccounts", f"{NAME}-kubernetes"),
+            "RBAC permissions",
+            f"ServiceAccount default/{NAME}-kubernetes does not exist.",
+            id="a ServiceAccount is gone",
+        ),
+        pytest.param(
+            no_node,
+            "node selectors",
+            "with the labels disk=none-such, and no node on which it can work has them",
+            id="a nodeSelector matches no node",
+        ),
+        pytest.param(
+            refused_by_pod_security, "security contexts", 'violates PodSecurity "baseline', id="Pod Security refuses"
+        ),
+        pytest.param(asked_for(behaves("oom"), "Ready", "OutOfMemory"), "memory limits", "memory limit", id="memory"),
+        pytest.param(
+            asked_for(behaves("init-crash"), "Ready", ""),
+            "init containers",
+            "InitFailed (container conf ends with code 1",
+            id="an init container fails",
+        ),
+        pytest.param(
+            changed("networking.k8s.io/v1", "networkpolicies", f"{NAME}-nats-flows", {"spec": {"ingress": []}}),
+            "network policies",
+            f"{NAME}-nats-flows differs from what is wanted: spec.ingress",
+            id="a NetworkPolicy is closed",
+        ),
+        pytest.param(
+            changed("v1", "services", f"{NAME}-nats", {"spec": {"selector": {"app.kubernetes.io/name": "else"}}}),
+            "service discovery",
+            f"Service default/{NAME}-nats differs from what is wanted: spec.selector.app.kubernetes.io/name.",
+            id="a Service selects nothing",
+        ),
+        pytest.param(
+            deleted("v1", "secrets", f"{NAME}-nats-auth"),
+            "credentials",
+            f"Secret default/{NAME}-nats-auth of nats does not exist.",
+            id="the credentials are gone",
+        ),
+    ],
+)
+def test_what_is_broken_is_found_and_nothing_else(plant: Plant, check: str, evidence: str) -> None:
+    found = run_virtually(_examined(plant))
+    problems = {one.check: one for one in found if one.verdict is Verdict.PROBLEM}
+    assert list(problems) == [check], found
+    assert evidence in problems[check].evidence
+    assert problems[check].next_step
+
+
+async def bound_to_nothing(one: Incident) -> None:
+    document: JsonObject = {
+        "apiVersion": "tapio.io/v1alpha1",
+        "kind": "TapioCluster",
+        "metadata": {"name": NAME},
+        "spec": {**_WHOLE, **graph(storageClassName="none-such")},
+    }
+    await one.create(BOB, document)
+    await one.until_condition("GraphStoreReady", "False", "VolumePending")
+
+
+def test_a_volume_that_is_not_provisioned() -> None:
+    found = {one.check: one for one in run_virtually(_examined(bound_to_nothing, ready=False))}
+    assert found["PVC provisioning"].verdict is Verdict.PROBLEM
+    assert "(StorageClass none-such)" in found["PVC provisioning"].evidence
+
+
+async def nothing(_: Incident) -> None:
+    """Break nothing."""
+
+
+def test_a_healthy_cluster_is_well() -> None:
+    found = run_virtually(_examined(nothing))
+    assert [(one.area, one.check) for one in found] == list(CHECKS)
+    assert [one for one in found if one.verdict is not Verdict.OK] == []
+
+
+async def refused(one: Incident) -> None:
+    await one.edit(BOB, {"spec": {"nats": {"podTemplate": {"spec": {"hostNetwork": True}}}}}, webhook=False)
+    await one.until_condition("Stalled", "True")
+
+
+def test_of_a_stalled_cluster_nothing_is_known() -> None:
+    found = run_virtually(_examined(refused))
+    assert {one.verdict for one in found} == {Verdict.UNKNOWN}
+    assert "hostNetwork" in found[0].evidence
+
+
+async def _examined(plant: Plant, *, ready: bool = True) -> list[Finding]:
+    async with incident(ready=ready, spec=_WHOLE) as one:
+        await plant(one)
+        story = await read_story(one.operator.log, KEY)
+        return examine(story.state(story.ends), one.operator.clock.now())

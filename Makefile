@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 CACHE := $(if $(TAPIO_CACHE),$(TAPIO_CACHE),$(HOME)/.cache/tapio)
 SCAN = $(CACHE)/scan-$(shell sha256sum tests/scan/requirements.lock | cut -c1-16)
 
-.PHONY: help setup run test test-unit test-combinations test-real check format crds deploy-manifests bench clean control-plane golden scan
+.PHONY: help setup run test test-unit test-combinations test-real check format crds deploy-manifests bench clean control-plane golden golden-histories scan
 
 help: ## List these commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  make %-18s %s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ deploy-manifests: $(STAMP) ## Generate the RBAC of deploy/ from the code.
 
 golden: $(STAMP) ## Write the golden renderings of the examples anew; read the diff before committing it.
 	@$(BIN)/python -m tests.unit.objects.golden
+
+golden-histories: $(STAMP) ## Record the golden histories anew, after a change of what is rendered that was meant.
+	@$(BIN)/python -m tests.replay.golden
 
 bench: $(STAMP) ## Measure speed as ratios within one run; see docs/benchmarks.md.
 	@$(BIN)/python -m benchmarks $(ARGS)

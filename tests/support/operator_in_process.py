@@ -40,6 +40,7 @@ from tapio_simulator.kubelet import KubeletSettings
 from tapio_watcher import metrics as watcher_metrics
 from tapio_watcher.watcher import Identity as WatcherIdentity
 from tapio_watcher.watcher import Pace, Watcher
+from tests.support.kept import HISTORIES
 from tests.support.virtual_time import VirtualClock
 
 ROOT = Path(__file__).parents[2]
@@ -406,6 +407,7 @@ async def operator_in_process(seed: int, *, workers: int = 2) -> AsyncGenerator[
         for document in documents():
             await operator.create(document)
         yield operator
+        HISTORIES.extend(operator.log.lives)
     finally:
         for name in list(operator.tasks):
             await operator.kill(name)

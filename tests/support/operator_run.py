@@ -20,9 +20,11 @@ from tapio_shared.adapters.nats_log import NatsEventLog
 from tapio_shared.adapters.nats_server import EmbeddedNatsServer
 from tapio_shared.errors import LogMissing
 from tapio_shared.json import str_at
+from tapio_shared.ports import Message
 from tapio_shared.subprocesses import free_port
 from tests.support.e2e_kubernetes import Kubernetes
 from tests.support.eventually import eventually
+from tests.support.kept import HISTORIES
 from tests.support.operator_processes import ServiceProcess
 
 ROOT = Path(__file__).parents[2]
@@ -130,6 +132,18 @@ class OperatorRun:
         finally:
             await connection.close()
 
+    async def history(self) -> list[Message]:
+        """What the log holds of facts, decisions and outcomes; nothing when it is not there."""
+        connection = await NatsConnection.connect([self.nats.url], name="test")
+        try:
+            log = NatsEventLog(connection)
+            last = (await log.info()).last_sequence
+            return [message async for message in log.read("tapio.log.>", up_to=last)]
+        except LogMissing:
+            return []
+        finally:
+            await connection.close()
+
     async def recorded(self) -> bytes:
         """Every byte that JetStream holds: each message of each stream with its headers, and the files of the store."""
         connection = await NatsConnection.connect([self.nats.url], name="test")
@@ -176,6 +190,7 @@ async def start_operator(
                 await service.start()
             await run.until_ready()
             yield run
+            HISTORIES.append(await run.history())
         except BaseException:
             print(run.logs())  # noqa: T201 - pytest shows it with the failure
             raise

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
 from tapio_cli.history.archive import ArchiveWriter, Header, Stream
+from tapio_shared.api.labels import PAUSED
 from tapio_shared.ports import Message
 from tests.support.operator_in_process import NAMES, PARTITIONS, operator_in_process
 from tests.support.virtual_time import run_virtually
 
 START = 1_700_000_000_000
+_CLUSTERS = "/apis/tapio.io/v1alpha1/namespaces/default/tapioclusters"
 
 
 def recorded_history(seed: int = 1) -> list[Message]:
@@ -21,7 +24,7 @@ def recorded_history(seed: int = 1) -> list[Message]:
 async def _recorded(seed: int) -> list[Message]:
     async with operator_in_process(seed) as operator:
         await operator.until_converged()
-        path = f"/apis/tapio.io/v1alpha1/namespaces/default/tapioclusters/{NAMES[0]}"
+        path = f"{_CLUSTERS}/{NAMES[0]}"
         await operator.patch(path, {"spec": {"gateway": {"replicas": 2}}})
         await operator.patch(operator.paths()[0], {"metadata": {"labels": {"app.kubernetes.io/managed-by": "me"}}})
         await operator.until_converged()
@@ -41,6 +44,39 @@ async def _new_rules(seed: int) -> list[Message]:
         await operator.configure("plannerLogic: 2")
         await operator.until_converged()
         await operator.delete_cluster(NAMES[1])
+        await operator.until_converged()
+        return list(operator.log.lives[-1])
+
+
+def history_of_a_bad_image(seed: int = 5) -> list[Message]:
+    """What is recorded while an image that nobody has is asked for, and taken back."""
+    return run_virtually(_bad_image(seed))
+
+
+async def _bad_image(seed: int) -> list[Message]:
+    async with operator_in_process(seed) as operator:
+        await operator.until_converged()
+        path = f"{_CLUSTERS}/{NAMES[0]}"
+        await operator.patch(path, {"spec": {"nats": {"image": "docker.io/library/nats:does-not-exist"}}})
+        await asyncio.sleep(300)
+        await operator.patch(path, {"spec": {"nats": {"image": None}}})
+        await operator.until_converged()
+        return list(operator.log.lives[-1])
+
+
+def history_of_a_pause(seed: int = 7) -> list[Message]:
+    """What is recorded while a cluster is paused, changed, and goes on."""
+    return run_virtually(_pause(seed))
+
+
+async def _pause(seed: int) -> list[Message]:
+    async with operator_in_process(seed) as operator:
+        await operator.until_converged()
+        path = f"{_CLUSTERS}/{NAMES[0]}"
+        await operator.patch(path, {"metadata": {"annotations": {PAUSED: "true"}}})
+        await operator.patch(path, {"spec": {"gateway": {"replicas": 2}}})
+        await asyncio.sleep(120)
+        await operator.patch(path, {"metadata": {"annotations": {PAUSED: None}}})
         await operator.until_converged()
         return list(operator.log.lives[-1])
 

@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tapio_cli.history.commands import opened
-from tapio_cli.history.exporting import Connect, or_exit
+from tapio_cli.history.exporting import Connect, opened, or_exit
 from tapio_cli.history.options import Where, with_history
 from tapio_cli.history.printing import Format, print_document
 from tapio_cli.history.story import read_story, recorded_keys

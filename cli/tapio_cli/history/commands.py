@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +20,8 @@ from rich.console import Console
 from tapio_cli.documents import in_namespace, read_documents
 from tapio_cli.history.admitted import admissions_of
 from tapio_cli.history.codes import DIVERGED, REFUSED
-from tapio_cli.history.exporting import Connect, exported, or_exit
+from tapio_cli.history.exporting import Connect, exported, opened, or_exit
+from tapio_cli.history.following import Wanted, follow_history
 from tapio_cli.history.instants import sequence_at
 from tapio_cli.history.options import Where, with_history
 from tapio_cli.history.printing import (
@@ -34,7 +35,6 @@ from tapio_cli.history.printing import (
     print_tree,
 )
 from tapio_cli.history.snapshots import difference, snapshot
-from tapio_cli.history.source import Sources
 from tapio_cli.history.story import Story, read_story, recorded_keys
 from tapio_cli.history.timeline import Event, timeline
 from tapio_cli.history.where import live
@@ -136,6 +136,10 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
         about: Annotated[
             str, typer.Option("--object", help="Only what is about this object: part of its kind, namespace or name.")
         ] = "",
+        follow: Annotated[
+            bool,
+            typer.Option("--follow", help="Go on with what comes, until Ctrl-C; as JSON a line each."),
+        ] = False,
         output: Output = Format.PEOPLE,
     ) -> None:
         """Show what was told, asked for, decided and done about a TapioCluster, on one time line.
@@ -143,6 +147,7 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
         \b
         Examples:
           tapioctl history team/production --since -1h
+          tapioctl history team/production --follow
           tapioctl history team/production --object Deployment --from today.tapio -o json
         """
 
@@ -160,6 +165,10 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
                 events = [one for one in events if one.sequence <= last and one.at <= end]
             return [one for one in events if about.lower() in one.about.lower()]
 
+        if follow:
+            wanted = Wanted(since=since, until=until, about=about)
+            or_exit(lambda: follow_history(connect, where, where.key(cluster), wanted, output, now=now()))
+            return
         events = or_exit(work)
         if output is Format.PEOPLE:
             print_events(events, _people())
@@ -327,19 +336,6 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
 
 def _people() -> Console:
     return Console(highlight=False, soft_wrap=True)
-
-
-@asynccontextmanager
-async def opened(connect: Connect, where: Where) -> AsyncGenerator[Sources]:
-    """The history that the options name."""
-    if where.archive is not None:
-        from tapio_cli.history.archive import Archive
-
-        archive = Archive.open(where.archive)
-        yield Sources(archive, archive.admitted)
-        return
-    async with connect(live(where)) as sources:
-        yield sources
 
 
 async def _told_of(connect: Connect, key: OrderingKey, where: Where) -> tuple[Story, list[Admission]]:

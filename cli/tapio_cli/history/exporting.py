@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from tapio_cli.history.codes import UNUSABLE
+from tapio_cli.history.options import Where
 from tapio_cli.history.source import Sources
-from tapio_cli.history.where import Live
+from tapio_cli.history.where import Live, live
 from tapio_shared.errors import TapioError
 
 if TYPE_CHECKING:
@@ -18,6 +19,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Connect = Callable[[Live], AbstractAsyncContextManager[Sources]]
+
+
+@asynccontextmanager
+async def opened(connect: Connect, where: Where) -> AsyncGenerator[Sources]:
+    """The history that the options name."""
+    if where.archive is not None:
+        from tapio_cli.history.archive import Archive
+
+        archive = Archive.open(where.archive)
+        yield Sources(archive, archive.admitted)
+        return
+    async with connect(live(where)) as sources:
+        yield sources
 
 
 async def exported(

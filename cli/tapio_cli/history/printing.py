@@ -40,6 +40,15 @@ def print_document(document: JsonValue, output: Format) -> None:
         yaml.dump(document, sys.stdout, Dumper=yaml.CSafeDumper, sort_keys=True)
 
 
+def print_line(document: JsonValue, output: Format) -> None:
+    """Print one of many documents at once: a line of JSON, or one of a stream of YAML."""
+    if output is Format.JSON:
+        print(json.dumps(document, sort_keys=True), flush=True)
+    else:
+        yaml.dump(document, sys.stdout, Dumper=yaml.CSafeDumper, sort_keys=True, explicit_start=True)
+        sys.stdout.flush()
+
+
 def moment(milliseconds: int) -> str:
     """An instant as people and commands write it."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tapio_cli.history.commands import opened
-from tapio_cli.history.exporting import Connect, or_exit
+from tapio_cli.history.exporting import Connect, opened, or_exit
 from tapio_cli.history.options import Where, with_history
 from tapio_cli.history.where import live
 

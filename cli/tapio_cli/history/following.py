@@ -1,0 +1,95 @@
+"""`tapioctl history --follow`: the time line of a live log, and then what comes, until it is ended with Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from tapio_cli.history.admitted import admissions_of
+from tapio_cli.history.exporting import Connect, opened
+from tapio_cli.history.instants import sequence_at
+from tapio_cli.history.options import Where
+from tapio_cli.history.printing import Format, print_events, print_line
+from tapio_cli.history.source import Sources
+from tapio_cli.history.story import read_on, read_story
+from tapio_cli.history.timeline import Event, event_of, event_of_admission, happened
+from tapio_shared.codec import to_document
+from tapio_shared.errors import InvalidSettings, LogRewound, RetryableError
+from tapio_shared.facts import Record
+from tapio_shared.keys import OrderingKey
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at the log: a person reads it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which events are shown."""
+
+    since: str = ""
+    until: str = ""
+    about: str = ""
+
+
+def follow_history(
+    connect: Connect, where: Where, key: OrderingKey, wanted: Wanted, output: Format, *, now: int
+) -> None:
+    """Print events as they come, until Ctrl-C. InvalidSettings for what does not go together with that."""
+    if where.archive is not None:
+        raise InvalidSettings("An archive does not grow, so it can't be followed; leave --follow out.")
+    if wanted.until:
+        raise InvalidSettings("--follow goes on for ever and --until ends; leave one of them out.")
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_print_on(connect, where, key, wanted, output, now))
+
+
+async def _print_on(connect: Connect, where: Where, key: OrderingKey, wanted: Wanted, output: Format, now: int) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    async with opened(connect, where) as sources:
+        begin = 0
+        if wanted.since:
+            story = await read_story(sources.log, key)
+            first = sequence_at(story, wanted.since, now=now)
+            begin = max((one.at for one in (*story.own, *story.shared) if one.sequence <= first), default=0)
+        async for events in follow(sources, key):
+            shown = [one for one in events if one.at >= begin and wanted.about.lower() in one.about.lower()]
+            if output is Format.PEOPLE:
+                print_events(shown, console)
+                continue
+            for one in shown:
+                print_line(to_document(one), output)
+
+
+async def follow(sources: Sources, key: OrderingKey) -> AsyncGenerator[list[Event]]:
+    """The events of `key` so far, then those of each look that has any, in the order of time.
+
+    A log that is away for a while is looked at again; one that was made anew raises LogRewound, since what was shown is
+    not its beginning.
+    """
+    story, last = await read_story(sources.log, key), dict[str, Record]()
+    asked: set[str] = set()
+    shown = 0
+    while True:
+        news = sorted(
+            (one for one in (*story.own, *story.shared) if one.sequence > shown), key=lambda one: one.sequence
+        )
+        admissions = [one for one in await admissions_of(sources.admitted, key) if one.request not in asked]
+        asked |= {one.request for one in admissions}
+        events = [*map(event_of, happened(news, last)), *map(event_of_admission, admissions)]
+        if events:
+            yield sorted(events, key=lambda one: (one.at, one.sequence))
+        shown = story.ends
+        longer = story
+        while longer is story:
+            await asyncio.sleep(LOOK_EVERY)
+            try:
+                longer = await read_on(sources.log, story)
+            except LogRewound:
+                raise
+            except RetryableError:
+                continue
+        story = longer

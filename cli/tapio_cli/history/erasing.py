@@ -56,7 +56,7 @@ async def erase(admitted: Recorded, streams: Streams, user: str) -> int:
         async for message in admitted.read(ALL_ADMITTED, from_sequence=read + 1, up_to=info.last_sequence):
             kept.append(_without(message, user))  # noqa: PERF401 - an asynchronous comprehension can't go on
         info, read = await admitted.info(), info.last_sequence
-    return await streams.replace(ADMITTED_STREAM, info, _each(kept), keep_settings=True)
+    return await streams.replace(ADMITTED_STREAM, info, lambda: _each(kept), keep_settings=True)
 
 
 async def _each(messages: list[Message]) -> AsyncIterator[Message]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -43,5 +44,7 @@ async def restore(path: Path, streams: Streams, *, with_users: bool = True, over
     restored: dict[str, int] = {}
     for stream, recorded in parts.items():
         info = await recorded.info()
-        restored[stream] = await streams.replace(stream, info, recorded.read(_EVERYTHING, up_to=info.last_sequence))
+        restored[stream] = await streams.replace(
+            stream, info, partial(recorded.read, _EVERYTHING, up_to=info.last_sequence)
+        )
     return Restored(messages=restored)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,10 +35,16 @@ class Streams(Protocol):
         ...
 
     async def replace(
-        self, stream: str, former: LogInfo, messages: AsyncIterator[Message], *, keep_settings: bool = False
+        self,
+        stream: str,
+        former: LogInfo,
+        messages: Callable[[], AsyncIterator[Message]],
+        *,
+        keep_settings: bool = False,
     ) -> int:
         """Make `stream` of `messages`, with their sequences and time stamps; answers how many those were.
 
-        One of that name is deleted first. It keeps its limits with `keep_settings`; otherwise there are none.
+        One of that name is deleted first; `messages` is asked again when it has to be begun anew. It keeps its limits
+        with `keep_settings`; otherwise there are none.
         """
         ...

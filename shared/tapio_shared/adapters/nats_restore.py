@@ -9,17 +9,19 @@ deletes a stream unasked.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 import cramjam
 import msgspec
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_errors import ApiAnswer, error_of_fault
 from tapio_shared.adapters.nats_reader import Reader
+from tapio_shared.adapters.nats_requests import NO_RESPONDERS
 from tapio_shared.adapters.provisioning import admitted_config, log_config
 from tapio_shared.codec import decode_as, encode
-from tapio_shared.errors import InvalidSettings, LogMissing
+from tapio_shared.errors import InvalidSettings, LogMissing, LogUnavailable
 from tapio_shared.json import JsonObject
 from tapio_shared.keys import ADMITTED_STREAM, LOG_STREAM
 from tapio_shared.ports import LogInfo, Message
@@ -30,6 +32,7 @@ _CHUNK = 128 << 10
 """Bytes of a request: what nats-server itself takes for a chunk of a backup."""
 _TIMEOUT = 60.0
 """Seconds for one chunk, and for taking the stream into service: the server may write a gigabyte meanwhile."""
+_TRIES, _AGAIN = 10, 1.0
 _NANOSECONDS = 1_000_000
 
 
@@ -59,20 +62,38 @@ class NatsStreams:
             return None
 
     async def replace(
-        self, stream: str, former: LogInfo, messages: AsyncIterator[Message], *, keep_settings: bool = False
+        self,
+        stream: str,
+        former: LogInfo,
+        messages: Callable[[], AsyncIterator[Message]],
+        *,
+        keep_settings: bool = False,
     ) -> int:
         """Restore `messages` as `stream`, which holds the sequences of `former` again; answers how many those were.
 
         A stream of that name is deleted first. It keeps what it was set to with `keep_settings`; otherwise nothing is
-        limited, so that nothing of a history is dropped for its age.
+        limited, so that nothing of a history is dropped for its age. While NATS is away it is begun anew, from
+        `messages` again: what was deleted is nowhere else by then.
         """
         version = self._connection.client.connected_server_version
         check_version(f"{version.major}.{version.minor}")
         config = _unlimited(stream, former.partitions)
-        if await self.info(stream) is not None:
-            if keep_settings:
-                config = (await self._connection.api(f"STREAM.INFO.{stream}", None, _Present)).config
-            await self._connection.api(f"STREAM.DELETE.{stream}", None, _Deleted)
+        if keep_settings:
+            config = (await self._connection.api(f"STREAM.INFO.{stream}", None, _Present)).config
+        count = 0
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(LogUnavailable),
+            wait=wait_fixed(_AGAIN),
+            stop=stop_after_attempt(_TRIES),
+            reraise=True,
+        ):
+            with attempt:
+                if await self.info(stream) is not None:
+                    await self._connection.api(f"STREAM.DELETE.{stream}", None, _Deleted)
+                count = await self._restore(stream, config, former, messages())
+        return count
+
+    async def _restore(self, stream: str, config: JsonObject, former: LogInfo, messages: AsyncIterator[Message]) -> int:
         request: JsonObject = {"config": config, "state": _state(former)}
         deliver = await self._connection.api(f"STREAM.RESTORE.{stream}", request, _Deliver)
         count, waiting = 0, bytearray(_MAGIC + _entry("state.json", encode(_state(former))))
@@ -94,6 +115,8 @@ class NatsStreams:
 
     async def _put(self, subject: str, data: bytes) -> None:
         answer = await self._connection.request(subject, data, timeout=_TIMEOUT)
+        if (answer.headers or {}).get("Status") == NO_RESPONDERS:
+            raise LogUnavailable("The NATS server ended while it was restoring a stream; nothing of that is left.")
         fault = decode_as(ApiAnswer, answer.data).error if answer.data else None
         if fault is not None:
             raise error_of_fault(fault)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +16,7 @@ import pytest_asyncio
 from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_log import NatsEventLog
 from tapio_shared.adapters.nats_private import PrivateNatsServer
+from tapio_shared.adapters.nats_restore import NatsStreams
 from tapio_shared.adapters.nats_server import EmbeddedNatsServer
 from tapio_shared.adapters.provisioning import provision
 from tapio_shared.adapters.random import SystemRandom
@@ -148,6 +150,43 @@ async def test_an_empty_stream_is_in_nobodys_way(
     await provision(connection, partitions=2, max_age_days=1)
     assert tapioctl("import", str(archive), "--nats-url", server.url).returncode == 0
     assert await everything(NatsEventLog(connection)) == history, "older than the former stream would have kept"
+
+
+async def test_what_is_made_anew_is_begun_again_when_the_server_goes_away(
+    server: EmbeddedNatsServer, connection: NatsConnection, history: list[Message]
+) -> None:
+    begun = 0
+
+    async def messages() -> AsyncIterator[Message]:
+        nonlocal begun
+        begun += 1
+        for message in history:
+            if begun == 1 and message is history[-1]:
+                await server.kill()
+                await server.start()
+            yield message
+
+    await provision(connection, partitions=2)
+    former = replace(await NatsEventLog(connection).info(), last_sequence=history[-1].sequence)
+    assert await NatsStreams(connection).replace("TAPIO_LOG", former, messages) == len(history)
+    assert begun == 2
+    assert await everything(NatsEventLog(connection)) == history
+
+
+async def test_an_erased_name_is_shown_as_erased(server: EmbeddedNatsServer, archive: Path) -> None:
+    here = ("--nats-url", server.url)
+    assert tapioctl("import", str(archive), *here).returncode == 0
+    assert tapioctl("erase", USER, *here, "--yes").returncode == 0
+    told = tapioctl("history", f"default/{NAMES[0]}", *here, "-o", "json")
+    events = cast("list[JsonObject]", json.loads(told.stdout))
+    users = [str_at(one, "user") for one in events if str_at(one, "what") == "admission"]
+    assert users == ["(erased)", OTHER] * 3
+
+
+async def test_an_archive_is_not_changed(archive: Path) -> None:
+    ended = tapioctl("erase", USER, "--from", str(archive), "--yes")
+    assert ended.returncode == 1
+    assert "Erase there, then export again." in ended.stderr
 
 
 def cut_off(data: bytes) -> bytes:

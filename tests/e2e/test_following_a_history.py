@@ -35,6 +35,8 @@ async def test_events_are_shown_as_they_come_until_it_is_ended(operator: Operato
                 told: JsonObject = json.loads(line)
                 if str_at(told, "text") == "is gone":
                     break
+            else:
+                raise AssertionError("the time line ended before the Service was gone")
             assert str_at(told, "about") == f"Service {namespace}/one-nats"
     finally:
         process.send_signal(signal.SIGINT)

@@ -42,9 +42,11 @@ def with_gateway(**gateway: JsonValue) -> JsonObject:
     return small_cluster("one", gateway={"enabled": True, **gateway})
 
 
-def autoscaler(name: str, least: int) -> JsonObject:
+async def autoscaler(kubernetes: Kubernetes, name: str, least: int) -> JsonObject:
+    """Of the newest version that is served; without metrics, which is CPU by default."""
+    served = (await kubernetes.kubectl.run("api-versions")).split()
     return {
-        "apiVersion": "autoscaling/v2",
+        "apiVersion": "autoscaling/v2" if "autoscaling/v2" in served else "autoscaling/v2beta2",
         "kind": "HorizontalPodAutoscaler",
         "metadata": {"name": name},
         "spec": {
@@ -65,7 +67,7 @@ async def test_an_autoscaler_of_somebody_else_is_left_in_charge_and_a_person_is_
     await kubectl.run("scale", "deployment", "one-gateway", "-n", namespace, "--replicas=4")
     await until_replicas(kubernetes, 1, namespace)
 
-    await kubernetes.apply(autoscaler("theirs", 3), namespace)
+    await kubernetes.apply(await autoscaler(kubernetes, "theirs", 3), namespace)
     message = await until_reason(kubernetes, "gateway", "ScaledByAnother", namespace)
     assert message.startswith("The replicas of gateway are left to HorizontalPodAutoscaler theirs,")
     await until_replicas(kubernetes, 3, namespace)
@@ -100,5 +102,5 @@ async def test_our_own_autoscaler_takes_over_without_a_gap(operator: OperatorRun
     await kubernetes.until(is_scaled_by_ours)
     after = await kubernetes.get("deployment", "one-gateway", namespace)
     assert int_at(after, "spec", "replicas") == 3
-    # Replicas that go to one and come back are two generations.
-    assert int_at(after, "metadata", "generation") == int_at(before, "metadata", "generation")
+    # Replicas that go to one and come back are two generations; annotations of a Deployment that change are one.
+    assert int_at(after, "metadata", "generation") - int_at(before, "metadata", "generation") < 2

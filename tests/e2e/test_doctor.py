@@ -71,3 +71,5 @@ async def test_each_thing_that_is_wrong_with_the_operator_is_found(tmp_path: Pat
         code, output, errors = await doctor(run)
         assert (code, output) == (1, "")
         assert errors.splitlines()[-1].startswith("tapioctl: ")
+
+        await run.nats.start()  # What was recorded is replayed when the run ends.

@@ -19,13 +19,13 @@ import structlog
 import typer
 from rich.console import Console
 
-from tapio_cli.absence import absent
 from tapio_cli.doctor.command import add_doctor_command
 from tapio_cli.history.commands import add_history_commands
 from tapio_cli.history.keeping import add_keeping_commands
 from tapio_cli.history.source import Sources
 from tapio_cli.history.ui.command import add_ui_command
 from tapio_cli.history.where import KEEPER, Live
+from tapio_shared.absence import absent
 from tapio_shared.adapters.clock import SystemClock
 from tapio_shared.adapters.random import SystemRandom
 from tapio_shared.api.served import NEWEST, further_groups

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from tapio_shared.api.normalise import normalise, normalise_spec
-from tapio_shared.api.schema import SPEC_MODELS
+from tapio_shared.api.specs import SPEC_MODELS
 from tapio_shared.api.trust import Trust
 from tapio_shared.api.validation import validate
 from tapio_shared.json import JsonObject

@@ -45,7 +45,7 @@ def test_a_question_does_without(arguments: list[str], without: list[str], archi
 def test_a_connection_to_nats_does_without_aiohttp() -> None:
     code = """
 import sys
-from tapio_cli.absence import absent
+from tapio_shared.absence import absent
 with absent("aiohttp"):
     import tapio_shared.adapters.nats_log
 print("aiohttp" in sys.modules, "nats" in sys.modules)

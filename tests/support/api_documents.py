@@ -7,7 +7,7 @@ from typing import Final
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
 
-from tapio_shared.api.schema import spec_schema
+from tapio_shared.api.specs import spec_schema
 from tapio_shared.json import JsonObject, JsonValue, int_at, list_at, object_at
 
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)

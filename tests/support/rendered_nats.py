@@ -18,7 +18,7 @@ from pathlib import Path
 from tapio_reconciler.core.model import CertificateSecret, MadeSecret, Rendered
 from tapio_reconciler.core.objects import nats_users
 from tapio_reconciler.core.objects.nats_configuration import CERTIFICATES, PID_FILE, STORE
-from tapio_reconciler.shell.secrets import certificates
+from tapio_reconciler.shell.certificates import certificates
 from tapio_shared.adapters.clock import SystemClock
 from tapio_shared.adapters.nats_server import find_binary
 from tapio_shared.json import JsonObject, JsonValue, object_at, objects_at, str_at

@@ -6,6 +6,9 @@ must be; 1 NATS can't do it now, try again; 2 the configuration is wrong; 3 JetS
 
 from __future__ import annotations
 
+import tapio_shared.lean  # noqa: F401 # pyright: ignore[reportUnusedImport] - the others then import less
+
+# isort: split
 import asyncio
 import os
 import sys

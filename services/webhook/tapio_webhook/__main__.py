@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tapio_shared.lean  # noqa: F401 # pyright: ignore[reportUnusedImport] - the others then import less
+
+# isort: split
 import asyncio
 import ipaddress
 import sys

@@ -20,7 +20,7 @@ from tapio_shared.api.normalise import normalise_spec, pin_version
 from tapio_shared.api.not_yet_supported import not_yet_supported
 from tapio_shared.api.problems import MAX_SHOWN, Problem
 from tapio_shared.api.reasons import Reason
-from tapio_shared.api.schema import SPEC_MODELS
+from tapio_shared.api.specs import SPEC_MODELS
 from tapio_shared.api.trust import Trust
 from tapio_shared.api.validation import MAX_DEPTH, one_answer, validate
 from tapio_shared.codec import digest, encode

@@ -14,11 +14,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tapio_shared.errors import InvalidSettings
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _BLOCK = re.compile(r"-{3,}BEGIN ([A-Z ]+)-{3,}\s+(\S+)\s+-{3,}END [A-Z ]+-{3,}")
 _JWT, _SEED = "NATS USER JWT", "USER NKEY SEED"
@@ -89,6 +92,9 @@ def user_key(seed: str) -> Ed25519PrivateKey:
         raise ValueError("the seed is cut short or mistyped")
     if body[0] & 0xF8 != _SEED_PREFIX or ((body[0] & 0x07) << 5 | body[1] >> 3) != _USER_PREFIX:
         raise ValueError("the seed is not a user's")
+    # Imported here: it takes 7 MB, which a process that logs in with a password, or not at all, need not carry.
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+
     return Ed25519PrivateKey.from_private_bytes(body[2:])
 
 

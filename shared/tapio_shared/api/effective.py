@@ -24,7 +24,6 @@ from tapio_shared.api.quantity import quantity_or_none
 from tapio_shared.json import JsonObject, JsonValue
 
 COLLECTOR_TYPES: tuple[CollectorType, ...] = ("ebpf", "systemd", "cni", "kubernetes", "etcd")
-NODE_COLLECTORS = frozenset({"ebpf", "systemd", "cni"})
 
 _DEFAULT_RESOURCES: Mapping[str, JsonObject] = {
     "nats": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}},

@@ -26,6 +26,9 @@ CLUSTER_KIND: Final = "TapioCluster"
 COLLECTOR_KIND: Final = "TapioCollector"
 INTELLIGENCE_KIND: Final = "TapioIntelligence"
 
+NODE_COLLECTORS: Final = frozenset({"ebpf", "systemd", "cni"})
+"""Types of collectors that are node agents."""
+
 FIELD_MANAGER: Final = "tapio-operator"
 """As whom the operator applies (metadata.managedFields)."""
 

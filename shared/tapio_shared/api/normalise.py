@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 from tapio_shared.api.markers import SHORTHAND
 from tapio_shared.api.names import CLUSTER_KIND
-from tapio_shared.api.schema import SPEC_MODELS, child_schema, spec_schema
+from tapio_shared.api.schema import child_schema
+from tapio_shared.api.specs import SPEC_MODELS, spec_schema
 from tapio_shared.json import JsonObject, JsonValue, object_at, str_at
 
 

@@ -10,7 +10,8 @@ from typing import Final
 
 from tapio_shared.api.names import CLUSTER_KIND, COLLECTOR_KIND, INTELLIGENCE_KIND
 from tapio_shared.api.problems import Path, path_text
-from tapio_shared.api.schema import child_schema, spec_schema
+from tapio_shared.api.schema import child_schema
+from tapio_shared.api.specs import spec_schema
 from tapio_shared.json import JsonObject, JsonValue, at
 
 _TABLE: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tapio_shared.api import names
-from tapio_shared.api.effective import NODE_COLLECTORS
+from tapio_shared.api.names import NODE_COLLECTORS
 from tapio_shared.json import JsonValue, objects_at, str_at
 
 

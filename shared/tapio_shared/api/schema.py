@@ -1,35 +1,17 @@
-"""The JSON schema of each kind's spec, inlined: what the CRDs, the normal form and the validator all walk.
+"""JSON schemas of models, inlined: what the CRDs, the normal form and the validator all walk.
 
-Made from the models, once per process. Holds the marks of markers.py; crds/ takes them out. Refuses to know about
-the Kubernetes API machinery: that is crds/' business.
+Holds the marks of markers.py; crds/ takes them out. Knows no kind: importing this builds no model of a spec.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Final, cast
 
 from tapio_shared.api.base import ApiModel
-from tapio_shared.api.cluster import TapioClusterSpec
-from tapio_shared.api.collectors import TapioCollectorSpec
-from tapio_shared.api.intelligence import TapioIntelligenceSpec
-from tapio_shared.api.names import CLUSTER_KIND, COLLECTOR_KIND, INTELLIGENCE_KIND
 from tapio_shared.json import JsonObject, JsonValue
 
-SPEC_MODELS: Final[Mapping[str, type[ApiModel]]] = {
-    CLUSTER_KIND: TapioClusterSpec,
-    COLLECTOR_KIND: TapioCollectorSpec,
-    INTELLIGENCE_KIND: TapioIntelligenceSpec,
-}
-
 _DROPPED: Final = frozenset({"$defs", "$ref", "title", "propertyNames"})
-
-
-@cache
-def spec_schema(kind: str) -> JsonObject:
-    """The inlined schema of the spec of `kind`. Shared: callers must not change it. Raises KeyError."""
-    return model_schema(SPEC_MODELS[kind])
 
 
 def model_schema(model: type[ApiModel]) -> JsonObject:

@@ -17,7 +17,7 @@ from tapio_shared.api.names import CLUSTER_KIND, COLLECTOR_KIND, INTELLIGENCE_KI
 from tapio_shared.api.normalise import normalise_spec
 from tapio_shared.api.problems import MAX_PROBLEMS, Problem, one_answer, problem
 from tapio_shared.api.rules import Setting, cluster_rules, collector_rules, intelligence_rules
-from tapio_shared.api.schema import SPEC_MODELS, spec_schema
+from tapio_shared.api.specs import SPEC_MODELS, spec_schema
 from tapio_shared.api.trust import Trust
 from tapio_shared.json import JsonObject, JsonValue, at, is_deeper, str_at
 

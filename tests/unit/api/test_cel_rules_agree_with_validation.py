@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tapio_shared.api.crds import KINDS, build_crd
 from tapio_shared.api.names import CLUSTER_KIND, COLLECTOR_KIND, INTELLIGENCE_KIND
 from tapio_shared.api.normalise import normalise_spec
-from tapio_shared.api.schema import SPEC_MODELS
+from tapio_shared.api.specs import SPEC_MODELS
 from tapio_shared.api.trust import Trust
 from tapio_shared.api.validation import validate
 from tapio_shared.json import JsonObject, JsonValue, at, object_at, objects_at, str_at

@@ -14,7 +14,7 @@ from tapio_shared.api.names import CLUSTER_KIND, COLLECTOR_KIND, INTELLIGENCE_KI
 from tapio_shared.api.normalise import normalise_spec
 from tapio_shared.api.problems import MAX_PROBLEMS, MAX_SHOWN, Problem, one_answer
 from tapio_shared.api.reasons import Reason
-from tapio_shared.api.schema import SPEC_MODELS
+from tapio_shared.api.specs import SPEC_MODELS
 from tapio_shared.api.trust import Trust
 from tapio_shared.api.validation import (
     validate,

@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest_asyncio
 
 from tapio_reconciler.core.model import CertificateSecret, CopiedSecret, GeneratedSecret, MadeSecret
-from tapio_reconciler.shell.secrets import certificates, make_secret
+from tapio_reconciler.shell.certificates import certificates
+from tapio_reconciler.shell.secrets import make_secret
 from tapio_shared.adapters.clock import SystemClock
 from tapio_shared.adapters.random import SeededRandom
 from tapio_shared.api.labels import COPY, RENEW_AT, managed_labels

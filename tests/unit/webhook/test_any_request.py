@@ -11,7 +11,7 @@ from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 
 from tapio_shared.api.names import CLUSTER_KIND
-from tapio_shared.api.schema import SPEC_MODELS
+from tapio_shared.api.specs import SPEC_MODELS
 from tapio_shared.api.trust import Trust
 from tapio_shared.codec import decode_as, encode
 from tapio_shared.json import JsonObject, JsonValue, list_at, object_at, objects_at, str_at

@@ -18,7 +18,7 @@ from tapio_reconciler.core.objects.network_policies import with_network_policies
 from tapio_reconciler.core.objects.spreading import places
 from tapio_reconciler.core.objects.streams import build_streams
 from tapio_shared.api import names
-from tapio_shared.api.effective import NODE_COLLECTORS
+from tapio_shared.api.names import NODE_COLLECTORS
 from tapio_shared.api.reasons import Reason
 from tapio_shared.json import JsonObject, str_at
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import cast
 
 from tapio_reconciler.core.changes import may_take_over
 from tapio_reconciler.core.components import SOMEBODY_ELSES
 from tapio_reconciler.core.model import CertificateSecret, CopiedSecret, GeneratedSecret, MadeSecret
-from tapio_shared.api.labels import COPY, RENEW_AT, key_of_object
+from tapio_shared.api.labels import COPY, key_of_object
 from tapio_shared.api.names import FIELD_MANAGER
-from tapio_shared.certificates import CertificateAuthority, UnusableCertificate, Usage, certificate_facts
 from tapio_shared.codec import decode_as, encode
 from tapio_shared.errors import ApiRetryable, ApiTerminal
 from tapio_shared.facts import ApplyAction
@@ -26,10 +24,6 @@ from tapio_shared.kubernetes import check, object_path
 from tapio_shared.ports import Kube, KubeResponse, Random
 
 _MERGE_PATCH = "application/merge-patch+json"
-_AUTHORITY_VALID = timedelta(days=3650)
-_PEER_VALID = timedelta(days=365)
-_RENEW_BEFORE = timedelta(days=60)
-"""Long enough to notice an operator that is down, or a cluster that is paused, before anything ends."""
 Values = Mapping[str, bytes]
 
 
@@ -47,7 +41,7 @@ async def make_secret(kube: Kube, random: Random, action: ApplyAction, secret: M
         values = await _copied(kube, secret)
         annotations = {COPY: "true"}
     else:
-        values, annotations = certificates(secret, {}, now)
+        values, annotations = _certificates(secret, {}, now)
     response = await _create(kube, action, secret.manifest, values, annotations)
     if response.status != 409:
         return _document(response)
@@ -57,7 +51,7 @@ async def make_secret(kube: Kube, random: Random, action: ApplyAction, secret: M
     if not may_take_over(live, secret.manifest, cluster=cluster, namespace=namespace):
         raise ApiTerminal(409, SOMEBODY_ELSES, f"Secret {action.namespace}/{action.name} exists and is not ours")
     if isinstance(secret, CertificateSecret):
-        values, annotations = certificates(secret, _values(live), now)
+        values, annotations = _certificates(secret, _values(live), now)
     return await _change(kube, action, live, values, annotations)
 
 
@@ -83,55 +77,11 @@ async def _copied(kube: Kube, secret: CopiedSecret) -> dict[str, bytes]:
     return values
 
 
-def certificates(secret: CertificateSecret, held: Values, now: int) -> tuple[dict[str, bytes], dict[str, str]]:
-    """A new peer certificate of the authority that is held, or of a new one where there is none that lasts.
+def _certificates(secret: CertificateSecret, held: Values, now: int) -> tuple[dict[str, bytes], dict[str, str]]:
+    # Imported here: cryptography takes 8 MB, which a worker need not carry whose clusters' servers don't speak TLS.
+    from tapio_reconciler.shell.certificates import certificates  # noqa: PLC0415
 
-    While a former authority has not ended it stays among the trusted ones, so that servers which still show its
-    certificate are believed by those that were restarted before them.
-    """
-    authority, trusted = _authority(held, now), held.get("ca.crt", b"")
-    if authority is None:
-        authority = CertificateAuthority.create(f"{secret.common_name} CA", now=now, valid_for=_AUTHORITY_VALID)
-        former = _first_certificate(trusted, now)
-        trusted = authority.certificate_pem + former
-    pair = authority.issue(
-        secret.common_name,
-        now=now,
-        valid_for=_PEER_VALID,
-        usage=Usage.PEER,
-        dns_names=secret.dns_names,
-        ip_addresses=("127.0.0.1",),
-    )
-    ends = certificate_facts(pair.certificate_pem).expires_at
-    renew_at = ends - int(_RENEW_BEFORE.total_seconds() * 1000)
-    values = {
-        "ca.crt": trusted,
-        "ca.key": authority.key_pem,
-        "tls.crt": pair.certificate_pem,
-        "tls.key": pair.key_pem,
-    }
-    return values, {RENEW_AT: str(renew_at)}
-
-
-def _authority(held: Values, now: int) -> CertificateAuthority | None:
-    """The held authority, if it outlives a certificate that it issues now."""
-    try:
-        authority = CertificateAuthority.load(held.get("ca.crt", b""), held.get("ca.key", b""))
-    except UnusableCertificate:
-        return None
-    lasts = authority.expires_at > now + int(_PEER_VALID.total_seconds() * 1000)
-    return authority if lasts else None
-
-
-def _first_certificate(pem: bytes, now: int) -> bytes:
-    """The first certificate of a PEM text, while it has not ended."""
-    try:
-        if certificate_facts(pem).expires_at <= now:
-            return b""
-    except UnusableCertificate:
-        return b""
-    end = b"-----END CERTIFICATE-----\n"
-    return pem[: pem.index(end) + len(end)] if end in pem else b""
+    return certificates(secret, held, now)
 
 
 async def _create(

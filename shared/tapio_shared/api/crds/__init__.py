@@ -14,7 +14,8 @@ from tapio_shared.api.labels import APPLYSET_IS_PARENT_TYPE, PART_OF, PART_OF_TA
 from tapio_shared.api.markers import OPAQUE, RULES, SHORTHAND
 from tapio_shared.api.names import API_GROUP, CLUSTER_KIND, COLLECTOR_KIND, INTELLIGENCE_KIND
 from tapio_shared.api.scalars import OPAQUE_SCHEMA
-from tapio_shared.api.schema import model_schema, spec_schema
+from tapio_shared.api.schema import model_schema
+from tapio_shared.api.specs import spec_schema
 from tapio_shared.api.status import TapioClusterStatus, TapioCollectorStatus, TapioIntelligenceStatus
 from tapio_shared.api.validation import MAX_NAME
 from tapio_shared.json import JsonObject, JsonValue

@@ -39,8 +39,9 @@ from tapio_reconciler.core.objects.pod import (
     secret_volume,
 )
 from tapio_shared.api import names
-from tapio_shared.api.effective import NODE_COLLECTORS, EffectiveCollector
+from tapio_shared.api.effective import EffectiveCollector
 from tapio_shared.api.labels import FLEET
+from tapio_shared.api.names import NODE_COLLECTORS
 from tapio_shared.codec import digest
 from tapio_shared.json import JsonObject, object_at
 from tapio_shared.keys import ObjectRef

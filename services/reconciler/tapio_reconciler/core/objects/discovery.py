@@ -23,8 +23,9 @@ from tapio_reconciler.core.objects.placement import (
     matches,
     opt_out,
 )
-from tapio_shared.api.effective import NODE_COLLECTORS, EffectiveCollector
+from tapio_shared.api.effective import EffectiveCollector
 from tapio_shared.api.labels import BTF
+from tapio_shared.api.names import NODE_COLLECTORS
 from tapio_shared.api.reasons import Reason
 from tapio_shared.facts import FleetObserved, NodeGroup
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import logging
-import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -25,6 +24,7 @@ from tapio_cli.history.keeping import add_keeping_commands
 from tapio_cli.history.source import Sources
 from tapio_cli.history.ui.command import add_ui_command
 from tapio_cli.history.where import KEEPER, Live
+from tapio_cli.interrupting import until_interrupted
 from tapio_shared.absence import absent
 from tapio_shared.adapters.clock import SystemClock
 from tapio_shared.adapters.random import SystemRandom
@@ -63,7 +63,7 @@ def run_command(
 
     Without --context nothing but a simulated Kubernetes is touched, whatever kubeconfig lies around.
     """
-    from tapio_cli.run import Options
+    from tapio_cli.run import Options, run
     from tapio_shared.telemetry import setup_logging
 
     options = Options(
@@ -77,7 +77,7 @@ def run_command(
     setup_logging("warning")
     console = Console(highlight=False)
     try:
-        code = asyncio.run(_interruptible(options, console))
+        code = asyncio.run(until_interrupted(run(options, _nats, console), 0))
     except TapioError as err:
         console.print(f"tapioctl: {err}", style="red", markup=False)
         code = 1
@@ -197,20 +197,6 @@ add_history_commands(app, _connected, version=_VERSION, now=_CLOCK.now)
 add_doctor_command(app, _connected, now=_CLOCK.now)
 add_keeping_commands(app, _connected, _to_change, version=_VERSION, now=_CLOCK.now)
 add_ui_command(app, _connected, token=lambda length: SystemRandom().token(length))
-
-
-async def _interruptible(options: Options, console: Console) -> int:
-    """Run until Ctrl-C or SIGTERM, which end everything in order and are no failure."""
-    from tapio_cli.run import run
-
-    running = asyncio.ensure_future(run(options, _nats, console))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, running.cancel)
-    try:
-        return await running
-    except asyncio.CancelledError:
-        return 0
 
 
 def _nats(directory: Path, partitions: int) -> PrivateNatsServer:

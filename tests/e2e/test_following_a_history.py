@@ -16,6 +16,11 @@ from tests.support.operator_run import OperatorRun
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
+def in_the_background() -> None:
+    """Ignore SIGINT, as every command does that a shell script starts with `&`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 async def test_events_are_shown_as_they_come_until_it_is_ended(operator: OperatorRun, namespace: str) -> None:
     await operator.kubernetes.apply(small_cluster("one"), namespace)
     await operator.kubernetes.until_condition("one", "Ready", "True", namespace=namespace)
@@ -24,6 +29,7 @@ async def test_events_are_shown_as_they_come_until_it_is_ended(operator: Operato
         *("--nats-url", operator.nats.url, "--object", "Service"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        preexec_fn=in_the_background,
     )
     assert process.stdout is not None
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -17,6 +16,7 @@ from tapio_cli.history.printing import Format, print_events, print_line
 from tapio_cli.history.source import Sources
 from tapio_cli.history.story import read_on, read_story
 from tapio_cli.history.timeline import Event, event_of, event_of_admission, happened
+from tapio_cli.interrupting import until_interrupted
 from tapio_shared.codec import to_document
 from tapio_shared.errors import InvalidSettings, LogRewound, RetryableError
 from tapio_shared.facts import Record
@@ -43,8 +43,7 @@ def follow_history(
         raise InvalidSettings("An archive does not grow, so it can't be followed; leave --follow out.")
     if wanted.until:
         raise InvalidSettings("--follow goes on for ever and --until ends; leave one of them out.")
-    with suppress(KeyboardInterrupt):
-        asyncio.run(_print_on(connect, where, key, wanted, output, now))
+    asyncio.run(until_interrupted(_print_on(connect, where, key, wanted, output, now), None))
 
 
 async def _print_on(connect: Connect, where: Where, key: OrderingKey, wanted: Wanted, output: Format, now: int) -> None:

@@ -33,7 +33,6 @@ from tapio_shared.errors import TapioError
 from tapio_shared.keys import ADMITTED_STREAM
 
 if TYPE_CHECKING:
-    from tapio_cli.run import Options
     from tapio_shared.adapters.nats_connection import NatsConnection
     from tapio_shared.adapters.nats_private import PrivateNatsServer
     from tapio_shared.adapters.nats_restore import NatsStreams

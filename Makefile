@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 CACHE := $(if $(TAPIO_CACHE),$(TAPIO_CACHE),$(HOME)/.cache/tapio)
 SCAN = $(CACHE)/scan-$(shell sha256sum tests/scan/requirements.lock | cut -c1-16)
 
-.PHONY: help setup run test test-unit test-combinations test-real check format crds deploy-manifests bench clean control-plane golden golden-histories scan
+.PHONY: help setup run test test-unit test-combinations test-real test-browser browser pictures check format crds deploy-manifests bench clean control-plane golden golden-histories scan
 
 help: ## List these commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  make %-18s %s\n", $$1, $$2}'
@@ -29,8 +29,8 @@ $(STAMP): requirements.lock pyproject.toml
 run: $(STAMP) ## Run the operator here: embedded NATS, simulated Kubernetes. EXAMPLE=file applies it; CONTEXT=name uses a real cluster.
 	@exec $(BIN)/tapioctl run $(if $(EXAMPLE),--example $(EXAMPLE)) $(if $(CONTEXT),--context $(CONTEXT)) $(if $(ONCE),--once) $(if $(DIRECTORY),--directory $(DIRECTORY))
 
-test: $(STAMP) ## Run every test that needs no control plane.
-	@$(BIN)/pytest -m "not real and not campaign" -n 3 --dist loadfile $(ARGS)
+test: $(STAMP) ## Run every test that needs neither a control plane nor a browser.
+	@$(BIN)/pytest -m "not real and not campaign and not browser" -n 3 --dist loadfile $(ARGS)
 
 test-unit: $(STAMP) ## Run the unit tests alone.
 	@$(BIN)/pytest tests/unit $(ARGS)
@@ -40,6 +40,15 @@ test-combinations: $(STAMP) ## Try thousands of random specs, and of ways from o
 
 test-real: $(STAMP) control-plane ## Run the suites that need a real etcd, kube-apiserver and kube-controller-manager.
 	@$(BIN)/pytest -m real $(ARGS)
+
+test-browser: $(STAMP) browser ## Run the tests of the page (tapioctl ui) in a headless Chromium.
+	@$(BIN)/pytest -m browser tests/ui $(ARGS)
+
+browser: $(STAMP) ## Find Chromium, or install Debian's as root (once; 120 MB).
+	@$(BIN)/python -m tests.ui.chromium
+
+pictures: $(STAMP) browser ## Take the pictures of the page for the documentation anew.
+	@$(BIN)/python -m tests.ui.pictures
 
 control-plane: $(STAMP) ## Find or build the real control plane (once; about 8 minutes on 2 cores).
 	@$(BIN)/python -m tests.control_plane.build

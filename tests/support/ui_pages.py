@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -15,8 +16,9 @@ from tapio_shared.codec import decode_record, encode
 from tapio_shared.facts import ObjectObserved
 from tapio_shared.keys import OrderingKey
 from tapio_shared.ports import Message, NewMessage
+from tests.support.incidents import incident
 from tests.support.operator_in_process import NAMES, PARTITIONS
-from tests.support.virtual_time import VirtualClock
+from tests.support.virtual_time import VirtualClock, run_virtually
 
 KEY = OrderingKey("local", "default", NAMES[0])
 CLUSTER = f"{KEY.namespace}/{KEY.name}"
@@ -27,11 +29,16 @@ _PODS = re.compile(rf"\.local\.default\.{KEY.name}\.object\.\S+\.Pods\.")
 
 @asynccontextmanager
 async def page_of(
-    log: Recorded, *, answers: Recorded | None = None, live: bool = False, only: OrderingKey | None = None
+    log: Recorded,
+    *,
+    answers: Recorded | None = None,
+    live: bool = False,
+    only: OrderingKey | None = None,
+    title: str = "a test",
 ) -> AsyncGenerator[Page]:
     """The page on `log`, on a free port of this machine."""
     library = Library(Sources(log, answers), "local", live=live)
-    async with Page(library, target="local", title="a test", only=only, token=TOKEN, host="127.0.0.1", port=0) as page:
+    async with Page(library, target="local", title=title, only=only, token=TOKEN, host="127.0.0.1", port=0) as page:
         yield page
 
 
@@ -40,9 +47,7 @@ async def log_of(messages: Sequence[Message]) -> MemoryEventLog:
     clock = VirtualClock()
     log = MemoryEventLog(clock, partitions=PARTITIONS)
     for message in messages:
-        await log.append(
-            NewMessage(message.subject, message.data, {"traceparent": f"00-{TRACE}-{message.sequence:016x}-01"})
-        )
+        await log.append(NewMessage(message.subject, message.data, {"traceparent": traceparent(message)}))
     return log
 
 
@@ -86,3 +91,34 @@ def _with_ready(message: Message, ready: int) -> NewMessage:
         observed_at=fact.observed_at,
     )
     return NewMessage(message.subject, encode(changed))
+
+
+def an_incident() -> tuple[list[Message], list[Admission]]:
+    """An afternoon: alice makes a cluster, bob asks for an image that nobody has, and alice takes that back.
+
+    What is recorded, each message with a trace, and what the webhook answered.
+    """
+    return run_virtually(_an_incident())
+
+
+async def _an_incident() -> tuple[list[Message], list[Admission]]:
+    async with incident() as one:
+        await asyncio.sleep(1_500)
+        await one.edit("bob@example.org", {"spec": {"gateway": {"enabled": True, "replicas": 2}}})
+        await asyncio.sleep(1_500)
+        await one.edit("bob@example.org", {"spec": {"nats": {"image": "docker.io/library/nats:does-not-exist"}}})
+        await one.until_condition("Ready", "False", "ImagePullFailed")
+        await asyncio.sleep(1_000)
+        await one.edit("alice@example.org", {"spec": {"nats": {"image": None}}})
+        await one.until_condition("Ready", "True")
+        await asyncio.sleep(600)
+        told = [
+            Message(each.subject, each.sequence, each.data, {"traceparent": traceparent(each)}, each.written_at)
+            for each in one.operator.log.lives[-1]
+        ]
+        return told, list(one.admissions)
+
+
+def traceparent(message: Message) -> str:
+    """The header under which a message was recorded."""
+    return f"00-{TRACE}-{message.sequence:016x}-01"

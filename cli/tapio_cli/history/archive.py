@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import AsyncIterator, Iterator
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -183,8 +184,9 @@ class Archive:
 
     async def read(self, filter_subject: str, *, from_sequence: int = 1, up_to: int) -> AsyncIterator[Message]:
         """As `Recorded.read`; the whole file is checked on the way."""
+        matches = lru_cache(maxsize=131_072)(partial(subject_matches, filter_subject))
         for message in self.messages():
-            if from_sequence <= message.sequence <= up_to and subject_matches(filter_subject, message.subject):
+            if from_sequence <= message.sequence <= up_to and matches(message.subject):
                 yield message
 
     async def info(self) -> LogInfo:

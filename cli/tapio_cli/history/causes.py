@@ -18,7 +18,7 @@ from tapio_shared.api.normalise import normalise_spec
 from tapio_shared.codec import digest
 from tapio_shared.facts import ApplyAction, DecisionRecorded, DeleteAction, ObjectGone, ObjectObserved
 from tapio_shared.json import JsonObject, object_at, objects_at, str_at
-from tapio_shared.keys import ObjectRef, parse_subject
+from tapio_shared.keys import ObjectRef, address_of
 
 _SHOWN = 4
 _SHOWN_CHANGES = 6
@@ -87,7 +87,7 @@ def causes(story: Story, admissions: Sequence[Admission], one: Decided, ref: Obj
 
 def changed_by(story: Story, admissions: Sequence[Admission], one: Record) -> str:
     """` by <who>` for a fact: the user whom the webhook admitted, else the field managers that wrote; or nothing."""
-    record, about = one.entry.record, parse_subject(one.message.subject).ref
+    record, about = one.entry.record, address_of(one.message.subject).ref
     if about is None or not isinstance(record, ObjectObserved):
         return ""
     before = [other for other in story.own if other.message.subject == one.message.subject]
@@ -126,7 +126,7 @@ def changes_between(
     for one in story.own:
         before = last.get(one.message.subject)
         last[one.message.subject] = one
-        about = parse_subject(one.message.subject).ref
+        about = address_of(one.message.subject).ref
         if about is None or not since < one.sequence <= until:
             continue
         ours = _is_ours(about)

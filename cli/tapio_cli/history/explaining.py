@@ -17,7 +17,7 @@ from tapio_shared.api.reasons import Reason
 from tapio_shared.errors import InvalidSettings
 from tapio_shared.facts import DeleteAction, ObjectObserved, OutcomeRecorded
 from tapio_shared.json import JsonObject, objects_at, str_at, strings_at
-from tapio_shared.keys import ObjectRef, parse_subject
+from tapio_shared.keys import ObjectRef, address_of
 
 _NAMED = 12
 """Objects that are offered when the one that was asked for is unknown."""
@@ -157,7 +157,7 @@ def _began(story: Story, ref: ObjectRef, holds: Callable[[JsonObject], bool]) ->
     """The fact about `ref` that first said what its last one says; None when the history begins with it."""
     began: Record | None = None
     for one in story.own:
-        if parse_subject(one.message.subject).ref != ref or not isinstance(one.entry.record, ObjectObserved):
+        if address_of(one.message.subject).ref != ref or not isinstance(one.entry.record, ObjectObserved):
             continue
         is_so = holds(one.entry.record.object)
         began = (began or one) if is_so else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,7 +14,10 @@ _NOISE = frozenset({"managedFields", "resourceVersion", "generation", "uid", "cr
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """One field: a value, a whole object or a whole list, None where it is absent."""
+    """One field: a value, a whole object or a whole list, None where it is absent.
+
+    An object that came or went with a single field in it is told by that field.
+    """
 
     path: str
     before: JsonValue
@@ -36,6 +40,10 @@ def _changes(path: str, before: JsonValue, after: JsonValue) -> Iterator[FieldCh
             return
     if isinstance(before, dict) and isinstance(after, dict):
         yield from _of_objects(path, before, after, ".{}")
+    elif before is None and isinstance(after, dict) and len(after) == 1:
+        yield from _of_objects(path, {}, after, ".{}")
+    elif after is None and isinstance(before, dict) and len(before) == 1:
+        yield from _of_objects(path, before, {}, ".{}")
     elif before != after:
         yield FieldChange(path or ".", before, after)
 
@@ -62,5 +70,5 @@ def _by_name(values: list[JsonValue]) -> JsonObject | None:
 def _short(value: JsonValue) -> str:
     if value is None:
         return "absent"
-    text = value if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

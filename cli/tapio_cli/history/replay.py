@@ -21,7 +21,7 @@ from tapio_reconciler.core.replaying import Replayed, Replayer, Verdict
 from tapio_shared.codec import to_document
 from tapio_shared.facts import DecisionRecorded
 from tapio_shared.json import JsonObject
-from tapio_shared.keys import OrderingKey, parse_subject
+from tapio_shared.keys import OrderingKey, address_of
 
 _SHOWN = 20
 """Divergences that are kept with their differences, per partition; the others are counted."""
@@ -99,7 +99,7 @@ def replay_share(path: Path, share: int, shares: int, keys: Sequence[OrderingKey
     diverged: set[OrderingKey] = set()
     for message in archive.messages():
         try:
-            address = parse_subject(message.subject)
+            address = address_of(message.subject)
         except ValueError:
             continue
         if address.partition % shares != share or (keys and address.key is not None and address.key not in keys):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tapio_cli.history.source import Recorded
 from tapio_reconciler.core.reading import entry_of, is_unreadable
 from tapio_reconciler.core.state import Entry, State, evolve
 from tapio_shared.errors import LogRewound, TerminalError
 from tapio_shared.facts import SweepMarked, Synced
-from tapio_shared.keys import OrderingKey, key_prefix, parse_subject, partition_of, shared_prefix
+from tapio_shared.keys import OrderingKey, address_of, key_prefix, partition_of, shared_prefix
 from tapio_shared.ports import Message
 
 
@@ -39,8 +39,9 @@ class Story:
     """Everything recorded of `key`, and the shared facts of its target, both in the order of the log."""
 
     key: OrderingKey
-    own: tuple[Record, ...]
-    shared: tuple[Record, ...]
+    # Not in `repr`: `asyncio.run` makes one of what it returns (signal.signal, of the former handler's arguments).
+    own: tuple[Record, ...] = field(repr=False)
+    shared: tuple[Record, ...] = field(repr=False)
     begins: int
     """First sequence that the log held."""
     ends: int
@@ -131,7 +132,7 @@ async def recorded_keys(recorded: Recorded, target: str) -> list[OrderingKey]:
     found: set[OrderingKey] = set()
     async for message in recorded.read("tapio.log.>", up_to=info.last_sequence):
         try:
-            key = parse_subject(message.subject).key
+            key = address_of(message.subject).key
         except ValueError:
             continue
         if key is not None and key.target == target:
@@ -143,7 +144,7 @@ async def _read(recorded: Recorded, pattern: str, up_to: int, after: int = 0) ->
     found: list[Record] = []
     async for message in recorded.read(pattern, from_sequence=after + 1, up_to=up_to):
         entry = entry_of(message)
-        shared = parse_subject(message.subject).key is None
+        shared = address_of(message.subject).key is None
         if not (shared and is_unreadable(message, entry)):
             found.append(Record(message, entry))
     return tuple(found)

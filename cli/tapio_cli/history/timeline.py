@@ -29,7 +29,7 @@ from tapio_shared.facts import (
     TimerDue,
 )
 from tapio_shared.json import JsonObject, objects_at, str_at
-from tapio_shared.keys import parse_subject
+from tapio_shared.keys import address_of
 
 _SHOWN = 3
 """Changed fields that a line names; the others are counted."""
@@ -84,7 +84,7 @@ def happened(records: Iterable[stories.Record], last: dict[str, Record]) -> Iter
 
 def event_of(one: Happened) -> Event:
     """The line for it."""
-    address = parse_subject(one.one.message.subject)
+    address = address_of(one.one.message.subject)
     about = str(address.ref) if address.ref is not None else "" if address.key is not None else address.what
     return Event(
         at=one.one.at, sequence=one.one.sequence, what=one.what, about=about, text=_told(one.record, one.before)
@@ -171,7 +171,8 @@ def decided(record: DecisionRecorded) -> str:
 
 def _outcome(record: OutcomeRecorded) -> str:
     failed = [one for one in record.results if one.error]
-    text = f"{len(record.results) - len(failed)} writes went well"
+    well = len(record.results) - len(failed)
+    text = "1 write went well" if well == 1 else f"{well} writes went well"
     if failed:
         text += f", {len(failed)} failed: {failed[0].ref}: {failed[0].error}"
     return text

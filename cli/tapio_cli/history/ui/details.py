@@ -18,7 +18,7 @@ from tapio_shared.codec import digest
 from tapio_shared.errors import InvalidSettings
 from tapio_shared.facts import DecisionRecorded, ObjectObserved, OutcomeRecorded, TimerDue
 from tapio_shared.json import JsonObject, JsonValue, object_at
-from tapio_shared.keys import ObjectRef, parse_subject
+from tapio_shared.keys import ObjectRef, address_of
 
 _TRACE = "traceparent"
 _SAME_MOMENT = 5_000
@@ -78,7 +78,7 @@ def _because(chapter: Chapter, mark: Mark) -> Iterator[str]:
             yield f"The decision at {when(chapter.story, timer.decision)} asked to be woken at {moment(timer.due_at)}."
             yield from _of_decision(chapter, timer.decision)
         case _:
-            ref = parse_subject(source.one.message.subject).ref
+            ref = address_of(source.one.message.subject).ref
             if ref is None:
                 yield "The watcher told it of what surrounds every TapioCluster of this target."
             else:
@@ -119,7 +119,7 @@ def _told_as(chapter: Chapter, admission: Admission) -> Iterator[str]:
     for mark in chapter.marks:
         if isinstance(mark.source, Admission) or mark.at < admission.answered_at - _SAME_MOMENT:
             continue
-        ref, record = parse_subject(mark.source.one.message.subject).ref, mark.source.record
+        ref, record = address_of(mark.source.one.message.subject).ref, mark.source.record
         if (
             ref is not None
             and isinstance(record, ObjectObserved)

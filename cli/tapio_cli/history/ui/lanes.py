@@ -24,7 +24,7 @@ from tapio_shared.facts import (
     TimerDue,
 )
 from tapio_shared.json import object_at, objects_at, str_at, strings_at
-from tapio_shared.keys import ObjectRef, parse_subject
+from tapio_shared.keys import ObjectRef, address_of
 
 CLUSTER, OPERATOR, SURROUNDINGS, OTHER = "TapioCluster", "operator", "surroundings", "other objects"
 _PODS = "Pods"
@@ -44,7 +44,7 @@ class Components:
         for one in happened:
             match one.record:
                 case ObjectObserved() as fact:
-                    ref = parse_subject(one.one.message.subject).ref
+                    ref = address_of(one.one.message.subject).ref
                     component = strings_at(fact.object, "metadata", "labels").get(COMPONENT, "")
                     if ref is not None and component:
                         self._of[ref.namespace, ref.kind, ref.name] = component
@@ -83,7 +83,7 @@ def lanes_of(source: Happened | Admission, components: Components) -> tuple[str,
         case OutcomeRecorded() | TimerDue() | MessageParked():
             return (OPERATOR,)
         case ObjectObserved() | ObjectGone():
-            ref = parse_subject(source.one.message.subject).ref
+            ref = address_of(source.one.message.subject).ref
             if ref is None:
                 return (OTHER,)
             ours = ref.group == API_GROUP and ref.kind != _PODS
@@ -114,7 +114,7 @@ def states_of(source: Happened | Admission) -> Mapping[str, str]:
     """The state of every lane that a status tells of: the phase of the whole, and the state of each component."""
     if isinstance(source, Admission):
         return {}
-    ref = parse_subject(source.one.message.subject).ref
+    ref = address_of(source.one.message.subject).ref
     if ref is None or ref.kind != CLUSTER_KIND:
         return {}
     match source.record:

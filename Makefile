@@ -7,9 +7,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CACHE := $(if $(TAPIO_CACHE),$(TAPIO_CACHE),$(HOME)/.cache/tapio)
+PEERS = $(CACHE)/peers-$(shell sha256sum benchmarks/peers/beside/requirements.lock | cut -c1-16)
 SCAN = $(CACHE)/scan-$(shell sha256sum tests/scan/requirements.lock | cut -c1-16)
 
-.PHONY: help setup run test test-unit test-combinations test-real test-browser browser pictures check format crds deploy-manifests bench clean control-plane golden golden-histories scan
+.PHONY: help setup run test test-unit test-combinations test-real test-browser browser pictures check format crds deploy-manifests bench bench-peers test-peers clean control-plane golden golden-histories scan
 
 help: ## List these commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  make %-18s %s\n", $$1, $$2}'
@@ -86,6 +87,15 @@ golden-histories: $(STAMP) ## Record the golden histories anew, after a change o
 
 bench: $(STAMP) ## Measure speed as ratios within one run; see docs/benchmarks.md.
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-peers: $(STAMP) $(PEERS)/.installed ## Measure this operator beside a kopf operator and the raw limit (3 minutes; ARGS=--full takes hours); writes docs/.
+	@$(BIN)/python -m benchmarks.peers --python $(PEERS)/bin/python $(ARGS)
+
+$(PEERS)/.installed:
+	@echo "installing kopf and matplotlib in $(PEERS) (about a minute)"
+	@rm -rf $(PEERS); $(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/peers/beside/requirements.lock
+	@touch $@
 
 clean: ## Remove what runs and tests left behind (not .venv).
 	@rm -rf .run .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

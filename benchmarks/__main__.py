@@ -16,8 +16,7 @@ from rich.table import Table
 
 from benchmarks.history import measure_history
 from benchmarks.processes import Measured, Samples, api_server, operator
-from benchmarks.work import burst, create_namespace, raw_limit, steady, work_of
-from tapio_cli.kubectl import Kubectl
+from benchmarks.work import burst, create_namespace, install, raw_limit, steady, work_of
 from tapio_shared.adapters.kube_http import HttpKube
 from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_log import NatsEventLog
@@ -71,12 +70,12 @@ async def _measure(
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         async with api_server(kind, root / "raw") as (kubeconfig, _):
-            await _install(kubeconfig)
+            await install(kubeconfig)
             async with await HttpKube.connect(kubeconfig=str(kubeconfig)) as kube:
                 await create_namespace(kube)
                 limit = await raw_limit(kube, works)
         async with api_server(kind, root / "operated") as (kubeconfig, servers):
-            await _install(kubeconfig)
+            await install(kubeconfig)
             async with (
                 await HttpKube.connect(kubeconfig=str(kubeconfig)) as kube,
                 operator(kubeconfig, root / "operator", workers=workers) as running,
@@ -93,14 +92,6 @@ async def _measure(
                 latencies = await steady(kube, works, per_second=changes, seconds=seconds)
                 _report_steady(console, (await running.sampled()).since(before), latencies, changes)
                 await _report_history(console, root / "operator", clusters, idle)
-
-
-async def _install(kubeconfig: Path) -> None:
-    kubectl = Kubectl(kubeconfig)
-    minor = str((await kubectl.document("version")).get("serverVersion") or {})
-    legacy = "'minor': '20'" in minor
-    await kubectl.run("apply", "-k", "deploy/legacy" if legacy else "deploy/base")
-    await kubectl.run("wait", "--for=condition=Established", "--timeout=30s", "crd/tapioclusters.tapio.io")
 
 
 def _report_burst(

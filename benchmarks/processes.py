@@ -97,10 +97,13 @@ class Operator:
 
 
 @asynccontextmanager
-async def api_server(kind: str, directory: Path) -> AsyncGenerator[tuple[Path, list[Measured]]]:
+async def api_server(
+    kind: str, directory: Path, *, latency: float = 0.0
+) -> AsyncGenerator[tuple[Path, list[Measured]]]:
     """A kubeconfig of an API server of `kind` (simulator, control-plane), without kubelet, and its processes.
 
-    The simulator runs without its controllers: it is the one that can, and what they cost is not the operator's.
+    The simulator runs without its controllers: it is the one that can, and what they cost is not the operator's. It
+    is also the one that can answer `latency` seconds later.
     """
     if kind == "control-plane":
         async with start_control_plane(directory) as plane:
@@ -114,8 +117,17 @@ async def api_server(kind: str, directory: Path) -> AsyncGenerator[tuple[Path, l
     log = directory / "simulator.log"
     directory.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
-        process = await _spawn(
-            [sys.executable, "-m", "tapio_simulator", "--data", str(directory), "--no-controllers"],
+        process = await spawn(
+            [
+                sys.executable,
+                "-m",
+                "tapio_simulator",
+                "--data",
+                str(directory),
+                "--no-controllers",
+                "--latency",
+                str(latency),
+            ],
             dict(os.environ),
             output.fileno(),
         )
@@ -126,39 +138,49 @@ async def api_server(kind: str, directory: Path) -> AsyncGenerator[tuple[Path, l
             await asyncio.sleep(0.05)
         yield Path(log.read_text().rpartition("ready ")[2].strip()), [Measured("simulator", process.pid)]
     finally:
-        await _end(process)
+        await end(process)
 
 
 @asynccontextmanager
 async def operator(kubeconfig: Path, directory: Path, *, workers: int = 1) -> AsyncGenerator[Operator]:
     """nats-server, the watcher and `workers` reconcilers, ready."""
+    async with (
+        EmbeddedNatsServer(directory / "nats") as nats,
+        services(kubeconfig, directory, nats.url, workers=workers) as running,
+    ):
+        running.processes.insert(0, Measured("nats-server", nats.pid))
+        yield running
+
+
+@asynccontextmanager
+async def services(kubeconfig: Path, directory: Path, nats_url: str, *, workers: int) -> AsyncGenerator[Operator]:
+    """The watcher and `workers` reconcilers beside a nats-server that runs already, ready."""
     directory.mkdir(parents=True, exist_ok=True)
-    async with EmbeddedNatsServer(directory / "nats") as nats:
-        running: list[tuple[str, Process]] = []
-        try:
-            for name in ("watcher", *(f"reconciler-{number}" for number in range(workers))):
-                environment = {
-                    **os.environ,
-                    "TAPIO_NATS_URL": nats.url,
-                    "TAPIO_KUBECONFIG": str(kubeconfig),
-                    "TAPIO_NAME": name,
-                    "TAPIO_BIND_ADDRESS": "127.0.0.1",
-                    "TAPIO_HEALTH_PORT": "0",
-                    "TAPIO_METRICS_PORT": "0",
-                    "TAPIO_PARTITIONS": PARTITIONS,
-                    "TAPIO_PORTS_FILE": str(directory / f"{name}.ports"),
-                    "TAPIO_LOG_LEVEL": "warning",
-                }
-                with (directory / f"{name}.log").open("wb") as output:
-                    command = [sys.executable, "-m", f"tapio_{name.partition('-')[0]}"]
-                    running.append((name, await _spawn(command, environment, output.fileno())))
-            ports = {name: await _ready(directory / f"{name}.ports") for name, _ in running}
-            yield Operator(
-                [Measured("nats-server", nats.pid), *(Measured(name, process.pid) for name, process in running)], ports
-            )
-        finally:
-            for _, process in reversed(running):
-                await _end(process)
+    running: list[tuple[str, Process]] = []
+    try:
+        for name in ("watcher", *(f"reconciler-{number}" for number in range(workers))):
+            ports_file = directory / f"{name}.ports"
+            ports_file.unlink(missing_ok=True)  # a former process's
+            environment = {
+                **os.environ,
+                "TAPIO_NATS_URL": nats_url,
+                "TAPIO_KUBECONFIG": str(kubeconfig),
+                "TAPIO_NAME": name,
+                "TAPIO_BIND_ADDRESS": "127.0.0.1",
+                "TAPIO_HEALTH_PORT": "0",
+                "TAPIO_METRICS_PORT": "0",
+                "TAPIO_PARTITIONS": PARTITIONS,
+                "TAPIO_PORTS_FILE": str(ports_file),
+                "TAPIO_LOG_LEVEL": "warning",
+            }
+            with (directory / f"{name}.log").open("ab") as output:
+                command = [sys.executable, "-m", f"tapio_{name.partition('-')[0]}"]
+                running.append((name, await spawn(command, environment, output.fileno())))
+        ports = {name: await _ready(directory / f"{name}.ports") for name, _ in running}
+        yield Operator([Measured(name, process.pid) for name, process in running], ports)
+    finally:
+        for _, process in reversed(running):
+            await end(process)
 
 
 async def _ready(ports_file: Path) -> int:
@@ -173,13 +195,15 @@ async def _ready(ports_file: Path) -> int:
             await asyncio.sleep(0.1)
 
 
-async def _spawn(command: Sequence[str], environment: dict[str, str], output: int) -> Process:
+async def spawn(command: Sequence[str], environment: dict[str, str], output: int) -> Process:
+    """A process that ends with this one; it writes to the file descriptor `output`."""
     return await asyncio.create_subprocess_exec(
         *command, env=environment, stdout=output, stderr=output, preexec_fn=die_with_parent, start_new_session=True
     )
 
 
-async def _end(process: Process) -> None:
+async def end(process: Process) -> None:
+    """Ask a process to end, and wait until it has."""
     if process.returncode is None:
         process.terminate()
     await process.wait()

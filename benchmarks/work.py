@@ -6,8 +6,10 @@ import asyncio
 import time
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
+from tapio_cli.kubectl import Kubectl
 from tapio_reconciler.core.drafting import Plan
 from tapio_shared.adapters.kube_http import HttpKube
 from tapio_shared.api.kinds import MANAGED_KINDS, RESOURCE_KINDS
@@ -19,8 +21,8 @@ from tests.support.planned_world import World, example
 
 NAMESPACE = "bench"
 CONCURRENT = 64
-_APPLY = "application/apply-patch+yaml"
-_MERGE = "application/merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,15 @@ def work_of(number: int) -> Work:
     return Work(cluster, World.of(cluster).plan())
 
 
+async def install(kubeconfig: Path) -> None:
+    """What is installed before the operator: its CRDs, namespaces and roles."""
+    kubectl = Kubectl(kubeconfig)
+    minor = str((await kubectl.document("version")).get("serverVersion") or {})
+    legacy = "'minor': '20'" in minor
+    await kubectl.run("apply", "-k", "deploy/legacy" if legacy else "deploy/base")
+    await kubectl.run("wait", "--for=condition=Established", "--timeout=30s", "crd/tapioclusters.tapio.io")
+
+
 async def create_namespace(kube: HttpKube) -> None:
     """The namespace of all clusters."""
     body: JsonObject = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
@@ -61,7 +72,7 @@ async def create_cluster(kube: HttpKube, work: Work) -> JsonObject:
 
 async def raw_limit(kube: HttpKube, works: list[Work]) -> float:
     """Seconds to write everything with 64 requests at a time, the operator's watches open and drained meanwhile."""
-    readers = [asyncio.create_task(_drain(kube, path, selector)) for path, selector in _watches()]
+    readers = [asyncio.create_task(drain(kube, path, selector)) for path, selector in watches()]
     slots = asyncio.Semaphore(CONCURRENT)
     started = time.perf_counter()
     try:
@@ -125,7 +136,7 @@ async def _change(kube: HttpKube, works: list[Work], changed: dict[str, float], 
         body: JsonObject = {"spec": {"nats": {"podAnnotations": {"bench": note}}}}
         path = object_path("tapio.io", "v1alpha1", "tapioclusters", NAMESPACE, name)
         changed[note] = time.perf_counter()
-        check(await kube.request("PATCH", path, body=encode(body), content_type=_MERGE))
+        check(await kube.request("PATCH", path, body=encode(body), content_type=MERGE))
         await asyncio.sleep(1 / per_second)
 
 
@@ -141,7 +152,7 @@ async def _write_by_hand(kube: HttpKube, work: Work, slots: asyncio.Semaphore) -
             check(await kube.request(method, where, query=query, body=encode(body), content_type=kind))
 
     own = {"fieldManager": "bench", "force": "true"}
-    await write("PATCH", path, {"metadata": {"finalizers": ["tapio.io/bench"]}}, _MERGE, {})
+    await write("PATCH", path, {"metadata": {"finalizers": ["tapio.io/bench"]}}, MERGE, {})
     for phase in sorted({action.phase for action in work.plan.decision.apply}):
         pending: list[Coroutine[None, None, None]] = []
         for action in work.plan.decision.apply:
@@ -151,13 +162,14 @@ async def _write_by_hand(kube: HttpKube, work: Work, slots: asyncio.Semaphore) -
             key = f"{action.kind}{'.' + action.group if action.group else ''} "
             key += f"{action.namespace}/{action.name}" if action.namespace else action.name
             manifest = work.plan.manifests.get(key) or work.plan.generated[key].manifest
-            pending.append(write("PATCH", where, _owned_by(manifest, made), _APPLY, own))
+            pending.append(write("PATCH", where, owned_by(manifest, made), APPLY, own))
         await asyncio.gather(*pending)
     status: JsonObject = {"status": work.plan.decision.status}
-    await write("PATCH", f"{path}/status", status, _MERGE, {})
+    await write("PATCH", f"{path}/status", status, MERGE, {})
 
 
-def _owned_by(manifest: JsonObject, cluster: JsonObject) -> JsonObject:
+def owned_by(manifest: JsonObject, cluster: JsonObject) -> JsonObject:
+    """`manifest` with `cluster` as its controller, where it has one."""
     metadata = dict(object_at(manifest, "metadata"))
     if "ownerReferences" in metadata:
         owner: JsonObject = {
@@ -171,7 +183,7 @@ def _owned_by(manifest: JsonObject, cluster: JsonObject) -> JsonObject:
     return {**manifest, "metadata": metadata}
 
 
-def _watches() -> Iterable[tuple[str, str]]:
+def watches() -> Iterable[tuple[str, str]]:
     """The operator's own watches, of kinds that every server has."""
     optional = ("monitoring.coreos.com", "gateway.networking.k8s.io", "autoscaling.k8s.io", "autoscaling", "policy")
     for kind in RESOURCE_KINDS:
@@ -181,7 +193,8 @@ def _watches() -> Iterable[tuple[str, str]]:
             yield object_path(kind.group, kind.versions[0], kind.plural), MANAGED_SELECTOR
 
 
-async def _drain(kube: HttpKube, path: str, selector: str) -> None:
+async def drain(kube: HttpKube, path: str, selector: str) -> None:
+    """Read a watch and keep nothing of it, until cancelled or until the API server ends it."""
     query = {"labelSelector": selector} if selector else {}
     async with kube.watch(path, query=query) as lines:
         async for _ in lines:

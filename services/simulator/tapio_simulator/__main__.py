@@ -17,6 +17,7 @@ from tapio_shared.ports import Clock, Kube, Random
 from tapio_simulator.api import Options
 from tapio_simulator.cluster import SimulatedCluster
 from tapio_simulator.controllers import ControllerSettings, run_controllers
+from tapio_simulator.faults import Fault
 from tapio_simulator.kubelet import KubeletSettings, fleet
 from tapio_simulator.webhooks import HttpWebhooks
 
@@ -35,6 +36,7 @@ def run(
     controllers: Annotated[
         bool, typer.Option(help="Run controllers and kubelets; without them what is applied is stored, and no more.")
     ] = True,
+    latency: Annotated[float, typer.Option(min=0, help="Seconds that every answer takes longer.")] = 0.0,
     webhook: Annotated[
         list[str] | None,
         typer.Option(help="Where a webhook Service listens: namespace/name=host:port. May be repeated."),
@@ -43,7 +45,7 @@ def run(
     """Serve a simulated cluster; prints the path of its kubeconfig when it is ready."""
     services = dict(_service(text) for text in webhook or [])
     settings = ControllerSettings(kubelet=KubeletSettings(nodes=fleet(nodes), normal_events=events))
-    uvloop.run(_run(data, host, port, seed, services, settings if controllers else None, rbac=rbac))
+    uvloop.run(_run(data, host, port, seed, services, settings if controllers else None, rbac=rbac, latency=latency))
 
 
 def _service(text: str) -> tuple[str, tuple[str, int]]:
@@ -63,6 +65,7 @@ async def _run(
     settings: ControllerSettings | None,
     *,
     rbac: bool,
+    latency: float,
 ) -> None:
     clock, random = SystemClock(), SystemRandom() if seed is None else SeededRandom(seed)
     webhooks = HttpWebhooks(services)
@@ -72,6 +75,8 @@ async def _run(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     await cluster.prepare()
+    if latency:
+        cluster.faults.add(Fault("delay", seconds=(latency, latency)))
     # Stored documents are many small dicts that never form cycles: the default thresholds walk them all the time.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)

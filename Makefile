@@ -31,7 +31,7 @@ run: $(STAMP) ## Run the operator here: embedded NATS, simulated Kubernetes. EXA
 	@exec $(BIN)/tapioctl run $(if $(EXAMPLE),--example $(EXAMPLE)) $(if $(CONTEXT),--context $(CONTEXT)) $(if $(ONCE),--once) $(if $(DIRECTORY),--directory $(DIRECTORY))
 
 test: $(STAMP) ## Run every test that needs neither a control plane nor a browser.
-	@$(BIN)/pytest -m "not real and not campaign and not browser" -n 3 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -m "not real and not campaign and not browser and not peers" -n 3 --dist loadfile $(ARGS)
 
 test-unit: $(STAMP) ## Run the unit tests alone.
 	@$(BIN)/pytest tests/unit $(ARGS)
@@ -90,6 +90,9 @@ bench: $(STAMP) ## Measure speed as ratios within one run; see docs/benchmarks.m
 
 bench-peers: $(STAMP) $(PEERS)/.installed ## Measure this operator beside a kopf operator and the raw limit (3 minutes; ARGS=--full takes hours); writes docs/.
 	@$(BIN)/python -m benchmarks.peers --python $(PEERS)/bin/python $(ARGS)
+
+test-peers: $(STAMP) $(PEERS)/.installed ## Run bench-peers at its smallest and check that every subject does the same work (about 2 minutes).
+	@TAPIO_PEERS_PYTHON=$(PEERS)/bin/python $(BIN)/pytest -m peers tests/peers $(ARGS)
 
 $(PEERS)/.installed:
 	@echo "installing kopf and matplotlib in $(PEERS) (about a minute)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,19 @@ async def test_serves_until_told_to_stop(tmp_path: Path, number: signal.Signals)
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def test_answers_later_when_told_to(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tapio_simulator", "--data", str(tmp_path), "--no-controllers", "--latency", "0.3"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(30):
+            line = (await process.stdout.readline()).decode().split()
+        async with await HttpKube.connect(kubeconfig=line[1]) as kube:
+            calls, began = Calls(kube, "default"), time.monotonic()
+            assert (await calls.get(calls.path("v1", "configmaps", "absent"))).status == 404
+            assert time.monotonic() - began >= 0.3
+    finally:
+        process.kill()
+        await process.wait()

@@ -8,12 +8,12 @@ parked, never skipped in silence.
 from __future__ import annotations
 
 import hashlib
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast, get_args
 
 import msgspec
 
-from tapio_shared.errors import Undecodable
-from tapio_shared.facts import Record
+from tapio_shared.errors import NewerFormat, Undecodable
+from tapio_shared.facts import FORMAT, Record
 from tapio_shared.json import JsonValue
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
@@ -26,15 +26,53 @@ def encode(value: object) -> bytes:
     return _ENCODER.encode(value)
 
 
+class _Written(msgspec.Struct, frozen=True):
+    """What every record says of itself, whatever else it holds."""
+
+    type: str
+    format: int = 1
+
+
+_WRITTEN_DECODER: msgspec.json.Decoder[_Written] = msgspec.json.Decoder(_Written)
+_TYPES: Final = frozenset(str(one.__struct_config__.tag) for one in get_args(Record))
+
+
 def decode_record(data: bytes | memoryview) -> Record:
-    """The record in `data`; `Undecodable` names what this version does not understand."""
+    """The record in `data`; `Undecodable` names what this version does not understand, `NewerFormat` a newer record."""
     try:
-        return _RECORD_DECODER.decode(data)
+        record = _RECORD_DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+        _refuse_newer(data, err)
         raise Undecodable(
             f"A message of the log can't be read by this version: {err}. "
             "Run a version at least as new as the one that wrote it."
         ) from err
+
+    if record.format > FORMAT:
+        raise _newer(str(record.__struct_config__.tag), record.format)
+    return record
+
+
+def _refuse_newer(data: bytes | memoryview, err: Exception) -> None:
+    """Raise `NewerFormat` when what can't be decoded says that a newer version wrote it."""
+    try:
+        written = _WRITTEN_DECODER.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+    if written.format > FORMAT or written.type not in _TYPES:
+        raise _newer(written.type, written.format) from err
+
+
+def _newer(kind: str, written: int) -> NewerFormat:
+    if written > FORMAT:
+        return NewerFormat(
+            f"It is {kind} of format {written}, and this version reads formats up to {FORMAT}. "
+            "Run the version that wrote it, or a newer one; docs/upgrades.md says how to go back."
+        )
+    return NewerFormat(
+        f"It is {kind}, a type of record that this version does not know. "
+        "Run the version that wrote it, or a newer one; docs/upgrades.md says how to go back."
+    )
 
 
 def decode_as(kind: type[T], data: bytes | memoryview) -> T:

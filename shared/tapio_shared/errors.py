@@ -83,6 +83,10 @@ class Undecodable(TerminalError):
     """A message of the log can't be read by this version (unknown tag, newer format, broken bytes)."""
 
 
+class NewerFormat(Undecodable):
+    """A record says that only a newer version may read it: a higher format, or a type that this version lacks."""
+
+
 class PartitionCountMismatch(TerminalError):
     """The stream was made for another number of partitions than this process is configured for."""
 

@@ -1,21 +1,28 @@
 """What the log holds: facts we were told, decisions we took, outcomes of applying them.
 
 Tagged unions of msgspec structs, frozen and keyword-only. The rules of their evolution: a new field has a default; a
-changed meaning is a new tag with an upcaster; an unknown tag is `Undecodable`. All instants are whole milliseconds
-since the Unix epoch, UTC, and named `..._at`; they say when *we were told*, by the clock of the process that wrote.
+changed meaning is a new tag with an upcaster; an unknown tag is `Undecodable`. A record that an older version would
+misread says so by a higher `format`, which that version refuses (ADR 0017). All instants are whole milliseconds since
+the Unix epoch, UTC, and named `..._at`; they say when *we were told*, by the clock of the process that wrote.
 """
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
 from tapio_shared.json import JsonObject
 
+FORMAT: Final = 1
+"""The newest format of records that this version reads, and the one in which it takes partitions over."""
+
 
 class LogRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
-    """Base of everything in the log: encoding settings alone."""
+    """Base of everything in the log: encoding settings, and what a reader must know to read it."""
+
+    format: int = 1
+    """A version whose FORMAT is lower must not read this record: what it does not know of it changes its meaning."""
 
 
 # --- facts about Kubernetes -----------------------------------------------------------------------------------
@@ -361,6 +368,8 @@ class MessageParked(LogRecord, frozen=True, kw_only=True, tag="MessageParked"):
     parked_at: int
     others: int = 0
     """How many unreadable messages of the same key came since the last record and have none of their own."""
+    newer: bool = False
+    """Whether the message itself says that a newer version wrote it: by its format, or by a type that is unknown."""
 
 
 Fact: TypeAlias = (

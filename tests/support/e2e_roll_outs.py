@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 
-from tapio_shared.json import objects_at, str_at
+from tapio_shared.json import JsonValue, objects_at, str_at
 from tests.support.e2e_kubernetes import Kubernetes
 from tests.support.e2e_objects import small_cluster
 
 
-async def roll_out(kubernetes: Kubernetes, namespace: str, count: int) -> list[str]:
-    """Create `count` TapioClusters at once; answers their names."""
+async def roll_out(kubernetes: Kubernetes, namespace: str, count: int, **spec: JsonValue) -> list[str]:
+    """Create `count` TapioClusters at once, or change those of the same names; answers their names."""
     names = [f"c{number}" for number in range(count)]
-    stream = "\n---\n".join(json.dumps(small_cluster(name)) for name in names)
+    stream = "\n---\n".join(json.dumps(small_cluster(name, **spec)) for name in names)
     await kubernetes.kubectl.run("apply", "-n", namespace, "-f", "-", stdin=stream.encode())
     return names
 

@@ -66,7 +66,7 @@ class OperatorRun:
         kubernetes: Kubernetes,
         server: EmbeddedNatsServer,
         services: dict[str, ServiceProcess],
-        make: Callable[[str], Awaitable[ServiceProcess]],
+        make: Callable[[str, str], Awaitable[ServiceProcess]],
     ) -> None:
         self.kubernetes, self.nats, self.services, self._make = kubernetes, server, services, make
 
@@ -92,9 +92,13 @@ class OperatorRun:
         await self.services[name].kill()
         await self.services[name].start()
 
-    async def add_worker(self, name: str) -> None:
+    async def add_worker(self, name: str, release: str = "") -> None:
         """Start one more worker; answers when it has its share."""
-        self.services[name] = await self._make(name)
+        await self.start_as(name, release)
+
+    async def start_as(self, name: str, release: str = "") -> None:
+        """Start a service that does not run, as another release: a module that runs the service's own."""
+        self.services[name] = await self._make(name, release)
         await self.services[name].start()
         await self.services[name].until_ready()
 
@@ -173,15 +177,18 @@ class OperatorRun:
 
 @asynccontextmanager
 async def start_operator(
-    kubernetes: Kubernetes, directory: Path, *, workers: int = 2, webhook: bool = True
+    kubernetes: Kubernetes, directory: Path, *, workers: int = 2, webhook: bool = True, keep_history: bool = True
 ) -> AsyncGenerator[OperatorRun]:
-    """Install deploy/ and run the operator; answers when every service is ready. Nothing is left when this ends."""
+    """Install deploy/ and run the operator; answers when every service is ready. Nothing is left when this ends.
+
+    With `keep_history` what it recorded is replayed at the end of the test run, by this release.
+    """
     await _install(kubernetes)
     async with EmbeddedNatsServer(directory / "nats") as server:
         names = [WATCHER, *([WEBHOOK] if webhook else []), *(f"reconciler-{n}" for n in range(1, workers + 1))]
 
-        async def make(name: str) -> ServiceProcess:
-            return await _service(kubernetes, directory, server.url, name)
+        async def make(name: str, release: str = "") -> ServiceProcess:
+            return await _service(kubernetes, directory, server.url, name, release)
 
         services = {name: await make(name) for name in names}
         run = OperatorRun(kubernetes, server, services, make)
@@ -190,7 +197,8 @@ async def start_operator(
                 await service.start()
             await run.until_ready()
             yield run
-            HISTORIES.append(await run.history())
+            if keep_history:
+                HISTORIES.append(await run.history())
         except BaseException:
             print(run.logs())  # noqa: T201 - pytest shows it with the failure
             raise
@@ -206,7 +214,7 @@ async def _install(kubernetes: Kubernetes) -> None:
     await kubernetes.kubectl.run("wait", "--for=condition=Established", "--timeout=30s", "crd/tapioclusters.tapio.io")
 
 
-async def _service(kubernetes: Kubernetes, directory: Path, nats_url: str, name: str) -> ServiceProcess:
+async def _service(kubernetes: Kubernetes, directory: Path, nats_url: str, name: str, release: str) -> ServiceProcess:
     kind = name.partition("-")[0]
     path = directory / f"{kind}.kubeconfig"
     if not path.exists():
@@ -227,4 +235,11 @@ async def _service(kubernetes: Kubernetes, directory: Path, nats_url: str, name:
     if kind == WEBHOOK:
         port = free_port()
         environment |= {"TAPIO_WEBHOOK_PORT": str(port), "TAPIO_WEBHOOK_URL": f"https://127.0.0.1:{port}"}
-    return ServiceProcess(name, f"tapio_{kind}", folder=directory / "logs", environment=environment)
+    module = f"tapio_{kind}"
+    return ServiceProcess(
+        name,
+        release or module,
+        folder=directory / "logs",
+        environment=environment,
+        arguments=(module,) if release else (),
+    )

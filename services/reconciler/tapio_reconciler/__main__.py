@@ -16,6 +16,7 @@ from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.events import EventWriter
 from tapio_reconciler.shell.metrics import Metrics
 from tapio_reconciler.shell.partition import Identity, Partition
+from tapio_reconciler.shell.recording import newer_epoch
 from tapio_reconciler.shell.targets import Targets
 from tapio_reconciler.shell.worker import Worker
 from tapio_shared.adapters.clock import SystemClock
@@ -64,11 +65,18 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
         def make_partition(number: int) -> Partition:
             return Partition(number, event_log, targets, identity, clock, metrics, capacity)
 
-        worker = Worker(name, settings.partitions, NatsMembership(connection), make_partition, metrics)
+        async def newer() -> str:
+            return await newer_epoch(event_log)
+
+        worker = Worker(name, settings.partitions, NatsMembership(connection), make_partition, metrics, newer)
         health_port, metrics_port = listener_ports(settings, await config_from_log(event_log, settings.target))
         health = HealthServer(
             registry,
-            ready={"nats": lambda: connection.is_connected, "partitions": worker.is_ready},
+            ready={
+                "nats": lambda: connection.is_connected,
+                "version": lambda: not worker.is_outdated(),
+                "partitions": worker.is_ready,
+            },
             address=settings.bind_address,
             health_port=health_port,
             metrics_port=metrics_port,

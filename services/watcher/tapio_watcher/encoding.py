@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import msgspec
 
 from tapio_shared.codec import encode
-from tapio_shared.errors import Undecodable
+from tapio_shared.errors import NewerFormat, Undecodable
+from tapio_shared.facts import FORMAT
 from tapio_shared.json import JsonObject
 
 GONE = b"gone"
@@ -40,12 +41,14 @@ class _Observed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
     resource_version: str
     object: msgspec.Raw
     observed_at: int
+    format: int = 1
 
 
 class _Gone(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="ObjectGone"):
     uid: str = ""
     resource_version: str = ""
     gone_at: int
+    format: int = 1
 
 
 def observed_fact(document: JsonObject, *, uid: str, resource_version: str, now: int) -> EncodedFact:
@@ -68,6 +71,10 @@ def digest_of_stored(data: bytes) -> tuple[bytes, str]:
         raise Undecodable(
             f"A message of the log is not a fact about an object that this version knows: {err}."
         ) from err
+    if record.format > FORMAT:
+        raise NewerFormat(
+            f"A message of the log is a fact of format {record.format}, and this version reads formats up to {FORMAT}."
+        )
     if isinstance(record, _Gone):
         return GONE, record.uid
     if not bytes(record.object).startswith(b"{"):

@@ -20,6 +20,8 @@ from tapio_shared.keys import ObjectRef, parse_subject
 _RESOURCES = frozenset((kind.group, kind.kind) for kind in RESOURCE_KINDS)
 _MANAGED = frozenset((kind.group, kind.kind) for kind in MANAGED_KINDS)
 _MOST_NAMED = 3
+SHARED_FACTS = ("fleet", "config", "discovery", "synced", "sweep", "target")
+"""The shared facts that a plan rests on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,26 @@ def _messages(state: State) -> Iterator[tuple[ObjectRef | None, int, str]]:
             yield None, record.sequence, _sentence(record, f"the last {address.what}")
 
 
+def unread_shared_facts(state: State) -> dict[str, str]:
+    """Shared facts that a newer version wrote -> the sentence that says so: to go on by older ones is to misread."""
+    found = {name: state.shared[name].record for name in SHARED_FACTS if name in state.shared}
+    return {
+        name: _of_a_newer_version(record, f"{name} of this Kubernetes cluster", "so nothing is planned for it")
+        for name, record in found.items()
+        if isinstance(record, MessageParked)
+    }
+
+
+def _of_a_newer_version(record: MessageParked, about: str, so: str) -> str:
+    return (
+        f"Message {record.sequence} of the event log, on subject {record.subject}, was written by a newer version of "
+        f"the operator. {record.reason} What it says of {about} is unknown, {so}."
+    )
+
+
 def _sentence(record: MessageParked, about: str) -> str:
+    if record.newer:
+        return _of_a_newer_version(record, about, "so that is left alone")
     return (
         f"Message {record.sequence} of the event log, on subject {record.subject}, is parked. {record.reason} "
         f"What it says of {about} is unknown, so that is left alone. If no newer version wrote it, restart the watcher "

@@ -18,7 +18,7 @@ from tapio_reconciler.core.made_secrets import is_copy, is_observed
 from tapio_reconciler.core.members import Members, members_of
 from tapio_reconciler.core.model import Component, Served, Skipped, WantedObject
 from tapio_reconciler.core.notices import event_of, events_between
-from tapio_reconciler.core.parked import Parked, parked_of
+from tapio_reconciler.core.parked import SHARED_FACTS, Parked, parked_of, unread_shared_facts
 from tapio_reconciler.core.recreation import is_left_behind, plan_volumes, remember_refusals, with_kept_sizes
 from tapio_reconciler.core.references import missing_reference
 from tapio_reconciler.core.state import Seen, State
@@ -47,7 +47,6 @@ _KEPT_KINDS = frozenset(
     {"PersistentVolumeClaim", "Secret", "TapioCluster", "TapioCollector", "TapioIntelligence", "Pods"}
 )
 """Never pruned: data and credentials follow `deletionPolicy`, the custom resources belong to people."""
-_SHARED = ("fleet", "config", "discovery", "synced", "sweep", "target")
 _TOO_LARGE = (
     "The decision that this spec asks for, which keeps the pod template of every workload, is larger than the {limit} "
     "bytes that the event log takes for one record, so nothing is done. Make env, args, podTemplate or "
@@ -73,6 +72,13 @@ def plan(state: State, inputs: Inputs) -> Plan:
 
 
 def _plan(draft: Draft, members: Members) -> None:
+    unread = unread_shared_facts(draft.state)
+    if unread:
+        draft.waiting.extend(unread.values())
+        if draft.cluster is not None and "target" not in unread:
+            message = " ".join(unread.values())
+            _write_status(draft, stalled_status(draft.cluster, Reason.MESSAGE_PARKED, message, draft.now))
+        return
     target = draft.state.shared_fact("target", TargetObserved)
     if target is not None and target[1].state != "connected":
         return  # Nothing can be said there, and nothing done; its watcher says so in the log.
@@ -255,5 +261,5 @@ def _has_finalizer(cluster: Seen) -> bool:
 
 
 def _with_revisions(inputs: Inputs, state: State) -> Inputs:
-    revisions = {name: entry.sequence for name, entry in state.shared.items() if name in _SHARED}
+    revisions = {name: entry.sequence for name, entry in state.shared.items() if name in SHARED_FACTS}
     return msgspec.structs.replace(inputs, shared_revisions=revisions)

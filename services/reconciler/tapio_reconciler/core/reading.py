@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tapio_reconciler.core.state import Entry
 from tapio_shared.codec import decode_record
-from tapio_shared.errors import Undecodable
+from tapio_shared.errors import NewerFormat, Undecodable
 from tapio_shared.facts import MessageParked
 from tapio_shared.ports import Message
 
@@ -14,13 +14,13 @@ def entry_of(message: Message) -> Entry:
     try:
         return Entry(message.sequence, decode_record(message.data))
     except Undecodable as err:
-        return Entry(message.sequence, parked(message, str(err)))
+        return Entry(message.sequence, parked(message, str(err), newer=isinstance(err, NewerFormat)))
 
 
-def parked(message: Message, reason: str) -> MessageParked:
-    """That `message` can't be read, and why; the same whoever reads it and whenever."""
+def parked(message: Message, reason: str, *, newer: bool = False) -> MessageParked:
+    """That `message` can't be read, and why; the same whoever of one version reads it and whenever."""
     return MessageParked(
-        subject=message.subject, sequence=message.sequence, reason=reason, parked_at=message.written_at
+        subject=message.subject, sequence=message.sequence, reason=reason, parked_at=message.written_at, newer=newer
     )
 
 

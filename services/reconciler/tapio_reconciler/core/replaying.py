@@ -15,7 +15,7 @@ from tapio_reconciler.core.planning import plan
 from tapio_reconciler.core.reading import entry_of, is_unreadable
 from tapio_reconciler.core.rules import NEWEST, OLDEST, RULES
 from tapio_reconciler.core.state import Entry, State, evolve
-from tapio_shared.facts import DecisionRecorded, OutcomeRecorded, SweepMarked, Synced
+from tapio_shared.facts import DecisionRecorded, MessageParked, OutcomeRecorded, SweepMarked, Synced
 from tapio_shared.keys import OrderingKey, address_of
 from tapio_shared.ports import Message
 
@@ -81,7 +81,7 @@ class Replayer:
             return None  # An epoch, a cursor, or nothing of ours: no state holds it.
         if address.key is None:
             entry = entry_of(message)
-            if not is_unreadable(message, entry):
+            if not is_unreadable(message, entry) or (isinstance(entry.record, MessageParked) and entry.record.newer):
                 facts = self._shared.setdefault((address.partition, address.target), {})
                 facts.setdefault(address.what, {})[entry.sequence] = entry
             if isinstance(entry.record, Synced | SweepMarked) and entry.record.complete_from >= self._begins:

@@ -37,6 +37,11 @@ class Metrics:
         )
         self.partitions = Gauge("tapio_reconciler_partitions", "Partitions owned by this worker.", registry=registry)
         self.keys = Gauge("tapio_reconciler_keys", "Ordering keys in the owned partitions.", registry=registry)
+        self.outdated = Gauge(
+            "tapio_reconciler_outdated",
+            "1 while this worker owns nothing, since a newer version recorded what it can't read.",
+            registry=registry,
+        )
         self.takeovers = Counter("tapio_reconciler_takeovers", "Partitions taken over.", registry=registry)
         self.fenced = Counter(
             "tapio_reconciler_fenced", "Partitions lost to another worker while working.", registry=registry

@@ -27,7 +27,7 @@ from tapio_reconciler.shell.states import States
 from tapio_reconciler.shell.targets import Targets
 from tapio_reconciler.shell.timers import Timers
 from tapio_shared.codec import encode
-from tapio_shared.errors import Fenced, MessageTooLarge, PartitionCountMismatch, TapioError
+from tapio_shared.errors import Fenced, MessageTooLarge, NewerFormat, PartitionCountMismatch, TapioError
 from tapio_shared.facts import Inputs, OutcomeRecorded, SweepMarked, Timer, TimerDue
 from tapio_shared.keys import (
     OrderingKey,
@@ -137,6 +137,8 @@ class Partition:
         )
         self._recorder = recorder
         revision = await self._hydrate(token)
+        if self._states.newer:
+            raise NewerFormat(self._states.newer)
         self._notice_parked()
         log.info("partition taken over", partition=self._number, epoch=token, keys=self.keys, revision=revision)
         try:

@@ -13,11 +13,19 @@ from dataclasses import dataclass
 
 from tenacity import AsyncRetrying, retry_if_exception, wait_exponential_jitter
 
-from tapio_shared.codec import encode
-from tapio_shared.errors import Fenced, LogUnavailable, MessageTooLarge, RetryableError, RevisionConflict
-from tapio_shared.facts import EpochAdvanced
+from tapio_shared.codec import decode_record, encode
+from tapio_shared.errors import (
+    Fenced,
+    LogUnavailable,
+    MessageTooLarge,
+    NewerFormat,
+    RetryableError,
+    RevisionConflict,
+    Undecodable,
+)
+from tapio_shared.facts import FORMAT, EpochAdvanced
 from tapio_shared.keys import epoch_subject
-from tapio_shared.ports import Clock, EventLog, NewMessage
+from tapio_shared.ports import Clock, EventLog, Message, NewMessage
 
 _BATCH = 100
 _QUEUED = 2_000
@@ -30,13 +38,40 @@ class _Pending:
     done: asyncio.Future[int]
 
 
+async def newer_epoch(log: EventLog) -> str:
+    """Why a worker of this version must own nothing: a partition was owned by a newer one. Empty when none was."""
+    for message in (await log.last_per_subject("tapio.epoch.*")).messages:
+        try:
+            refuse_newer(message)
+        except NewerFormat as err:
+            return str(err)
+    return ""
+
+
+def refuse_newer(epoch: Message) -> None:
+    """Raise `NewerFormat` when the last owner of a partition was of a version whose decisions this one can't read."""
+    try:
+        decode_record(epoch.data)
+    except NewerFormat as err:
+        partition = epoch.subject.rpartition(".")[2]
+        raise NewerFormat(f"Partition {partition} was last owned by a newer version of the operator. {err}") from err
+    except Undecodable:
+        pass  # Broken, which says nothing of who wrote it: the next owner's epoch takes its place.
+
+
 async def advance_epoch(log: EventLog, partition: int, *, worker: str, partitions: int, clock: Clock) -> int:
-    """Take `partition` over: the answered sequence is the fencing token. RevisionConflict: somebody was faster."""
+    """Take `partition` over: the answered sequence is the fencing token.
+
+    RevisionConflict: somebody was faster. NewerFormat: its last owner was of a version that writes what this one can't
+    read, so it is left to such a version.
+    """
     subject = epoch_subject(partition)
     last = await log.last(subject)
+    if last is not None:
+        refuse_newer(last)
     message = NewMessage(
         subject=subject,
-        data=encode(EpochAdvanced(worker=worker, partitions=partitions, advanced_at=clock.now())),
+        data=encode(EpochAdvanced(format=FORMAT, worker=worker, partitions=partitions, advanced_at=clock.now())),
         expected_last=0 if last is None else last.sequence,
     )
     return (await log.append(message)).sequence
@@ -175,7 +210,14 @@ class Recorder:
     async def _advance_again(self) -> None:
         message = NewMessage(
             subject=epoch_subject(self._partition),
-            data=encode(EpochAdvanced(worker=self._worker, partitions=self._partitions, advanced_at=self._clock.now())),
+            data=encode(
+                EpochAdvanced(
+                    format=FORMAT,
+                    worker=self._worker,
+                    partitions=self._partitions,
+                    advanced_at=self._clock.now(),
+                )
+            ),
             expected_last=self._token,
         )
         try:

@@ -59,6 +59,8 @@ class States:
     parked_total: int = 0
     unrecorded: dict[str, MessageParked] = field(default_factory=dict[str, MessageParked])
     """Where a record is to be appended -> of which message: the newest one, which counts those before it."""
+    newer: str = ""
+    """Why a worker of this version must not own the partition: a decision or an outcome that only a newer one reads."""
     _recorded: dict[str, int] = field(default_factory=dict[str, int])
     """The same subjects -> up to which message such records have been appended."""
     hot: HotStates = field(default_factory=HotStates)
@@ -81,14 +83,17 @@ class States:
         if is_readable and address.what == "parked" and isinstance(entry.record, MessageParked):
             self._note_recorded(message.subject, entry.record.sequence)
         if address.key is None:
-            if not is_readable:
+            if not is_readable and not _newer_version(entry):
                 return address, False  # the last one that could be read counts
             facts = self.shared.setdefault(address.target, {})
             known_fact = facts.get(address.what)
             if known_fact is not None and known_fact.sequence >= entry.sequence:
                 return address, False
             facts[address.what] = entry
-            return address, dirties(entry.record, None if known_fact is None else known_fact.record)
+            before = None if known_fact is None else known_fact.record
+            return address, not is_readable or dirties(entry.record, before)
+        if address.what in {"decision", "outcome"} and not is_readable and (reason := _newer_version(entry)):
+            self.newer = f"The last {address.what} of {address.key} was recorded by a newer version. {reason}"
         known = self.known.setdefault(address.key, Known())
         known.revision = max(known.revision, message.sequence)
         match entry.record:
@@ -168,7 +173,7 @@ class States:
             if address.key is None
             else parked_subject(address.key, self.partitions)
         )
-        return Entry(message.sequence, self._park(message, entry.record.reason, where)), False
+        return Entry(message.sequence, self._park(message, entry.record.reason, where, newer=entry.record.newer)), False
 
     async def last(self, subject: str) -> Message | None:
         """The last message of `subject`, however long that takes while the log is away."""
@@ -179,13 +184,13 @@ class States:
                 return await self.event_log.last(subject)
         raise AssertionError("AsyncRetrying ends by return or by error.")
 
-    def _park(self, message: Message, reason: str, where: str) -> MessageParked:
+    def _park(self, message: Message, reason: str, where: str, *, newer: bool = False) -> MessageParked:
         """Count, log and remember a message that can't be read, once; `where` its record is to be appended."""
         known = self.parked.get(message.sequence)
         if known is not None:
             return known
         log.error("message parked", subject=message.subject, sequence=message.sequence, reason=reason)
-        found = parked(message, reason)
+        found = parked(message, reason, newer=newer)
         self.parked[message.sequence] = found
         self.parked_total += 1
         if message.sequence > self._recorded.get(where, 0):
@@ -201,3 +206,8 @@ class States:
         waiting = self.unrecorded.get(where)
         if waiting is not None and waiting.sequence <= sequence:
             del self.unrecorded[where]
+
+
+def _newer_version(entry: Entry) -> str:
+    """Why only a newer version reads `entry`; empty where that is not so."""
+    return entry.record.reason if isinstance(entry.record, MessageParked) and entry.record.newer else ""

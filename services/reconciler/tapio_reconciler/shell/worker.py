@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import cast
 
@@ -13,13 +13,15 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from tapio_reconciler.core.assignment import partitions_of
 from tapio_reconciler.shell.metrics import Metrics
 from tapio_reconciler.shell.partition import Partition
-from tapio_shared.errors import Fenced, RetryableError
+from tapio_shared.errors import Fenced, NewerFormat, RetryableError
 from tapio_shared.ports import Membership
 
 DRAIN_WITHIN = 10.0
 """Seconds that what is under way may take to be recorded when a partition is handed over."""
 AFTER_A_LOSS = 1.0
 """Seconds until a partition lost to another worker is taken back, if it still is ours: two looks at the members."""
+LOOK_AGAIN_EVERY = 10.0
+"""Seconds between two looks at whether the log is still one that only a newer version may work on."""
 _AGAIN = wait_random_exponential(multiplier=0.2, max=10)
 log = structlog.get_logger(__name__)
 
@@ -38,23 +40,34 @@ class Worker:
         membership: Membership,
         make_partition: Callable[[int], Partition],
         metrics: Metrics,
+        newer: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
+        """`newer` answers why a worker of this version must own nothing of this log, empty when it may; without it
+        that is found when a partition is taken over."""
         self._name, self._count, self._membership = name, partitions, membership
-        self._make_partition, self._metrics = make_partition, metrics
+        self._make_partition, self._metrics, self._newer = make_partition, metrics, newer
         self._owned: dict[int, Partition] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._wanted: frozenset[int] = frozenset()
         """What is assigned to this worker; what it owns beyond that is being handed over."""
         self._stopping = asyncio.Event()
+        self._leaving = asyncio.Event()
+        """Set by `stop`, and when the log turns out to be of a newer version."""
         self._assigned = False
+        self._outdated = False
 
     def stop(self) -> None:
         """Ask for a graceful end."""
         self._stopping.set()
+        self._leaving.set()
 
     def is_ready(self) -> bool:
         """Whether this worker knows its share and has planned every key of it once."""
         return self._assigned and all(partition.ready.is_set() for partition in self._owned.values())
+
+    def is_outdated(self) -> bool:
+        """Whether a newer version has recorded what this one can't read, so that this worker owns nothing."""
+        return self._outdated
 
     @property
     def owned(self) -> Sequence[int]:
@@ -65,16 +78,51 @@ class Worker:
         return sum(partition.parked for partition in self._owned.values())
 
     async def run(self) -> None:
-        """Work until `stop` or cancellation. Waits for the streams, which the watcher makes."""
+        """Work until `stop` or cancellation, except while only a newer version may work on the log."""
+        while not self._stopping.is_set():
+            if await self._may_work():
+                await self._work()
+            if self._outdated:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_AGAIN_EVERY):
+                        await self._stopping.wait()
+
+    async def _may_work(self) -> bool:
+        """Whether this version may own partitions; says why when it may not. If the log is away, taking over tells."""
+        try:
+            reason = "" if self._newer is None else await self._newer()
+        except RetryableError:
+            reason = ""
+        if reason:
+            self._stand_aside(reason)
+            return False
+        self._outdated = False
+        self._metrics.outdated.set(0)
+        self._leaving.clear()
+        if self._stopping.is_set():
+            self._leaving.set()
+        return True
+
+    def _stand_aside(self, reason: str) -> None:
+        """Own nothing, be no member and not be ready: what a newer version recorded is not to be misread."""
+        if not self._outdated:
+            log.error("this version is too old for the log", worker=self._name, reason=reason)
+        self._outdated = True
+        self._metrics.outdated.set(1)
+        self._leaving.set()
+
+    async def _work(self) -> None:
+        """Own partitions until asked to leave. Waits for the streams, which the watcher makes."""
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(RetryableError), wait=wait_random_exponential(multiplier=0.2, max=5)
         ):
             with attempt:
                 await self._membership.join(self._name)
         try:
+            self._assigned = False
             async with asyncio.TaskGroup() as group:
                 follow = group.create_task(self._follow_membership(group), name="membership")
-                await self._stopping.wait()
+                await self._leaving.wait()
                 follow.cancel()
                 await asyncio.wait([follow])
                 await self._drain()
@@ -119,6 +167,9 @@ class Worker:
                 self._metrics.takeovers.inc()
                 try:
                     await partition.run()
+                except NewerFormat as err:
+                    self._stand_aside(str(err))
+                    return
                 except BaseExceptionGroup as group:
                     if partition.ready.is_set():
                         attempt.retry_state.attempt_number = 1  # It worked: what went wrong before is over.

@@ -26,9 +26,14 @@ _LONGEST_MESSAGE, _END_OF_MESSAGE = 2_000, 500
 """Characters: an API server quotes whole objects, and what it says is recorded, and shown to people."""
 
 
+class _Details(msgspec.Struct, frozen=True):
+    retryAfterSeconds: float | None = None  # noqa: N815 - the API's own spelling
+
+
 class _Status(msgspec.Struct, frozen=True):
     message: str = ""
     reason: str = ""
+    details: _Details | None = None
 
 
 def object_path(
@@ -57,7 +62,8 @@ def error_of(status: int, body: bytes, headers: Mapping[str, str]) -> ApiError |
     if status == 410 or told.reason in {"Expired", "Gone"}:
         return ResourceExpired(f"{message}. The collection must be listed anew.")
     after = headers.get("Retry-After", "")
-    retry_after = float(after) if after.isdigit() else None
+    # The object of an ERROR event has no headers; its details say the same.
+    retry_after = float(after) if after.isdigit() else None if told.details is None else told.details.retryAfterSeconds
     if status in {409, 429} or status >= 500:
         return ApiRetryable(status, told.reason, message, retry_after=retry_after)
     return ApiTerminal(status, told.reason, message, retry_after=retry_after)

@@ -55,4 +55,4 @@ async def config_from_log(event_log: EventLog, target: str) -> OperatorConfig:
         return OperatorConfig()
     if not isinstance(fact, ConfigurationObserved):
         return OperatorConfig()
-    return OperatorConfig.from_document(fact.configuration)
+    return OperatorConfig.recorded(fact.configuration)

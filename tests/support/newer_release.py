@@ -23,7 +23,7 @@ _RENAMED = "document"
 
 def plant() -> None:
     """Make this process the newer release; before anything of the operator is imported."""
-    vars(facts)["FORMAT"] = NEXT
+    facts.__dict__["FORMAT"] = NEXT
     from tapio_shared import codec  # noqa: PLC0415 - what it imports from `facts` is the planted format
 
     encode, decode = codec.encode, codec.decode_record
@@ -45,7 +45,7 @@ def plant() -> None:
             return decode(encode(document))
         return decode(data)
 
-    vars(codec)["encode"], vars(codec)["decode_record"] = encode_newer, decode_newer
+    codec.__dict__["encode"], codec.__dict__["decode_record"] = encode_newer, decode_newer
 
 
 if __name__ == "__main__":

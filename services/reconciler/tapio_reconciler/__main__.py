@@ -51,14 +51,18 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
     )
     event_log = NatsEventLog(connection)
     async with await HttpKube.connect(
-        kubeconfig=settings.kubeconfig, context=settings.kube_context, metrics=kube_metrics
+        kubeconfig=settings.kubeconfig,
+        context=settings.kube_context,
+        metrics=kube_metrics,
+        pacing=capacity.pacing_of(settings.target),
     ) as kube:
 
         def applier_for(api: Kube) -> Applier:
             return Applier(api, SystemRandom(), EventWriter(api, clock), metrics)
 
         async def connect(target: str) -> HttpKube:
-            return await connect_target(kube, settings.namespace, target, metrics=kube_metrics)
+            pacing = capacity.pacing_of(target)
+            return await connect_target(kube, settings.namespace, target, metrics=kube_metrics, pacing=pacing)
 
         targets = Targets(settings.target, applier_for(kube), connect, applier_for)
 

@@ -7,6 +7,7 @@ import tapio_shared.lean  # noqa: F401 # pyright: ignore[reportUnusedImport] - t
 # isort: split
 import asyncio
 import sys
+from collections import defaultdict
 
 from prometheus_client import CollectorRegistry
 
@@ -21,6 +22,7 @@ from tapio_shared.adapters.random import SystemRandom
 from tapio_shared.health import HealthServer
 from tapio_shared.kube_metrics import KubeMetrics
 from tapio_shared.listeners import config_from_kubernetes, listener_ports
+from tapio_shared.pacing import Pacing
 from tapio_shared.ports import Kube, Lease
 from tapio_shared.process import process_name, run_service, tell_ports, until
 from tapio_shared.settings import Settings
@@ -50,8 +52,12 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
             max_age_days=settings.log_max_age_days,
         )
 
+    pacings: defaultdict[str, Pacing] = defaultdict(Pacing)
     async with await HttpKube.connect(
-        kubeconfig=settings.kubeconfig, context=settings.kube_context, metrics=kube_metrics
+        kubeconfig=settings.kubeconfig,
+        context=settings.kube_context,
+        metrics=kube_metrics,
+        pacing=pacings[settings.target],
     ) as kube:
         event_log, random = NatsEventLog(connection), SystemRandom()
 
@@ -69,10 +75,11 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
                 random=random,
                 metrics=metrics.of(identity.target),
                 home=kube,
+                limit=pacings[identity.target].limit,
             )
 
         async def connect(target: str) -> HttpKube:
-            return await connect_target(kube, settings.namespace, target, metrics=kube_metrics)
+            return await connect_target(kube, settings.namespace, target, metrics=kube_metrics, pacing=pacings[target])
 
         lease = lease_of(settings.target)
         watcher = watcher_of(kube, lease, identity)

@@ -29,7 +29,7 @@ class Configuration:
         """Go on from the last good configuration on the log: a restart must not fall back to the defaults."""
         if isinstance(told, ConfigurationObserved) and told.configuration:
             try:
-                self.current = OperatorConfig.from_document(told.configuration)
+                self.current = OperatorConfig.recorded(told.configuration)
             except ValueError as err:
                 log.warning("recorded configuration not usable", error=str(err))
 

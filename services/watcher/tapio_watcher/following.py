@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from tapio_shared.codec import encode
-from tapio_shared.errors import TapioError
+from tapio_shared.errors import ApiError, TapioError
 from tapio_shared.facts import ServedResource
 from tapio_shared.json import JsonObject, str_at, strings_at
 from tapio_shared.kubernetes import PAGE, check, error_of, object_path
@@ -156,7 +156,7 @@ class KindWatch:
         await self._carry_out(self._first)
         failures = 0
         while True:
-            before = self._lines
+            before, asked = self._lines, 0.0
             told: Told = Broken()
             try:
                 if isinstance(self._state, Paging):
@@ -169,13 +169,14 @@ class KindWatch:
                 told = Expired()
             except TapioError as err:
                 told = meaning_of(err, self._state)
+                asked = (err.retry_after or 0.0) if isinstance(err, ApiError) else 0.0
                 log.info("watch interrupted", kind=self.resource.kind, error=str(err), failures=failures)
                 if failures >= _FAILURES_TO_RELIST:
                     told = Expired()
             failures = 0 if self._lines != before else failures + 1
             await self._step(told)
-            if failures:
-                await asyncio.sleep(self._backoff(failures))
+            if failures or asked:
+                await asyncio.sleep(max(self._backoff(max(failures, 1)), asked))
 
     # --- comparing ---------------------------------------------------------------------------------------------
 

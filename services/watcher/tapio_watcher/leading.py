@@ -22,7 +22,7 @@ from tapio_shared.api.kinds import (
     Kind,
 )
 from tapio_shared.api.labels import MANAGED_SELECTOR
-from tapio_shared.api.operator_config import CONFIG_MAP
+from tapio_shared.api.operator_config import CONFIG_MAP, Limits
 from tapio_shared.errors import TapioError
 from tapio_shared.facts import DiscoveryObserved, ServedResource, Synced, TargetObserved
 from tapio_shared.kubernetes import discover
@@ -100,6 +100,8 @@ class Surroundings:
     identity: Identity
     pace: Pace
     configuration: Configuration
+    limit: Callable[[Limits], None]
+    """Takes the limits for the target's API server, as they are configured now."""
 
 
 class Lead:
@@ -335,6 +337,7 @@ class Lead:
 
     async def _publish_config(self) -> None:
         self._given.configuration.take(next(iter(self._config_map), None))
+        self._given.limit(self._given.configuration.current.limits_of(self._target))
         await self._shared.publish("config", self._given.configuration.fact(self._given.clock.now()))
 
     # --- again and again ---------------------------------------------------------------------------------------

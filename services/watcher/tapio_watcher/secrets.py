@@ -16,7 +16,7 @@ import structlog
 from tapio_shared.api.labels import MANAGED_SELECTOR, key_of_object
 from tapio_shared.api.references import copied_secrets, made_secrets, referenced_elsewhere, referenced_secrets
 from tapio_shared.codec import encode
-from tapio_shared.errors import ApiTerminal, ResourceExpired, TapioError
+from tapio_shared.errors import ApiError, ApiTerminal, ResourceExpired, TapioError
 from tapio_shared.json import JsonObject, int_at, object_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef, OrderingKey
 from tapio_shared.kubernetes import check, error_of, object_path
@@ -178,7 +178,7 @@ class SecretWatches:
             except TapioError as err:
                 log.info("secret watch interrupted", namespace=name[0], name=name[1], error=str(err))
                 version = "" if isinstance(err, ApiTerminal) else version
-                await self._pause()
+                await self._pause(err)
 
     async def _follow_own(self) -> None:
         """Watch the Secrets that carry our labels, in all namespaces."""
@@ -191,7 +191,7 @@ class SecretWatches:
                 self._read_again(sorted(self._wanted.keys() - self._watches.keys()))
             except TapioError as err:
                 log.info("secret watch interrupted", error=str(err))
-                await self._pause()
+                await self._pause(err)
 
     async def _follow(self, path: str, selector: Mapping[str, str], version: str) -> str:
         """Read one watch to its end; without a version it begins with all that exists. Answers where to go on."""
@@ -215,8 +215,9 @@ class SecretWatches:
                 await self._api.room()
         return version
 
-    async def _pause(self) -> None:
-        await asyncio.sleep(self._api.random.uniform(*_RETRY))
+    async def _pause(self, error: TapioError) -> None:
+        asked = (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0
+        await asyncio.sleep(max(self._api.random.uniform(*_RETRY), asked))
 
     # --- publishing ----------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import cast
 
 import structlog
 
-from tapio_shared.api.operator_config import CONFIG_MAP
+from tapio_shared.api.operator_config import CONFIG_MAP, Limits
 from tapio_shared.codec import decode_as
 from tapio_shared.errors import ApiTerminal, LogRefused, LogUnavailable, RetryableError, TapioError, TerminalError
 from tapio_shared.json import JsonObject
@@ -47,8 +47,10 @@ class Watcher:
         metrics: Metrics,
         home: Kube | None = None,
         pace: Pace | None = None,
+        limit: Callable[[Limits], None] = lambda _: None,
     ) -> None:
-        """`lease` is None when nobody else can lead, as in a simulation; `home` is None when it is what is watched."""
+        """`lease` is None when nobody else can lead, as in a simulation; `home` is None when it is what is watched;
+        `limit` takes the limits for what is watched, as they are configured now."""
         self._log, self._lease = event_log, lease
         self._provision, self._clock, self._random, self._metrics = provision, clock, random, metrics
         self._configuration = Configuration()
@@ -62,6 +64,7 @@ class Watcher:
             identity=identity,
             pace=pace or Pace(),
             configuration=self._configuration,
+            limit=limit,
         )
         self._remembered: Remembered | None = None
         self._writer: FactWriter | None = None

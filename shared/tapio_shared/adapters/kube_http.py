@@ -26,12 +26,12 @@ from tapio_shared.adapters.kubernetes_configuration import (
 from tapio_shared.errors import ApiError, ApiUnavailable, InvalidSettings, UnusableTarget
 from tapio_shared.kube_metrics import KubeMetrics
 from tapio_shared.kubernetes import error_of
+from tapio_shared.pacing import Pacing
 from tapio_shared.ports import KubeResponse
 
 log = structlog.get_logger(__name__)
 
 USER_AGENT = "tapio-operator/0.1"
-CONCURRENT_REQUESTS = 64
 _READ_BUFFER = 1 << 16
 _CONNECT_TIMEOUT = 10.0
 
@@ -75,9 +75,15 @@ async def load_configuration(kubeconfig: str, context: str) -> Configured:
 class HttpKube:
     """One API server. An async context manager; safe for many concurrent callers."""
 
-    def __init__(self, configuration: Configured, source: Source, metrics: KubeMetrics | None = None) -> None:
+    def __init__(
+        self,
+        configuration: Configured,
+        source: Source,
+        metrics: KubeMetrics | None = None,
+        pacing: Pacing | None = None,
+    ) -> None:
         self._configuration, self._source, self._metrics = configuration, source, metrics
-        self._slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
+        self._pacing = pacing or Pacing()
         self._requests: aiohttp.ClientSession | None = None
         self._watches: aiohttp.ClientSession | None = None
         self._context = _ssl_context(configuration)
@@ -85,21 +91,30 @@ class HttpKube:
         self._reloading = asyncio.Lock()
 
     @classmethod
-    async def connect(cls, *, kubeconfig: str = "", context: str = "", metrics: KubeMetrics | None = None) -> HttpKube:
+    async def connect(
+        cls,
+        *,
+        kubeconfig: str = "",
+        context: str = "",
+        metrics: KubeMetrics | None = None,
+        pacing: Pacing | None = None,
+    ) -> HttpKube:
         """Client of the named context, or of the cluster this process runs in; `metrics` counts its requests."""
-        return await cls.from_source(_File(kubeconfig, context), metrics)
+        return await cls.from_source(_File(kubeconfig, context), metrics, pacing)
 
     @classmethod
-    async def from_source(cls, source: Source, metrics: KubeMetrics | None = None) -> HttpKube:
+    async def from_source(
+        cls, source: Source, metrics: KubeMetrics | None = None, pacing: Pacing | None = None
+    ) -> HttpKube:
         """Client of the API server that `source` names. Raises what its `load` does."""
-        return cls(await source.load(), source, metrics)
+        return cls(await source.load(), source, metrics, pacing)
 
     @property
     def host(self) -> str:
         return self._configuration.host
 
     async def __aenter__(self) -> HttpKube:
-        self._requests = self._session(CONCURRENT_REQUESTS)
+        self._requests = self._session(0)  # the pacing bounds what is under way
         self._watches = self._session(0)
         return self
 
@@ -136,10 +151,11 @@ class HttpKube:
         timeout: float,
     ) -> KubeResponse:
         session = self._open(self._requests)
-        headers = await self._headers() | {"Accept": accept}
-        if body is not None:
-            headers["Content-Type"] = content_type
-        async with self._slots:
+        async with self._pacing.slots:
+            await self._pacing.turn()
+            headers = await self._headers() | {"Accept": accept}
+            if body is not None:
+                headers["Content-Type"] = content_type
             try:
                 async with session.request(
                     method,
@@ -161,6 +177,7 @@ class HttpKube:
                 ) from err
         if self._metrics is not None:
             self._metrics.answered(method, content_type, response.status)
+        self._pacing.answered(response.status, response.headers)
         return KubeResponse(response.status, answer, response.headers)
 
     @asynccontextmanager
@@ -182,6 +199,7 @@ class HttpKube:
 
     async def _open_watch(self, path: str, query: Mapping[str, str], silence: float) -> aiohttp.ClientResponse:
         session = self._open(self._watches)
+        await self._pacing.turn()
         try:
             response = await session.get(
                 self._configuration.host + path,
@@ -198,6 +216,7 @@ class HttpKube:
             raise ApiUnavailable(f"The watch of {path} can't be opened: {type(err).__name__} {err}.") from err
         if self._metrics is not None:
             self._metrics.watched(response.status)
+        self._pacing.answered(response.status, response.headers)
         return response
 
     async def _refusal(self, response: aiohttp.ClientResponse, path: str) -> bytes:

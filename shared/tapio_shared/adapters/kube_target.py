@@ -9,6 +9,7 @@ from tapio_shared.adapters.kube_http import Configured, HttpKube, Source
 from tapio_shared.adapters.kubernetes_configuration import ConfigException, Configuration, load_kube_config_from_dict
 from tapio_shared.errors import UnusableTarget
 from tapio_shared.kube_metrics import KubeMetrics
+from tapio_shared.pacing import Pacing
 from tapio_shared.ports import Kube
 from tapio_shared.targets import read_target
 
@@ -34,14 +35,16 @@ class _Secret(Source):
             "Check that its certificates and keys are base64 of PEM; the Secret is read again at once."
         )
 
-    async def connect(self, metrics: KubeMetrics | None) -> HttpKube:
+    async def connect(self, metrics: KubeMetrics | None, pacing: Pacing | None) -> HttpKube:
         """A client, not entered yet."""
         try:
-            return await HttpKube.from_source(self, metrics)
+            return await HttpKube.from_source(self, metrics, pacing)
         except (ssl.SSLError, ValueError) as err:
             raise self._unusable(err) from err
 
 
-async def connect_target(home: Kube, namespace: str, name: str, *, metrics: KubeMetrics | None = None) -> HttpKube:
+async def connect_target(
+    home: Kube, namespace: str, name: str, *, metrics: KubeMetrics | None = None, pacing: Pacing | None = None
+) -> HttpKube:
     """Client of target `name`, whose Secret is in `namespace` of `home`. `UnusableTarget` when that can't be used."""
-    return await _Secret(home, namespace, name).connect(metrics)
+    return await _Secret(home, namespace, name).connect(metrics, pacing)

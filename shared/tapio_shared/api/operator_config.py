@@ -7,12 +7,13 @@ Refuses YAML anchors: a configuration needs none, and nested ones can grow witho
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from datetime import timedelta
 from functools import cache
 from typing import Annotated, Final, TypeAlias, cast
 
 import yaml
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationError
 
 from tapio_shared.api.base import ApiModel
 from tapio_shared.api.duration import parse_duration
@@ -150,6 +151,34 @@ class Network(ApiModel):
     )
 
 
+class Limits(ApiModel):
+    """How much one Kubernetes cluster is asked to do at once, by each process of the operator."""
+
+    concurrent_clusters: int = Field(
+        default=32, ge=1, le=1000, description="TapioClusters of one Kubernetes cluster that a worker acts on at once."
+    )
+    concurrent_requests: int = Field(
+        default=64,
+        ge=1,
+        le=1000,
+        description="Requests to one API server under way at once, watches excepted.",
+    )
+    requests_per_second: float | None = Field(
+        default=None,
+        ge=1,
+        description="Requests to one API server that leave in a second, twice as many at once after a rest; absent "
+        "means no limit of ours: API servers have their own, which are heeded.",
+    )
+
+
+class TargetLimits(ApiModel):
+    """What differs from `limits` for one target."""
+
+    concurrent_clusters: int | None = Field(default=None, ge=1, le=1000, description="Instead of that of limits.")
+    concurrent_requests: int | None = Field(default=None, ge=1, le=1000, description="Instead of that of limits.")
+    requests_per_second: float | None = Field(default=None, ge=1, description="Instead of that of limits.")
+
+
 class OperatorConfig(ApiModel):
     """The operator's configuration; every field has a default."""
 
@@ -173,7 +202,38 @@ class OperatorConfig(ApiModel):
         description="Revision of the rules of order and of retries by which the planner decides. A release that does "
         "not know it decides by its newest; CHANGELOG.md says what each brings.",
     )
+    limits: Limits = Field(
+        default_factory=Limits, description="How much one Kubernetes cluster is asked to do, whichever it is."
+    )
+    target_limits: dict[ObjectName, TargetLimits] = Field(
+        default_factory=dict[str, TargetLimits],
+        description="What differs from limits, by name of the target; the operator's own cluster is named local.",
+    )
     network: Network = Field(default_factory=Network, description="What components must know of the network.")
+
+    @classmethod
+    def recorded(cls, document: JsonObject) -> OperatorConfig:
+        """What this version knows of a configuration that any version recorded: a newer one has further fields."""
+        try:
+            return cls.from_document(document)
+        except ValidationError as err:
+            unknown = [one["loc"] for one in err.errors() if one["type"] == "extra_forbidden"]
+            if not unknown:
+                raise
+        known = deepcopy(document)
+        for location in unknown:
+            inner = known
+            for step in location[:-1]:
+                inner = cast("JsonObject", inner[str(step)])
+            del inner[str(location[-1])]
+        return cls.from_document(known)
+
+    def limits_of(self, target: str) -> Limits:
+        """The limits for one target."""
+        own = self.target_limits.get(target)
+        if own is None:
+            return self.limits
+        return self.limits.model_copy(update={name: value for name, value in own if value is not None})
 
     @property
     def interval(self) -> timedelta:

@@ -11,8 +11,9 @@ import pytest_asyncio
 import yaml
 from aiohttp import web
 
-from tapio_shared.adapters.kube_http import CONCURRENT_REQUESTS, USER_AGENT, HttpKube
-from tapio_shared.errors import ApiTerminal, ApiUnavailable, InvalidSettings, ResourceExpired
+from tapio_shared.adapters.kube_http import USER_AGENT, HttpKube
+from tapio_shared.api.operator_config import Limits
+from tapio_shared.errors import ApiRetryable, ApiTerminal, ApiUnavailable, InvalidSettings, ResourceExpired
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 EXPIRED = b'{"kind":"Status","code":410,"reason":"Expired","message":"too old resource version"}'
@@ -183,15 +184,60 @@ async def test_no_more_requests_than_allowed_are_under_way(server: Server, kube:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
-        if under_way == CONCURRENT_REQUESTS:
+        if under_way == Limits().concurrent_requests:
             release.set()
         await release.wait()
         under_way -= 1
         return web.Response()
 
     server.handler = handler
-    await asyncio.gather(*(kube.request("GET", "/version") for _ in range(CONCURRENT_REQUESTS + 20)))
-    assert most == CONCURRENT_REQUESTS
+    await asyncio.gather(*(kube.request("GET", "/version") for _ in range(Limits().concurrent_requests + 20)))
+    assert most == Limits().concurrent_requests
+
+
+async def test_whoever_asks_waits_until_the_server_wants_to_be_asked_again(server: Server, kube: HttpKube) -> None:
+    """After a 429 neither a request nor a watch leaves before the time that it named."""
+    answered, asked = 0.0, list[float]()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        nonlocal answered
+        if not answered:
+            answered = asyncio.get_running_loop().time()
+            return web.Response(status=429, headers={"Retry-After": "1"})
+        asked.append(asyncio.get_running_loop().time())
+        return web.Response(text="{}\n")
+
+    server.handler = handler
+    assert (await kube.request("GET", "/version")).status == 429
+
+    async def watch() -> None:
+        lines: list[bytes] = []
+        async with kube.watch("/api/v1/pods", query={}) as told:
+            await collect(told, lines)
+        assert lines == [b"{}"]
+
+    await asyncio.gather(watch(), *(kube.request("GET", "/version") for _ in range(5)))
+    assert len(asked) == 6
+    assert min(asked) - answered > 0.99
+
+
+async def test_a_watch_that_is_refused_holds_lists_back_too(server: Server, kube: HttpKube) -> None:
+    answered = 0.0
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        nonlocal answered
+        if "watch" in request.query:
+            answered = asyncio.get_running_loop().time()
+            return web.Response(status=429, headers={"Retry-After": "1"})
+        return web.Response(text="{}")
+
+    server.handler = handler
+    with pytest.raises(ApiRetryable) as refused:
+        async with kube.watch("/api/v1/pods", query={}):
+            pass
+    assert refused.value.retry_after == 1.0
+    await kube.request("GET", "/api/v1/pods")
+    assert asyncio.get_running_loop().time() - answered > 0.99
 
 
 async def test_proxies_of_the_environment_are_ignored(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

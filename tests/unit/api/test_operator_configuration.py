@@ -10,6 +10,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from tapio_shared.api.operator_config import (
     CONFIG_KEY,
@@ -20,6 +21,7 @@ from tapio_shared.api.operator_config import (
 )
 from tapio_shared.api.trust import Trust
 from tapio_shared.errors import InvalidSettings
+from tapio_shared.json import JsonObject
 
 SEED = (Path(__file__).parents[3] / "docs/seed/tapio-operator.md").read_text()
 
@@ -93,3 +95,16 @@ def test_broken_yaml_is_one_problem(text: str) -> None:
            lambda value: yaml.safe_dump({"metrics": value, "security": {"trustedNamespaces": value}})))  # fmt: skip
 def test_any_text_is_judged(text: str) -> None:
     operator_config_problems(text)
+
+
+def test_of_a_recorded_configuration_that_a_newer_version_wrote_what_is_known_counts() -> None:
+    recorded: JsonObject = {
+        "plannerLogic": 2,
+        "brandNew": {"x": 1},
+        "images": {"registry": "mirror.example.org", "newer": 1},
+    }
+    expected = parse_operator_config("plannerLogic: 2\nimages: {registry: mirror.example.org}\n")
+    assert OperatorConfig.recorded(recorded) == expected
+    assert recorded["brandNew"] == {"x": 1}, "what was handed in is left as it is"
+    with pytest.raises(ValidationError, match="plannerLogic"):
+        OperatorConfig.recorded({"plannerLogic": "two", "brandNew": 1})

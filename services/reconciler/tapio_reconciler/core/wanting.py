@@ -196,7 +196,7 @@ def _rendered(inputs: bytes, discovery: bytes) -> tuple[Rendered, Mapping[str, S
             effective=effective,
             served=served,
             fleet=given.fleet,
-            config=OperatorConfig.from_document(given.config),
+            config=OperatorConfig.recorded(given.config),
             secret_digests=given.secrets,
             learned=given.learned,
             graph_began_with=given.graph.began_with,
@@ -248,12 +248,17 @@ def _discovery_bytes(state: State) -> bytes:
 def configuration_of(state: State) -> OperatorConfig:
     """The operator's configuration as last told; the defaults where nothing was."""
     found = state.shared_fact("config", ConfigurationObserved)
-    return OperatorConfig() if found is None else _parsed_configuration(encode(found[1].configuration))
+    return OperatorConfig() if found is None else configuration_in(found[1])
+
+
+def configuration_in(fact: ConfigurationObserved) -> OperatorConfig:
+    """The configuration that a fact tells of."""
+    return _parsed_configuration(encode(fact.configuration))
 
 
 @lru_cache(maxsize=8)
 def _parsed_configuration(document: bytes) -> OperatorConfig:
-    return OperatorConfig.from_document(msgspec.json.decode(document))
+    return OperatorConfig.recorded(msgspec.json.decode(document))
 
 
 def _secret_digests(seen: Mapping[ObjectRef, Seen], namespace: str) -> dict[str, str]:

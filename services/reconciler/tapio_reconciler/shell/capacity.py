@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tapio_reconciler.core.state import State
+import structlog
+
+from tapio_reconciler.core.rules import NEWEST
+from tapio_reconciler.core.state import Entry, State
+from tapio_reconciler.core.wanting import configuration_in
+from tapio_shared.api.operator_config import Limits
+from tapio_shared.facts import ConfigurationObserved
 from tapio_shared.keys import OrderingKey
+from tapio_shared.pacing import Pacing, Slots
+
+log = structlog.get_logger(__name__)
 
 HOT_KEYS = 64
 """States kept per worker, some 200 KB each, and as much again for what was rendered from it."""
 
-CONCURRENT_KEYS = 32
-"""Keys of one target worked on at once; the API server's answers are what they wait for."""
 CONCURRENT_READS = 2
 """Partitions read whole at once, when they are taken over: some 60 KB per TapioCluster."""
 
@@ -59,8 +67,28 @@ class Capacity:
 
     hot: HotStates = field(default_factory=HotStates)
     reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_READS))
-    _keys: dict[str, asyncio.Semaphore] = field(default_factory=dict[str, asyncio.Semaphore])
+    _keys: dict[str, Slots] = field(default_factory=dict[str, Slots])
+    _pacings: dict[str, Pacing] = field(default_factory=dict[str, Pacing])
 
-    def keys_of(self, target: str) -> asyncio.Semaphore:
-        """Slots for the keys of one target: those of a target that does not answer are all that wait for it."""
-        return self._keys.setdefault(target, asyncio.Semaphore(CONCURRENT_KEYS))
+    def keys_of(self, target: str) -> Slots:
+        """Slots for the keys of one target: those of a target that does not answer are all that wait for it.
+
+        The API server's answers are what they wait for.
+        """
+        return self._keys.setdefault(target, Slots(Limits().concurrent_clusters))
+
+    def pacing_of(self, target: str) -> Pacing:
+        """The pace of requests to one target's API server."""
+        return self._pacings.setdefault(target, Pacing())
+
+    def heed(self, target: str, shared: Mapping[str, Mapping[str, Entry]]) -> None:
+        """Go by what the operator's configuration, among the shared facts, says of `target`; in force at once."""
+        entry = shared.get(target, {}).get("config")
+        if entry is None or not isinstance(entry.record, ConfigurationObserved):
+            return
+        configuration = configuration_in(entry.record)
+        limits = configuration.limits_of(target)
+        self.keys_of(target).resize(limits.concurrent_clusters)
+        self.pacing_of(target).limit(limits)
+        if configuration.planner_logic > NEWEST:
+            log.warning("rules not known", target=target, asked=configuration.planner_logic, newest=NEWEST)

@@ -140,6 +140,8 @@ class Partition:
         if self._states.newer:
             raise NewerFormat(self._states.newer)
         self._notice_parked()
+        for target in self._states.shared:
+            self._capacity.heed(target, self._states.shared)
         log.info("partition taken over", partition=self._number, epoch=token, keys=self.keys, revision=revision)
         try:
             async with asyncio.TaskGroup() as group:
@@ -184,6 +186,8 @@ class Partition:
         if address is None:
             return
         cause = Cause(message.subject, message.headers, self._clock.monotonic())
+        if changes and address.key is None and address.what == "config":
+            self._capacity.heed(address.target, self._states.shared)
         if address.what == "sweep":
             self._follow_sweep(address.target)
             for key in sorted(self._incomplete):  # What is vouched for has changed.

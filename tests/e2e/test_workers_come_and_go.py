@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tapio_reconciler.core.assignment import owner_of
+from tapio_reconciler.core.assignment import owners_of
 from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_log import NatsEventLog
 from tapio_shared.codec import decode_record
@@ -67,7 +67,7 @@ class Witness:
         A worker that was gone before another one looked has owned partitions that the other never gave up; that one
         learns of it when it next records something.
         """
-        wanted = {number: owner_of(number, sorted(members)) for number in range(PARTITIONS)}
+        wanted = owners_of(members, PARTITIONS)
 
         async def is_shared_out() -> bool:
             known = [_members_known_to(run, name) for name in members]
@@ -125,9 +125,8 @@ async def operator(directory: Path, *, workers: int) -> AsyncGenerator[tuple[Ope
 
 def moved(before: list[str], after: list[str]) -> set[int]:
     """Partitions that have another owner among `after` than among `before`."""
-    return {
-        number for number in range(PARTITIONS) if owner_of(number, sorted(before)) != owner_of(number, sorted(after))
-    }
+    old, new = owners_of(before, PARTITIONS), owners_of(after, PARTITIONS)
+    return {number for number in range(PARTITIONS) if old[number] != new[number]}
 
 
 @pytest.mark.timeout(200)

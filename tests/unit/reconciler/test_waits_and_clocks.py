@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
-from tapio_reconciler.core.assignment import owner_of
+from tapio_reconciler.core.assignment import owners_of
 from tapio_reconciler.shell.applying import Applier
 from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.events import EventWriter
@@ -169,7 +169,7 @@ def test_a_partition_that_became_another_members_is_not_taken_back() -> None:
         await owner.taken_over(1)
         await _lose(owner)
         await asyncio.sleep(REASSERT_EVERY + AFTER_A_LOSS / 2)
-        other = next(name for name in map(str, range(100)) if owner_of(0, ["w", name]) == name)
+        other = next(name for name in map(str, range(100)) if owners_of(["w", name], 1)[0] == name)
         await owner.members.join(other)
         await asyncio.sleep(60)
         owner.worker.stop()

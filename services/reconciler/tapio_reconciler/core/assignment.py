@@ -1,22 +1,36 @@
-"""Which worker owns which partition: rendezvous hashing over the living members.
+"""Which worker owns which partition: rendezvous hashing over the living members, none with more than its even share.
 
-Every worker computes the same answer from the same names; when one leaves, only its partitions move.
+Every worker computes the same answer from the same names. Without the bound the fullest of four workers owns 11 of 32
+partitions on average, and four do the work of three; see docs/adr/0018-even-shares.md.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
-def owner_of(partition: int, members: Sequence[str]) -> str | None:
-    """The member with the highest weight for `partition`, or None without members."""
-    return max(members, key=lambda member: (_weight(partition, member), member), default=None)
+def owners_of(members: Sequence[str], partitions: int) -> Mapping[int, str]:
+    """Partition -> its owner; empty without members.
+
+    The highest weights choose first, and whoever has its share, `partitions` divided by the members and rounded up,
+    is chosen no more. When a member leaves, its partitions move, and some few more so that shares are even again.
+    """
+    if not members:
+        return {}
+    room = dict.fromkeys(members, -(-partitions // len(members)))
+    owners: dict[int, str] = {}
+    choices = ((_weight(number, member), member, number) for number in range(partitions) for member in members)
+    for _, member, number in sorted(choices, reverse=True):
+        if number not in owners and room[member]:
+            owners[number] = member
+            room[member] -= 1
+    return owners
 
 
 def partitions_of(member: str, members: Sequence[str], partitions: int) -> frozenset[int]:
     """All partitions that `member` owns among `members`."""
-    return frozenset(number for number in range(partitions) if owner_of(number, members) == member)
+    return frozenset(number for number, owner in owners_of(members, partitions).items() if owner == member)
 
 
 def _weight(partition: int, member: str) -> int:

@@ -18,7 +18,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from tapio_shared.adapters.nats_server import EmbeddedNatsServer
-from tapio_shared.settings import DEFAULT_PARTITIONS
+from tapio_shared.keys import DEFAULT_PARTITIONS
 from tapio_shared.subprocesses import die_with_parent
 from tests.control_plane.launcher import start_control_plane
 

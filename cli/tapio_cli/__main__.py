@@ -21,6 +21,7 @@ from rich.console import Console
 from tapio_cli.doctor.command import add_doctor_command
 from tapio_cli.history.commands import add_history_commands
 from tapio_cli.history.keeping import add_keeping_commands
+from tapio_cli.history.readers import NewReader, add_reader_command
 from tapio_cli.history.source import Sources
 from tapio_cli.history.ui.command import add_ui_command
 from tapio_cli.history.where import KEEPER, Live
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = 5.0
 """Seconds to wait for a NATS that a person has named."""
+_PASSWORD = 32
+"""Characters of a new reader's password."""
 app = typer.Typer(add_completion=True, no_args_is_help=True, help="The Tapio Operator's command line.")
 
 
@@ -163,9 +166,16 @@ async def _nats_of(source: Live, name: str) -> AsyncGenerator[NatsConnection]:
         "aiohttp"
     ):  # With it nats-py speaks websockets, which nobody here does; it takes a quarter of a second.
         from tapio_shared.adapters.nats_connection import NatsConnection
+    from tapio_shared.adapters.nats_credentials import read_login
 
+    login = read_login(source.credentials) if source.credentials else None
+    # Answers go to an inbox of the user's own: who reads one namespace must not hear what another asks for.
     connection = await NatsConnection.connect(
-        [source.url], name=name, credentials=source.credentials, ca_file=source.ca, patience=_PATIENCE
+        [source.url],
+        name=name if login is None else login.user,
+        credentials=source.credentials,
+        ca_file=source.ca,
+        patience=_PATIENCE,
     )
     try:
         yield connection
@@ -191,10 +201,23 @@ async def _to_change(source: Live) -> AsyncGenerator[NatsStreams]:
         yield NatsStreams(connection)
 
 
+def _reader(target: str, namespace: str, with_users: bool) -> NewReader:
+    """A reader of one namespace, with a password that nobody knows yet."""
+    from tapio_shared.adapters.nats_credentials import Login, write_login
+    from tapio_shared.adapters.nats_permissions import reader_of
+
+    grant = reader_of(target, namespace, with_users=with_users)
+    login = Login(user=grant.service, password=SystemRandom().token(_PASSWORD))
+    return NewReader(
+        name=grant.service, entry=grant.entry(login.password), write_login=lambda path: write_login(path, login)
+    )
+
+
 _VERSION, _CLOCK = importlib.metadata.version("tapio-operator"), SystemClock()
 add_history_commands(app, _connected, version=_VERSION, now=_CLOCK.now)
 add_doctor_command(app, _connected, now=_CLOCK.now)
 add_keeping_commands(app, _connected, _to_change, version=_VERSION, now=_CLOCK.now)
+add_reader_command(app, _reader)
 add_ui_command(app, _connected, token=lambda length: SystemRandom().token(length))
 
 

@@ -37,7 +37,7 @@ def add_doctor_command(app: typer.Typer, connect: Connect, *, now: Callable[[], 
     def doctor_command(
         where: Where,
         cluster: Annotated[
-            str, typer.Argument(help="namespace/name of a TapioCluster; all of them when none is named.")
+            str, typer.Argument(help="namespace/name of a TapioCluster; namespace/ means all in it, none means all.")
         ] = "",
         kubeconfig: Annotated[
             Path | None, typer.Option(help="Of the operator's cluster, for its leases and its webhook.")
@@ -88,7 +88,8 @@ async def _examined(
     from tapio_cli.doctor.operator import examine_kubernetes, examine_log
 
     async with opened(connect, where) as sources:
-        keys = [where.key(cluster)] if cluster else await recorded_keys(sources.log, where.target)
+        every = where.keys_in(cluster)
+        keys = [where.key(cluster)] if every is None else await recorded_keys(sources.log, where.target, every)
         stories = [await read_story(sources.log, key) for key in keys]
         own = await examine_log(sources.log, stories, now=now, is_live=where.archive is None)
     own += await examine_kubernetes(kubectl, namespace=namespace, target=where.target, now=now)

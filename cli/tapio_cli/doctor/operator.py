@@ -14,7 +14,7 @@ from tapio_cli.history.story import Story
 from tapio_cli.kubectl import Kubectl, KubectlError
 from tapio_shared.certificates import UnusableCertificate, certificate_facts
 from tapio_shared.codec import decode_record
-from tapio_shared.errors import TapioError
+from tapio_shared.errors import LogRefused, TapioError
 from tapio_shared.facts import DecisionRecorded, EpochAdvanced
 from tapio_shared.json import int_at, objects_at, str_at
 
@@ -61,10 +61,13 @@ async def _workers(recorded: Recorded, partitions: int, *, is_live: bool) -> Fin
     if not is_live:
         return unknown(AREA, WORKERS, "An archive does not tell who works now.")
     owners: dict[int, str] = {}
-    async for message in recorded.read("tapio.epoch.*", up_to=(await recorded.info()).last_sequence):
-        record = decode_record(message.data)
-        if isinstance(record, EpochAdvanced):
-            owners[int(message.subject.rpartition(".")[2])] = record.worker
+    try:
+        async for message in recorded.read("tapio.epoch.*", up_to=(await recorded.info()).last_sequence):
+            record = decode_record(message.data)
+            if isinstance(record, EpochAdvanced):
+                owners[int(message.subject.rpartition(".")[2])] = record.worker
+    except LogRefused as err:
+        return unknown(AREA, WORKERS, str(err), "Ask as a user who may read all of the log.")
     lonely = sorted(set(range(partitions)) - owners.keys())
     problems = [f"Partitions {', '.join(map(str, lonely))} of {partitions} never had an owner."] if lonely else []
     return finding(

@@ -305,7 +305,9 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
     @with_history
     def status_command(
         where: Where,
-        cluster: Annotated[str, typer.Argument(metavar="[CLUSTER]", help="namespace/name; none means all.")] = "",
+        cluster: Annotated[
+            str, typer.Argument(metavar="[CLUSTER]", help="namespace/name; namespace/ means all in it, none means all.")
+        ] = "",
         output: Output = Format.PEOPLE,
     ) -> None:
         """Show every component of a TapioCluster: ready, version, what it waits for, since when, and the last change.
@@ -313,14 +315,16 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
         \b
         Examples:
           tapioctl status
+          tapioctl status team/
           tapioctl status team/production -o json
         """
 
         from tapio_cli.history.standing import status_of
 
         def work() -> list[JsonObject]:
-            if not cluster:
-                stories = asyncio.run(_all_told(connect, where))
+            namespace = where.keys_in(cluster)
+            if namespace is not None:
+                stories = asyncio.run(_all_told(connect, where, namespace))
                 return [status_of(story, ()) for story in stories]
             key = where.key(cluster)
             story, admissions = asyncio.run(_told_of(connect, key, where))
@@ -359,9 +363,9 @@ async def _planned(connect: Connect, documents: list[JsonObject], where: Where, 
         return found
 
 
-async def _all_told(connect: Connect, where: Where) -> list[Story]:
+async def _all_told(connect: Connect, where: Where, namespace: str) -> list[Story]:
     async with opened(connect, where) as sources:
-        return [await read_story(sources.log, key) for key in await recorded_keys(sources.log, where.target)]
+        return [await read_story(sources.log, key) for key in await recorded_keys(sources.log, where.target, namespace)]
 
 
 @contextmanager

@@ -71,6 +71,12 @@ class Where:
             raise InvalidSettings(f"{text!r} names no TapioCluster; write namespace/name, such as team/production.")
         return OrderingKey(self.target, namespace, name)
 
+    def keys_in(self, text: str) -> str | None:
+        """The namespace whose TapioClusters `text` (`namespace/`, or nothing for all) means; None when it names one."""
+        if not text:
+            return ""
+        return text[:-1] if text.endswith("/") and text.count("/") == 1 and len(text) > 1 else None
+
 
 def with_history(command: Callable[..., None]) -> Callable[..., None]:
     """`command` with the options of Where instead of its parameter `where`: Typer reads options off a signature."""

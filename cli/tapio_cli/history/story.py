@@ -9,7 +9,7 @@ from tapio_reconciler.core.reading import entry_of, is_unreadable
 from tapio_reconciler.core.state import Entry, State, evolve
 from tapio_shared.errors import LogRewound, TerminalError
 from tapio_shared.facts import SweepMarked, Synced
-from tapio_shared.keys import OrderingKey, address_of, key_prefix, partition_of, shared_prefix
+from tapio_shared.keys import OrderingKey, address_of, escape_token, key_prefix, partition_of, shared_prefix
 from tapio_shared.ports import Message
 
 
@@ -126,11 +126,12 @@ async def read_on(recorded: Recorded, story: Story) -> Story:
     )
 
 
-async def recorded_keys(recorded: Recorded, target: str) -> list[OrderingKey]:
-    """Every TapioCluster of `target` of which anything is recorded."""
+async def recorded_keys(recorded: Recorded, target: str, namespace: str = "") -> list[OrderingKey]:
+    """Every TapioCluster of `target`, in one namespace or in all, of which anything is recorded."""
     info = await recorded.info()
     found: set[OrderingKey] = set()
-    async for message in recorded.read("tapio.log.>", up_to=info.last_sequence):
+    where = f"tapio.log.*.{escape_token(target)}.{escape_token(namespace) if namespace else '*'}.>"
+    async for message in recorded.read(where, up_to=info.last_sequence):
         try:
             key = address_of(message.subject).key
         except ValueError:

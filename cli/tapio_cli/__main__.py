@@ -169,18 +169,32 @@ async def _nats_of(source: Live, name: str) -> AsyncGenerator[NatsConnection]:
     from tapio_shared.adapters.nats_credentials import read_login
 
     login = read_login(source.credentials) if source.credentials else None
-    # Answers go to an inbox of the user's own: who reads one namespace must not hear what another asks for.
-    connection = await NatsConnection.connect(
-        [source.url],
-        name=name if login is None else login.user,
-        credentials=source.credentials,
-        ca_file=source.ca,
-        patience=_PATIENCE,
-    )
-    try:
-        yield connection
-    finally:
-        await connection.close()
+    async with _address(source) as address:
+        # Answers go to an inbox of the user's own: who reads one namespace must not hear what another asks for.
+        connection = await NatsConnection.connect(
+            [address],
+            name=name if login is None else login.user,
+            credentials=source.credentials,
+            ca_file=source.ca,
+            server_name="" if source.forward is None else source.forward.server_name,
+            patience=_PATIENCE,
+        )
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+
+@asynccontextmanager
+async def _address(source: Live) -> AsyncGenerator[str]:
+    """Where that NATS can be reached while this lasts."""
+    if source.forward is None:
+        yield source.url
+        return
+    from tapio_cli.history.forwarding import forwarded
+
+    async with forwarded(source.forward) as port:
+        yield f"{source.url.partition('://')[0]}://127.0.0.1:{port}"
 
 
 @asynccontextmanager

@@ -19,7 +19,10 @@ class KubectlError(TapioError):
 
 
 def find_kubectl() -> str:
-    """Path of kubectl: the one that came with the set-up, else the machine's."""
+    """Path of kubectl: what $KUBECTL names, else the one that came with the set-up, else the machine's."""
+    named = os.environ.get("KUBECTL")
+    if named:
+        return named
     beside = Path(sys.executable).with_name("kubectl")
     found = str(beside) if beside.exists() else shutil.which("kubectl")
     if found is None:

@@ -47,6 +47,24 @@ class Where:
         str,
         typer.Option("--nats-ca", envvar="TAPIO_NATS_CA", help="CA of the NATS servers.", rich_help_panel=_PANEL),
     ] = ""
+    through: Annotated[
+        str,
+        typer.Option(
+            "--through",
+            metavar="CONTEXT",
+            help="Context of your kubeconfig in which the operator runs: its NATS is reached by a port-forward.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = ""
+    service: Annotated[
+        str,
+        typer.Option(
+            "--nats-service",
+            metavar="NAMESPACE/NAME",
+            help="Where the operator's NATS is, for --through.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = "tapio-system/tapio-nats"
     directory: Annotated[
         Path,
         typer.Option(

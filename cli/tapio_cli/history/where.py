@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from tapio_cli.history.forwarding import Forward
 from tapio_cli.history.options import Where
 from tapio_shared.errors import InvalidSettings
 from tapio_shared.json import JsonObject, str_at
@@ -26,10 +27,14 @@ class Live:
     url: str
     credentials: str = ""
     ca: str = ""
+    forward: Forward | None = None
+    """How its port comes to this machine; `url` is then of the Service, for people."""
 
 
 def live(named: Where) -> Live:
     """What the options name: a NATS, or else the one of the run in the folder. InvalidSettings if there is none."""
+    if named.through:
+        return _through(named)
     if named.url:
         return Live(url=named.url, credentials=named.credentials, ca=named.ca)
     running = named.directory / CLIENT_FILE
@@ -38,13 +43,27 @@ def live(named: Where) -> Live:
         return Live(url=str_at(known, "url"), credentials=str_at(known, "credentials"))
     raise InvalidSettings(
         "No history is named and none is running here. Name an archive (--from FILE) or the operator's NATS "
-        "(--nats-url, --nats-credentials), or start a run in this folder (make run)."
+        "(--nats-url, --nats-credentials), have its port forwarded (--through CONTEXT), or start a run in this folder "
+        "(make run)."
     )
+
+
+def _through(named: Where) -> Live:
+    namespace, _, name = named.service.partition("/")
+    if not namespace or not name or "/" in name:
+        raise InvalidSettings(
+            f"{named.service!r} names no Service; write namespace/name, such as tapio-system/tapio-nats."
+        )
+    if named.url:
+        raise InvalidSettings("Both --through and --nats-url are given, and each says where NATS is. Give one of them.")
+    forward = Forward(context=named.through, namespace=namespace, service=name)
+    url = f"{'tls' if named.ca else 'nats'}://{forward.server_name}"
+    return Live(url=url, credentials=named.credentials, ca=named.ca, forward=forward)
 
 
 def live_to_change(named: Where) -> Live:
     """The same for making its streams anew: that of the run in the folder takes another user."""
     found = live(named)
-    if named.url:
+    if named.url or named.through:
         return found
     return Live(url=found.url, credentials=str(Path(found.credentials).with_name(f"{KEEPER}.json")), ca=found.ca)

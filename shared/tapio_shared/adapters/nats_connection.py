@@ -48,12 +48,14 @@ class NatsConnection:
         credentials: str = "",
         login: Login | None = None,
         ca_file: str = "",
+        server_name: str = "",
         inbox_prefix: str = "",
     ) -> None:
         self._servers, self._name = servers, name
         self._login = read_login(credentials) if credentials else login
         self._credentials = credentials_callbacks(credentials) if credentials and self._login is None else None
         self._inbox_prefix = inbox_prefix or inbox_prefix_of(name)
+        self._server_name = server_name
         self._context: ssl.SSLContext | None = None
         if ca_file:
             try:
@@ -79,16 +81,24 @@ class NatsConnection:
         credentials: str = "",
         login: Login | None = None,
         ca_file: str = "",
+        server_name: str = "",
         inbox_prefix: str = "",
         patience: float = PATIENCE,
     ) -> NatsConnection:
         """Connect, trying for `patience` seconds; reconnects for ever afterwards.
 
         `credentials` names a file; `login` is a user and a password at hand. `name` is shown by the server and, up to
-        a `/`, gives the inbox prefix that permissions are granted on.
+        a `/`, gives the inbox prefix that permissions are granted on. `server_name` is what the servers' certificate
+        is for, where that is not the host of their address.
         """
         connection = cls(
-            servers, name=name, credentials=credentials, login=login, ca_file=ca_file, inbox_prefix=inbox_prefix
+            servers,
+            name=name,
+            credentials=credentials,
+            login=login,
+            ca_file=ca_file,
+            server_name=server_name,
+            inbox_prefix=inbox_prefix,
         )
         try:
             async with asyncio.timeout(patience):
@@ -175,6 +185,7 @@ class NatsConnection:
             password=self._login.password if self._login else None,
             user_jwt_cb=self._credentials.jwt if self._credentials else None,
             signature_cb=self._credentials.sign if self._credentials else None,
+            tls_hostname=self._server_name or None,
             inbox_prefix=self._inbox_prefix.encode(),
             max_reconnect_attempts=-1,
             reconnect_time_wait=_RETRY_WAIT,  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - a fraction works

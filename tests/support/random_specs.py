@@ -34,7 +34,10 @@ GIVEN_SECRETS: Final[Mapping[str, frozenset[str]]] = {
     "pull": frozenset({".dockerconfigjson"}),
 }
 """Secrets that the specs refer to and that people make: name -> keys, as the fields' descriptions have them."""
-GIVEN_CONFIG_MAPS: Final[Mapping[str, frozenset[str]]] = {"own": frozenset({"level"})}
+GIVEN_CONFIG_MAPS: Final[Mapping[str, frozenset[str]]] = {
+    "gateway-ca": frozenset({"ca.crt"}),
+    "own": frozenset({"level"}),
+}
 
 quick = settings(
     max_examples=60,
@@ -233,7 +236,12 @@ GATEWAY: Final = some(
             {"type": "LoadBalancer"},
             {"type": "LoadBalancer", "className": "internal"},
             {"type": "Ingress", "host": "t.example.org"},
-            {"type": "Ingress", "host": "t.example.org", "className": "nginx"},
+            {
+                "type": "Ingress",
+                "host": "t.example.org",
+                "className": "nginx",
+                "annotations": {"cert-manager.io/issuer": "a"},
+            },
             {"type": "HTTPRoute", "host": "t.example.org", "parentRef": {"name": "public"}},
             {
                 "type": "HTTPRoute",
@@ -241,7 +249,11 @@ GATEWAY: Final = some(
                 "parentRef": {"name": "public", "namespace": "gateways", "sectionName": "https"},
             },
         ),
-        "tls": one_of({"secretRef": {"name": "gateway-tls"}}, {}),
+        "tls": one_of(
+            {"secretRef": {"name": "gateway-tls"}},
+            {"secretRef": {"name": "gateway-tls"}, "caConfigMapRef": {"name": "gateway-ca"}},
+            {},
+        ),
         "auth": one_of(
             {},
             {"oidc": _OIDC},

@@ -50,6 +50,7 @@ class _References:
             "ClusterRoleBinding": self._binding,
             "Ingress": self._ingress,
             "HTTPRoute": self._route,
+            "BackendTLSPolicy": self._tls_policy,
             "ServiceMonitor": self._service_monitor,
             "PodMonitor": self._pod_monitor,
         }
@@ -299,6 +300,14 @@ class _References:
                 port: JsonObject = {"number": at(backend, "port")}
                 namespace = str_at(backend, "namespace") or _namespace(route)
                 yield from self._backend(namespace, str_at(backend, "name"), port)
+
+    def _tls_policy(self, policy: JsonObject) -> Iterator[str]:
+        for target in objects_at(policy, "spec", "targetRefs"):
+            port: JsonObject = {"name": at(target, "sectionName")}
+            yield from self._backend(_namespace(policy), str_at(target, "name"), port)
+        for one in objects_at(policy, "spec", "validation", "caCertificateRefs"):
+            keys = self._keys_of_config_map(_namespace(policy), str_at(one, "name"))
+            yield from self._has_keys(f"ConfigMap {str_at(one, 'name')}", keys, ["ca.crt"])
 
     def _backend(self, namespace: str, name: str, port: JsonObject) -> Iterator[str]:
         service = self._by_name.get(("Service", namespace, name))

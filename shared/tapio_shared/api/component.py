@@ -35,6 +35,12 @@ class SecretReference(ApiModel):
     name: ObjectName = Field(description="Name of the Secret, in the same namespace as this resource.")
 
 
+class ConfigMapReference(ApiModel):
+    """Names a ConfigMap in the namespace of the resource."""
+
+    name: ObjectName = Field(description="Name of the ConfigMap, in the same namespace as this resource.")
+
+
 class ResourceRequirements(ApiModel):
     """Requests and limits, as Kubernetes has them for containers."""
 

@@ -7,9 +7,9 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from tapio_shared.api.base import ApiModel
-from tapio_shared.api.component import Component, SecretReference
+from tapio_shared.api.component import Component, ConfigMapReference, SecretReference
 from tapio_shared.api.markers import rules
-from tapio_shared.api.scalars import HostName, HttpsUrl, Items, NamespaceName, ObjectName, PathPrefix
+from tapio_shared.api.scalars import Annotations, HostName, HttpsUrl, Items, NamespaceName, ObjectName, PathPrefix
 
 
 class ParentReference(ApiModel):
@@ -53,6 +53,11 @@ class Exposure(ApiModel):
         description="IngressClass, or class of the load balancer; absent means the Kubernetes cluster's default.",
     )
     parent_ref: ParentReference | None = Field(default=None, description="The Gateway that an HTTPRoute attaches to.")
+    annotations: Annotations | None = Field(
+        default=None,
+        description="Annotations of the object that is reached from outside: the Ingress or HTTPRoute of that type, "
+        "else the Service. For load balancers, Ingress controllers, cert-manager, external-dns.",
+    )
 
 
 class GatewayTls(ApiModel):
@@ -60,6 +65,11 @@ class GatewayTls(ApiModel):
 
     secret_ref: SecretReference | None = Field(
         default=None, description="Secret of the type kubernetes.io/tls; absent means plain HTTP inside the cluster."
+    )
+    ca_config_map_ref: ConfigMapReference | None = Field(
+        default=None,
+        description="ConfigMap with the key ca.crt that signed the certificate, for the Gateway of an HTTPRoute, which "
+        "checks it; absent means public CAs.",
     )
 
 

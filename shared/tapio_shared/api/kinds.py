@@ -44,6 +44,12 @@ MANAGED_KINDS: Final[tuple[Kind, ...]] = (
     Kind(group="networking.k8s.io", kind="Ingress", plural="ingresses", versions=("v1",)),
     Kind(group="networking.k8s.io", kind="NetworkPolicy", plural="networkpolicies", versions=("v1",)),
     Kind(group="gateway.networking.k8s.io", kind="HTTPRoute", plural="httproutes", versions=("v1", "v1beta1")),
+    Kind(
+        group="gateway.networking.k8s.io",
+        kind="BackendTLSPolicy",
+        plural="backendtlspolicies",
+        versions=("v1", "v1alpha3"),
+    ),
     Kind(group="policy", kind="PodDisruptionBudget", plural="poddisruptionbudgets", versions=("v1", "v1beta1")),
     Kind(group="rbac.authorization.k8s.io", kind="Role", plural="roles", versions=("v1",)),
     Kind(group="rbac.authorization.k8s.io", kind="RoleBinding", plural="rolebindings", versions=("v1",)),

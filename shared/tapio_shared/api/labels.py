@@ -44,6 +44,9 @@ NODE_POOLS: Final = (
 )
 """On Nodes, set by who makes them: the pool. Nodes of one pool have one image, and so one kernel."""
 
+EDITION: Final = "tapio.io/edition"
+"""On volume claims, "enterprise": Neo4j's Enterprise edition made the databases on it, which Community can't read."""
+
 TARGET: Final = "tapio.io/target"
 """On Secrets of the operator's namespace, "true": it holds the kubeconfig of a target named as the Secret is."""
 

@@ -215,7 +215,8 @@ class Reason(StrEnum):
     LICENSE_NOT_ACCEPTED = (
         "LicenseNotAccepted",
         ReasonFamily.DEGRADED,
-        "Neo4j clusters need the Enterprise edition and its licence was not accepted, so one Community member runs.",
+        "Neo4j clusters need the Enterprise edition and its licence was not accepted, so one Community member runs; or "
+        "none, where that is asked for, or a volume holds Enterprise's databases.",
     )
     MEMBERS_NOT_REMOVED = (
         "MembersNotRemoved",
@@ -233,6 +234,12 @@ class Reason(StrEnum):
         "TooFewZones",
         ReasonFamily.DEGRADED,
         "There are fewer zones or hosts than replicas, so they are spread as well as it goes.",
+    )
+    REQUEST_MISSING = (
+        "RequestMissing",
+        ReasonFamily.DEGRADED,
+        "An autoscaler steers by a resource that a container does not request, so it can't measure and does nothing; "
+        "the message names both.",
     )
     API_NOT_SERVED = (
         "ApiNotServed",

@@ -133,3 +133,64 @@ def test_beside_somebody_elses_autoscaler_a_vertical_one_never_acts_and_there_is
     assert (modes["any-gateway"], modes["any-correlation"], modes["any-nats"]) == ("Off", "Recreate", "Recreate")
     assert "any-gateway" not in found(context, "HorizontalPodAutoscaler")
     assert "any-correlation" in found(context, "HorizontalPodAutoscaler")
+
+
+def share_of(resource: str, **kind: JsonValue) -> JsonObject:
+    target: JsonObject = {"type": "Utilization", "averageUtilization": 80}
+    name = "containerResource" if kind else "resource"
+    return {"type": f"{name[0].upper()}{name[1:]}", name: {"name": resource, "target": target, **kind}}
+
+
+SIDECAR: JsonObject = {"spec": {"containers": [{"name": "beside", "image": "example.org/beside:1"}]}}
+ONLY_MEMORY: JsonObject = {"requests": {"memory": "1Gi"}}
+
+
+@pytest.mark.parametrize(
+    ("gateway", "unmeasured"),
+    [
+        pytest.param({}, [], id="by our own resources"),
+        pytest.param({"resources": ONLY_MEMORY}, [("cpu", "gateway")], id="no request"),
+        pytest.param({"resources": {"limits": {"cpu": "1"}}}, [], id="a limit is one"),
+        pytest.param({"podTemplate": SIDECAR}, [("cpu", "beside")], id="a sidecar without a request"),
+        pytest.param(
+            {"podTemplate": SIDECAR, "autoscaling": {"metrics": [share_of("cpu", container="gateway")]}},
+            [],
+            id="by one container, which has one",
+        ),
+        pytest.param(
+            {"resources": ONLY_MEMORY, "autoscaling": {"metrics": [share_of("memory")]}}, [], id="by what there is"
+        ),
+        pytest.param(
+            {
+                "resources": ONLY_MEMORY,
+                "autoscaling": {
+                    "metrics": [
+                        {
+                            "type": "Resource",
+                            "resource": {"name": "cpu", "target": {"type": "AverageValue", "averageValue": "500m"}},
+                        }
+                    ]
+                },
+            },
+            [],
+            id="by a value, of which no request is needed",
+        ),
+    ],
+)
+def test_an_autoscaler_that_has_nothing_to_measure_by_is_told_of(
+    gateway: JsonObject, unmeasured: list[tuple[str, str]]
+) -> None:
+    rendered = render(serving(cluster(profile="production", gateway=gateway)))
+    said = [one.message for one in rendered.notices if one.reason == "RequestMissing"]
+    assert said == [
+        f"HorizontalPodAutoscaler any-gateway scales by {resource}, and container {container} of its pods requests "
+        "none, so it can't measure and leaves the replicas as they are. Set "
+        f"resources.requests.{resource} of that component, or autoscaling.metrics that can be measured."
+        for resource, container in unmeasured
+    ]
+
+
+@pytest.mark.parametrize("budget", [{}, {"requests": {"memory": "48Gi"}}, {"requests": {"memory": "48Gi", "cpu": "8"}}])
+def test_a_budget_leaves_every_autoscaler_something_to_measure_by(budget: JsonObject) -> None:
+    rendered = render(serving(cluster(profile="production", resources=budget)))
+    assert [one for one in rendered.notices if one.reason == "RequestMissing"] == []

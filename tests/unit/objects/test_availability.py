@@ -135,3 +135,61 @@ def test_a_pod_that_never_becomes_ready_holds_no_drain_up(version: str, expected
     assert len(budgets) == 3
     assert {str_at(one, "unhealthyPodEvictionPolicy") for one in budgets} == {expected}
     assert all(one.get("maxUnavailable") == 1 for one in budgets)
+
+
+PRODUCTION: JsonObject = {"profile": "production", "collectors": {"all": True}}
+
+
+def pods(rendered: Rendered) -> dict[str, JsonObject]:
+    """Kind/name -> pod, of everything that makes pods."""
+    found: dict[str, JsonObject] = {}
+    for one in objects_of(rendered):
+        kind = str_at(one, "kind")
+        template = object_at(one, "spec", "jobTemplate") if kind == "CronJob" else one
+        pod = object_at(template, "spec", "template", "spec")
+        if pod:
+            found[f"{kind}/{str_at(one, 'metadata', 'name')}"] = pod
+    return found
+
+
+@pytest.mark.parametrize("own", [pytest.param({}, id="nothing else"), pytest.param({"pool": "big"}, id="a pool")])
+def test_no_pod_goes_to_a_node_with_windows(own: dict[str, JsonValue]) -> None:
+    found = pods(on([group("a", 3)], {**PRODUCTION, "scheduling": {"nodeSelector": own}}))
+    assert len(found) > 8
+    for name, pod in found.items():
+        elsewhere = {} if name.startswith("DaemonSet/") else own
+        assert object_at(pod, "nodeSelector") == {"kubernetes.io/os": "linux", **elsewhere}, name
+
+
+@pytest.mark.parametrize(
+    ("version", "hook"),
+    [
+        pytest.param("v1.29.4", None, id="the kubelet can't sleep"),
+        pytest.param("v1.30.0", {"preStop": {"sleep": {"seconds": 5}}}, id="it can"),
+    ],
+)
+def test_the_gateway_answers_until_nobody_asks_it_any_more(version: str, hook: JsonObject | None) -> None:
+    (gateway,) = [one for name, one in pods(on([group("a", 3)], PRODUCTION, version=version)).items() if "gate" in name]
+    (container,) = objects_at(gateway, "containers")
+    assert container.get("lifecycle") == hook
+    assert gateway["terminationGracePeriodSeconds"] == 30
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        pytest.param({"memory": "1Gi"}, "921MiB", id="nine tenths of the limit"),
+        pytest.param({"cpu": "2"}, None, id="no limit"),
+    ],
+)
+def test_nats_collects_garbage_before_it_is_killed(limits: JsonObject, expected: str | None) -> None:
+    nats: JsonObject = {"resources": {"requests": {"memory": "512Mi"}, "limits": limits}}
+    pod = pods(on([group("a", 3)], {"nats": nats}))["StatefulSet/any-nats"]
+    values = {str_at(one, "name"): one.get("value") for one in objects_at(objects_at(pod, "containers")[0], "env")}
+    assert values.get("GOMEMLIMIT") == expected
+
+
+def test_a_slow_answer_of_nats_is_waited_for() -> None:
+    container = objects_at(pods(on([group("a", 3)]))["StatefulSet/any-nats"], "containers")[0]
+    probes = [object_at(container, name) for name in ("startupProbe", "readinessProbe", "livenessProbe")]
+    assert [one.get("timeoutSeconds") for one in probes] == [5, 5, 5]

@@ -135,3 +135,33 @@ def test_an_unknown_field_is_found(kind: str, path: tuple[str | int, ...]) -> No
     _set(document, "x", *path)
 
     assert any("was unexpected" in line for line in violations(document, "1.31"))
+
+
+ROUTE: JsonObject = {"type": "HTTPRoute", "host": "t.example.org", "parentRef": {"name": "front"}}
+
+
+@pytest.mark.parametrize(
+    ("section", "authorities", "broken"),
+    [
+        pytest.param("api", {"ca.crt"}, [], id="whole"),
+        pytest.param("other", {"ca.crt"}, ["no Service any-gateway with port {'name': 'other'}"], id="a port"),
+        pytest.param("api", {"tls.crt"}, ["ConfigMap ours has no key ca.crt"], id="an authority"),
+    ],
+)
+def test_a_policy_of_the_gateway_api_finds_service_and_authority(
+    section: str, authorities: set[str], broken: list[str]
+) -> None:
+    tls: JsonObject = {"secretRef": {"name": "door"}, "caConfigMapRef": {"name": "ours"}}
+    document: JsonObject = {
+        "metadata": {"name": "any", "namespace": "some"},
+        "spec": {"profile": "edge", "gateway": {"enabled": True, "exposure": ROUTE, "tls": tls}},
+    }
+    served = assumed_discovery("1.31", ("gateway.networking.k8s.io/v1",))
+    found = rendered_in(context_of(document, discovered=served))
+    objects = [copy.deepcopy(one) for part in found.components for one in part.objects]
+    _set(_of(objects, "BackendTLSPolicy"), section, "spec", "targetRefs", 0, "sectionName")
+    given = Given({"door": frozenset({"tls.crt", "tls.key"})}, {"ours": frozenset(authorities)})
+    lines = broken_references(objects, given, {})
+    assert [one for one in lines if one.startswith("BackendTLSPolicy")] == [
+        f"BackendTLSPolicy some/any-gateway: {one}" for one in broken
+    ]

@@ -171,3 +171,61 @@ def test_moving_intelligence_into_its_own_resource_writes_no_object() -> None:
     assert planned.apply == []
     assert planned.delete == []
     assert str_at(objects_at(world.cluster, "status", "conditions")[0], "type") == "Ready"
+
+
+@pytest.mark.parametrize(
+    "withdrawn",
+    [
+        pytest.param({}, id="the licence is taken away"),
+        pytest.param({"edition": "Community"}, id="Community is asked for"),
+        pytest.param({"replicas": 3}, id="members without a licence"),
+        pytest.param({"edition": "Enterprise", "onUnlicensed": "Refuse"}, id="refused anyway"),
+    ],
+)
+def test_community_never_opens_what_enterprise_wrote(withdrawn: JsonObject) -> None:
+    world = running({"edition": "Enterprise", **LICENSED})
+    before = world.objects()
+    world.edit(intelligence={"neo4j": withdrawn})
+    world.settle()
+    assert members(world) == []
+    assert "data-one-neo4j-0-0" in world.claims()
+    status, reason, message = world.condition("Stalled")
+    assert (status, reason) == ("True", "LicenseNotAccepted")
+    assert message == (
+        "PersistentVolumeClaim data-one-neo4j-0-0 holds databases of Neo4j's Enterprise edition, which Community can't "
+        "read, and spec.intelligence.neo4j does not accept Enterprise's licence or asks for Community; so no Neo4j "
+        "runs, and its volumes stay. Set acceptLicenseAgreement to yes or eval again, with edition Auto or "
+        "Enterprise; or begin with an empty graph: kubectl delete pvc -n default data-one-neo4j-0-0"
+    )
+
+    world.edit(intelligence={"neo4j": {"edition": "Enterprise", **LICENSED}})
+    world.settle()
+    assert world.objects().keys() == before.keys()
+    assert world.condition("Ready")[0] == "True"
+
+
+def test_an_empty_graph_of_community_begins_when_enterprises_volumes_are_gone() -> None:
+    world = running({"edition": "Enterprise", **LICENSED})
+    world.edit(intelligence={"neo4j": {}})
+    world.settle()
+    world.lose(ObjectRef("", "PersistentVolumeClaim", "default", "data-one-neo4j-0-0"))
+    world.settle()
+    assert members(world) == ["one-neo4j-0"]
+    assert world.condition("Ready")[0] == "True"
+
+
+def test_community_becomes_enterprise_where_it_is() -> None:
+    """Enterprise reads what Community wrote; its databases stay in the format that both read."""
+    world = running()
+    world.edit(intelligence={"neo4j": LICENSED})
+    world.settle()
+    (image,) = {
+        str_at(objects_at(one, "spec", "template", "spec", "containers")[0], "image")
+        for ref, one in world.objects().items()
+        if ref.name == "one-neo4j-0"
+    }
+    assert image.endswith("-enterprise")
+    world.edit(intelligence={"neo4j": {}})
+    world.settle()
+    assert members(world) == ["one-neo4j-0"]
+    assert world.condition("Ready")[0] == "True"

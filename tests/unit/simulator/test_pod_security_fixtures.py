@@ -40,9 +40,7 @@ WITH_HOST_PATH: JsonObject = {**SAFE, "volumes": [{"name": "a", "hostPath": {"pa
         pytest.param(
             "restricted/v1.30/fail/privileged0.yaml",
             SAFE,
-            Verdict(
-                0, 0, ("restricted/v1.30/fail/privileged0.yaml is admitted, and is to be refused by privileged.",)
-            ),
+            Verdict(0, 0, ("restricted/v1.30/fail/privileged0.yaml is admitted, and is to be refused by privileged.",)),
             id="admitted, and is to be refused",
         ),
         pytest.param(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tapio_reconciler.core.model import Component, Notice, Rendered, Skipped
+from tapio_reconciler.core.objects.autoscaling import measuring_notices
 from tapio_reconciler.core.objects.collectors import build_collector, component_name
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.correlation import build_correlation
 from tapio_reconciler.core.objects.discovery import eligibility
-from tapio_reconciler.core.objects.gateway import build_gateway, endpoint, exposure_notices
+from tapio_reconciler.core.objects.exposure import endpoint, exposure_notices
+from tapio_reconciler.core.objects.gateway import build_gateway
 from tapio_reconciler.core.objects.messaging import client_url
 from tapio_reconciler.core.objects.monitoring import build_monitoring, monitoring_notices
 from tapio_reconciler.core.objects.nats import build_nats
@@ -47,6 +49,7 @@ def render(ctx: Context) -> Rendered:
             *exposure_notices(ctx),
             *monitoring_notices(ctx),
             *_spread_notices(ctx),
+            *measuring_notices(components),
             *(Notice(reason=one.reason, message=f"Collector {one.collector}: {one.message}") for one in untold),
         ),
         skipped=tuple(skipped),

@@ -17,7 +17,7 @@ from tapio_reconciler.core.model import Notice
 from tapio_reconciler.core.state import Seen
 from tapio_shared.api import names
 from tapio_shared.api.effective import EffectiveCluster
-from tapio_shared.api.labels import COMPONENT
+from tapio_shared.api.labels import COMPONENT, EDITION
 from tapio_shared.api.quantity import quantity_or_none
 from tapio_shared.api.reasons import Reason
 from tapio_shared.json import JsonObject, objects_at, str_at, strings_at
@@ -40,6 +40,8 @@ class HeldClaim(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bound: bool = False
     resizing: bool = False
     """Whether the disk has grown and its file system has not."""
+    edition: str = ""
+    """Of Neo4j, that made what is on it: enterprise; empty for any other."""
     refusal: str = ""
     """Why the API server refused to let it grow, until that is tried again."""
 
@@ -106,6 +108,7 @@ def _held(claim: JsonObject, refusal: str) -> HeldClaim:
         storage_class=str_at(claim, "spec", "storageClassName"),
         bound=is_bound(claim),
         resizing=conditions.get(_RESIZING) == "True",
+        edition=strings_at(claim, "metadata", "labels").get(EDITION, ""),
         refusal=refusal,
     )
 

@@ -23,6 +23,7 @@ from tapio_reconciler.core.rendering import render
 from tapio_reconciler.core.scaling import other_scalers
 from tapio_reconciler.core.state import Seen, State
 from tapio_reconciler.core.volumes import HeldVolumes, granted
+from tapio_shared.api import names
 from tapio_shared.api.budget import BudgetTooSmall
 from tapio_shared.api.cluster import TapioClusterSpec
 from tapio_shared.api.collectors import TapioCollectorSpec
@@ -199,6 +200,7 @@ def _rendered(inputs: bytes, discovery: bytes) -> tuple[Rendered, Mapping[str, S
             config=OperatorConfig.recorded(given.config),
             secret_digests=given.secrets,
             learned=given.learned,
+            enterprise_claims=_enterprise_claims(given.volumes),
             graph_began_with=given.graph.began_with,
             scalers=given.scalers,
         )
@@ -208,6 +210,11 @@ def _rendered(inputs: bytes, discovery: bytes) -> tuple[Rendered, Mapping[str, S
     return rendered, {
         one.name: tuple(wanted_object(manifest) for manifest in one.objects) for one in rendered.components
     }
+
+
+def _enterprise_claims(volumes: Mapping[str, HeldVolumes]) -> tuple[str, ...]:
+    held = volumes.get(names.NEO4J)
+    return () if held is None else tuple(sorted(one.name for one in held.claims if one.edition))
 
 
 def wanted_object(manifest: JsonObject) -> WantedObject:

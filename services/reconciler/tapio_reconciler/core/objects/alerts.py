@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.correlation import CONSUMER, STREAM
-from tapio_reconciler.core.objects.metrics import claims_of, foreign_series, names_of, pods_of, series
+from tapio_reconciler.core.objects.metrics import agents_of, claims_of, foreign_series, names_of, pods_of, series
 from tapio_shared.api import names
 from tapio_shared.api.kinds import BACKLOG_METRIC
 from tapio_shared.api.names import NODE_COLLECTORS
@@ -16,6 +16,8 @@ from tapio_shared.keys import ObjectRef
 RUNBOOKS = "docs/alerts.md"
 _BACKLOG = 100_000
 _LEFT = 0.15
+_UNKEPT = 3600
+"""Seconds; six runs of the CronJob."""
 _READY = {
     "Deployment": "kube_deployment_status_replicas_available",
     "StatefulSet": "kube_statefulset_status_replicas_ready",
@@ -27,9 +29,10 @@ def alert_groups(ctx: Context, workloads: Sequence[ObjectRef]) -> list[JsonObjec
     """The groups of a PrometheusRule; only alerts about what this Tapio runs, which are its `workloads`."""
     rules: list[JsonValue] = [
         *_everywhere(ctx, workloads),
+        *_streams(ctx),
         *_messaging(ctx),
         *_volumes(ctx, workloads),
-        *_collectors(ctx),
+        *_collectors(ctx, workloads),
     ]
     return [{"name": f"tapio.{ctx.namespace}.{ctx.name}", "rules": rules}]
 
@@ -58,16 +61,35 @@ def _everywhere(ctx: Context, workloads: Sequence[ObjectRef]) -> Iterator[JsonOb
             summary="A component of Tapio has no ready pod.",
             description="{{ $labels.deployment }}{{ $labels.statefulset }} has had no ready pod for 5 minutes.",
         )
-    restarts = foreign_series(
-        "kube_pod_container_status_restarts_total", namespace=ctx.namespace, pod__re=pods_of(ctx, workloads)
-    )
+    restarts = "kube_pod_container_status_restarts_total"
+    where = [foreign_series(restarts, namespace=ctx.namespace, pod__re=pods_of(ctx, workloads))]
+    agents = agents_of(ctx, workloads)
+    if agents:
+        where.append(foreign_series(restarts, namespace=ctx.node_namespace, pod__re=f"({agents})-.*"))
     yield _alert(
         ctx,
         "TapioContainerRestarting",
-        f"increase({restarts}[15m]) > 3",
+        " or ".join(f"increase({one}[15m]) > 3" for one in where),
         wait="5m",
         summary="A container of Tapio restarts again and again.",
         description="{{ $labels.container }} of pod {{ $labels.pod }} has restarted more than 3 times in 15 minutes.",
+    )
+
+
+def _streams(ctx: Context) -> Iterator[JsonObject]:
+    """Of the CronJob, whose runs are no facts: the first Job's failure is in the status, a later one only here."""
+    if not ctx.served.api_version("batch", "CronJob", "v1", "v1beta1"):
+        return
+    succeeded = foreign_series(
+        "kube_cronjob_status_last_successful_time", namespace=ctx.namespace, cronjob=ctx.child(names.STREAMS)
+    )
+    yield _alert(
+        ctx,
+        "TapioStreamsNotKept",
+        f"time() - {succeeded} > {_UNKEPT}",
+        wait="5m",
+        summary="The stream of observations has not been looked after for an hour.",
+        description="CronJob {{ $labels.cronjob }} runs every ten minutes and has not succeeded for an hour.",
     )
 
 
@@ -133,16 +155,12 @@ def _volumes(ctx: Context, workloads: Sequence[ObjectRef]) -> Iterator[JsonObjec
     )
 
 
-def _collectors(ctx: Context) -> Iterator[JsonObject]:
-    agents = sorted(
-        ctx.node_child(names.collector_suffix(one.type, one.resource or None))
-        for one in ctx.effective.collectors
-        if one.type in NODE_COLLECTORS
-    )
+def _collectors(ctx: Context, workloads: Sequence[ObjectRef]) -> Iterator[JsonObject]:
+    agents = agents_of(ctx, workloads)
     if not agents:
         return
     missing = foreign_series(
-        "kube_daemonset_status_number_unavailable", namespace=ctx.node_namespace, daemonset__re="|".join(agents)
+        "kube_daemonset_status_number_unavailable", namespace=ctx.node_namespace, daemonset__re=agents
     )
     yield _alert(
         ctx,

@@ -7,10 +7,14 @@ fights about a field.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
+from tapio_reconciler.core.model import Component, Notice
 from tapio_reconciler.core.objects.context import Context
 from tapio_shared.api.effective import Scaling
 from tapio_shared.api.kinds import BACKLOG_METRIC
-from tapio_shared.json import JsonObject, JsonValue, str_at
+from tapio_shared.api.reasons import Reason
+from tapio_shared.json import JsonObject, JsonValue, at, objects_at, str_at
 
 _BACKLOG_PER_POD = "1000"
 _SCALE_DOWN: JsonObject = {
@@ -54,6 +58,42 @@ def build_horizontal_autoscaler(
             "behavior": {"scaleDown": _SCALE_DOWN},
         },
     }
+
+
+def measuring_notices(components: Sequence[Component]) -> list[Notice]:
+    """What a person should know of autoscalers that have nothing to measure by: a share is one of a request.
+
+    https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#algorithm-details
+    """
+    objects = [one for component in components for one in component.objects]
+    deployments = {str_at(one, "metadata", "name"): one for one in objects if str_at(one, "kind") == "Deployment"}
+    return [
+        Notice(
+            reason=Reason.REQUEST_MISSING,
+            message=(
+                f"HorizontalPodAutoscaler {str_at(one, 'metadata', 'name')} scales by {resource}, and container "
+                f"{container} of its pods requests none, so it can't measure and leaves the replicas as they are. Set "
+                f"resources.requests.{resource} of that component, or autoscaling.metrics that can be measured."
+            ),
+        )
+        for one in objects
+        if str_at(one, "kind") == "HorizontalPodAutoscaler"
+        for resource, container in _unmeasured(one, deployments.get(str_at(one, "spec", "scaleTargetRef", "name"), {}))
+    ]
+
+
+def _unmeasured(autoscaler: JsonObject, deployment: JsonObject) -> Iterator[tuple[str, str]]:
+    """(resource, container) of every share that is asked for and has no request; a limit stands in for one."""
+    containers = objects_at(deployment, "spec", "template", "spec", "containers")
+    for metric in objects_at(autoscaler, "spec", "metrics"):
+        kind = {"Resource": "resource", "ContainerResource": "containerResource"}.get(str_at(metric, "type"), "")
+        if str_at(metric, kind, "target", "type") != "Utilization":
+            continue
+        resource, only = str_at(metric, kind, "name"), str_at(metric, kind, "container")
+        for one in containers:
+            given = [at(one, "resources", part, resource) for part in ("requests", "limits")]
+            if str_at(one, "name") == (only or str_at(one, "name")) and given == [None, None]:
+                yield resource, str_at(one, "name")
 
 
 def backlog_metric(ctx: Context, stream: str, consumer: str) -> JsonObject | None:

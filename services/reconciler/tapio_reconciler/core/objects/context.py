@@ -34,6 +34,8 @@ class Context:
 
     scalers: Mapping[str, str] = field(default_factory=dict[str, str])
     """Deployment -> the HorizontalPodAutoscalers that scale it and are not ours."""
+    enterprise_claims: tuple[str, ...] = ()
+    """Names of Neo4j's claims whose databases its Enterprise edition made."""
     graph_began_with: int = 0
     """How many Neo4j members the graph's cluster was formed of, where that is known; never changed afterwards."""
 

@@ -1,4 +1,4 @@
-"""Grafana dashboards of one Tapio: overview, messaging, graph store. The data source is chosen in Grafana."""
+"""Grafana dashboards of one Tapio: overview, collectors, messaging, volumes. The data source is chosen in Grafana."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.correlation import CONSUMER, STREAM
-from tapio_reconciler.core.objects.metrics import claims_of, foreign_series, pods_of, series
+from tapio_reconciler.core.objects.metrics import agents_of, claims_of, foreign_series, pods_of, series
 from tapio_shared.api.kinds import BACKLOG_METRIC
 from tapio_shared.api.names import short_hash
 from tapio_shared.json import JsonObject, JsonValue
@@ -31,6 +31,8 @@ class _Panel:
 def dashboards(ctx: Context, workloads: Sequence[ObjectRef]) -> dict[str, str]:
     """File name -> dashboard as JSON, of what this Tapio runs: its `workloads`."""
     boards = {"overview": _overview(ctx, workloads)}
+    if ctx.effective.collectors:
+        boards["collectors"] = _collectors(ctx, workloads)
     if not ctx.effective.uses_external_nats:
         boards["messaging"] = _messaging(ctx)
     boards["storage"] = _storage(ctx, workloads)
@@ -55,6 +57,45 @@ def _overview(ctx: Context, workloads: Sequence[ObjectRef]) -> list[_Panel]:
             "{{pod}} {{container}}",
         ),
     ]
+
+
+def _collectors(ctx: Context, workloads: Sequence[ObjectRef]) -> list[_Panel]:
+    """What is observed, and what observing costs: node agents take from every node."""
+    ours = {"job__re": "|".join(sorted({f"tapio-{one.type}" for one in ctx.effective.collectors}))}
+    cpu, memory = series(ctx, "process_cpu_seconds_total", **ours), series(ctx, "process_resident_memory_bytes", **ours)
+    panels = [
+        _Panel("Collectors that answer", f"sum by (job) ({series(ctx, 'up', **ours)})", "{{job}}"),
+        _Panel("CPU of all collectors", f"sum by (job) (rate({cpu}[5m]))", "{{job}}"),
+        _Panel("Most CPU on one node", f"max by (job) (rate({cpu}[5m]))", "{{job}}"),
+        _Panel("Most memory on one node", f"max by (job) ({memory})", "{{job}}", "bytes"),
+    ]
+    agents = agents_of(ctx, workloads)
+    if agents:
+        fleet = {"namespace": ctx.node_namespace, "daemonset__re": agents}
+        pods = foreign_series(
+            "kube_pod_container_status_restarts_total", namespace=ctx.node_namespace, pod__re=f"({agents})-.*"
+        )
+        panels += [
+            _Panel(
+                "Nodes without a ready collector",
+                foreign_series("kube_daemonset_status_number_unavailable", **fleet),
+                "{{daemonset}}",
+            ),
+            _Panel(
+                "Nodes to be observed",
+                foreign_series("kube_daemonset_status_desired_number_scheduled", **fleet),
+                "{{daemonset}}",
+            ),
+            _Panel(
+                "Nodes whose collector is of a former version",
+                foreign_series("kube_daemonset_status_desired_number_scheduled", **fleet)
+                + " - "
+                + foreign_series("kube_daemonset_status_updated_number_scheduled", **fleet),
+                "{{daemonset}}",
+            ),
+            _Panel("Restarts in the last hour", f"increase({pods}[1h])", "{{pod}} {{container}}"),
+        ]
+    return panels
 
 
 def _messaging(ctx: Context) -> list[_Panel]:

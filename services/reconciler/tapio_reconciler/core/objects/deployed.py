@@ -27,7 +27,7 @@ from tapio_reconciler.core.objects.pod import PodParts, build_pod_template, conf
 from tapio_shared.api.component import Component as ComponentSpec
 from tapio_shared.api.effective import Scaling
 from tapio_shared.codec import digest
-from tapio_shared.json import JsonObject, JsonValue, str_at
+from tapio_shared.json import JsonObject, str_at
 from tapio_shared.keys import ObjectRef
 
 CONFIG_PATH = "/etc/tapio"
@@ -54,9 +54,8 @@ class Deployed:
     """The operator's part of the configuration file; the spec's `config` is merged over it."""
     pod: PodParts
     """Without image, version, ServiceAccount, configuration volume and digest, which follow from the rest."""
-    service_ports: Mapping[str, int]
-    service: JsonObject = field(default_factory=dict[str, JsonValue])
-    """What the spec of its Service has besides ports and selector."""
+    service_ports: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Of its Service; none where that is among `more`."""
     scaling: Scaling
     nats: Access
     """How it reaches NATS."""
@@ -116,7 +115,7 @@ def deployed(ctx: Context, one: Deployed, workload: BuildWorkload | None = None)
                 build_service_account(metadata()),
                 config,
                 *one.more,
-                build_service(metadata(), selector, one.service_ports, more=one.service),
+                build_service(metadata(), selector, one.service_ports) if one.service_ports else None,
                 built,
                 build_horizontal_autoscaler(ctx, metadata(), name, scaling, one.load),
                 build_vertical_autoscaler(ctx, metadata(), kind, name, one.suffix, scaling),

@@ -28,6 +28,13 @@ def names_of(ctx: Context, workloads: Iterable[ObjectRef], *kinds: str) -> str:
     return "|".join(sorted(one.name for one in workloads if one.kind in kinds and one.namespace == ctx.namespace))
 
 
+def agents_of(ctx: Context, workloads: Iterable[ObjectRef]) -> str:
+    """The same of the node agents, which are DaemonSets of another namespace."""
+    return "|".join(
+        sorted(one.name for one in workloads if one.kind == "DaemonSet" and one.namespace == ctx.node_namespace)
+    )
+
+
 def pods_of(ctx: Context, workloads: Iterable[ObjectRef]) -> str:
     """A pattern of the names of their pods."""
     return f"({names_of(ctx, workloads, 'Deployment', 'StatefulSet')})-.*"

@@ -6,6 +6,9 @@ lame-duck mode, so that clients move before it ends.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from decimal import Decimal
+
 from tapio_reconciler.core.model import CertificateSecret, Component, Flow, MadeSecret, PodGroup
 from tapio_reconciler.core.objects import nats_users
 from tapio_reconciler.core.objects.autoscaling import build_vertical_autoscaler
@@ -44,6 +47,7 @@ from tapio_reconciler.core.objects.pod import (
 from tapio_reconciler.core.objects.spreading import spread
 from tapio_shared.api import names
 from tapio_shared.api.images import NATS_EXPORTER
+from tapio_shared.api.quantity import quantity_or_none
 from tapio_shared.codec import digest
 from tapio_shared.json import JsonObject, str_at
 from tapio_shared.keys import ObjectRef
@@ -51,13 +55,23 @@ from tapio_shared.keys import ObjectRef
 APP = "nats"
 EXPORTER = 7777
 _CONFIG = "/etc/nats-config/nats.conf"
+_MEMORY_SHARE = Decimal("0.9")
+"""Of the memory limit: from here on the server collects garbage rather than grow, and so is not killed for it."""
+_MEBIBYTE = 1 << 20
 _PROBES = {
     # All assets current, or a roll goes on to the next server while this one catches up. Not at once: in its first
     # second or two a server that has not heard what it holds yet says that all of it is well (docs/adr/0009).
-    "startup": http_probe("/healthz", "monitor", initialDelaySeconds=10, periodSeconds=10, failureThreshold=90),
+    "startup": http_probe(
+        "/healthz", "monitor", initialDelaySeconds=10, periodSeconds=10, timeoutSeconds=5, failureThreshold=90
+    ),
     # A server that lags for a moment still serves: it must not lose its endpoints.
-    "readiness": http_probe("/healthz?js-server-only=true", "monitor", periodSeconds=10, failureThreshold=3),
-    "liveness": http_probe("/healthz?js-enabled-only=true", "monitor", periodSeconds=30, failureThreshold=3),
+    "readiness": http_probe(
+        "/healthz?js-server-only=true", "monitor", periodSeconds=10, timeoutSeconds=5, failureThreshold=3
+    ),
+    # A disk that is slow for a second is no reason to kill a server, which would only make it read more.
+    "liveness": http_probe(
+        "/healthz?js-enabled-only=true", "monitor", periodSeconds=30, timeoutSeconds=5, failureThreshold=3
+    ),
 }
 
 
@@ -143,7 +157,15 @@ def _environment(ctx: Context) -> tuple[JsonObject, ...]:
         }
         for user in nats_users.passwords(permitted_users(ctx))
     ]
-    return pod_name, *passwords
+    return pod_name, *_memory_limit(ctx), *passwords
+
+
+def _memory_limit(ctx: Context) -> tuple[JsonObject, ...]:
+    """What Go's runtime keeps below (https://docs.nats.io/running-a-nats-service/nats-kubernetes)."""
+    limit = quantity_or_none(str_at(ctx.effective.resources[APP], "limits", "memory"))
+    if limit is None:
+        return ()
+    return ({"name": "GOMEMLIMIT", "value": f"{int(limit * _MEMORY_SHARE) // _MEBIBYTE}MiB"},)
 
 
 def _pod(ctx: Context, image: str, version: str, config_digest: str) -> PodParts:
@@ -224,7 +246,14 @@ def _stateful_set(
     }
 
 
-def volume_claim(ctx: Context, name: str, app: str, size: str, storage_class: str | None) -> JsonObject:
+def volume_claim(
+    ctx: Context,
+    name: str,
+    app: str,
+    size: str,
+    storage_class: str | None,
+    more_labels: Mapping[str, str] | None = None,
+) -> JsonObject:
     """A claim template; its labels let the watcher find the claims. They hold no version: the template can't change."""
     spec: JsonObject = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}}
     if storage_class is not None:
@@ -232,6 +261,6 @@ def volume_claim(ctx: Context, name: str, app: str, size: str, storage_class: st
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": name, "labels": ctx.labels(app, app)},
+        "metadata": {"name": name, "labels": {**ctx.labels(app, app), **(more_labels or {})}},
         "spec": spec,
     }

@@ -39,12 +39,14 @@ from tapio_reconciler.core.objects.pod import (
 from tapio_reconciler.core.objects.spreading import spread
 from tapio_shared.api import names
 from tapio_shared.api.images import NEO4J_ENTERPRISE
+from tapio_shared.api.labels import EDITION
 from tapio_shared.api.reasons import Reason
 from tapio_shared.codec import digest
 from tapio_shared.json import JsonObject
 from tapio_shared.keys import ObjectRef
 
 HTTP, BOLT, BACKUP = 7474, 7687, 6362
+ENTERPRISE = "enterprise"
 _USER = 7474
 _CONF = "/var/lib/neo4j/conf"
 
@@ -113,13 +115,23 @@ def _vertical_autoscaler(ctx: Context, member: str) -> JsonObject | None:
 
 
 def refuses_unlicensed(ctx: Context) -> bool:
-    """Whether the user would rather have no Neo4j than one Community member."""
-    return _unlicensed(ctx) and ctx.effective.neo4j.on_unlicensed == "Refuse"
+    """Whether there is no Neo4j: the user would rather have none than one Community member, or a volume holds what
+    Community can't read."""
+    return _holds_enterprise(ctx) or (_unlicensed(ctx) and ctx.effective.neo4j.on_unlicensed == "Refuse")
+
+
+def _holds_enterprise(ctx: Context) -> bool:
+    """Whether Community would have to open what Enterprise wrote."""
+    return bool(ctx.enterprise_claims) and ctx.effective.neo4j_edition != ENTERPRISE
 
 
 def licence_notices(ctx: Context) -> list[Notice]:
     """What a person should know when members were asked for that the licence does not allow."""
-    if ctx.effective.embedded or not _unlicensed(ctx):
+    if ctx.effective.embedded:
+        return []
+    if _holds_enterprise(ctx):
+        return [_needs_enterprise(ctx)]
+    if not _unlicensed(ctx):
         return []
     asked = ctx.effective.neo4j.replicas
     reason = (
@@ -137,6 +149,21 @@ def licence_notices(ctx: Context) -> list[Notice]:
         ]
     ending = f"; until then one Community member runs instead of {asked}." if asked > 1 else "; Community runs instead."
     return [Notice(reason=Reason.LICENSE_NOT_ACCEPTED, message=reason + ending)]
+
+
+def _needs_enterprise(ctx: Context) -> Notice:
+    claims = ctx.enterprise_claims
+    return Notice(
+        condition="Stalled",
+        reason=Reason.LICENSE_NOT_ACCEPTED,
+        message=(
+            f"PersistentVolumeClaim {claims[0]} holds databases of Neo4j's Enterprise edition, which Community can't "
+            "read, and spec.intelligence.neo4j does not accept Enterprise's licence or asks for Community; so no Neo4j "
+            "runs, and its volumes stay. Set acceptLicenseAgreement to yes or eval again, with edition Auto or "
+            f"Enterprise; or begin with an empty graph: kubectl delete pvc -n {ctx.namespace} {' '.join(claims)}"
+        ),
+        component="neo4j",
+    )
 
 
 def _asked(ctx: Context) -> str:
@@ -250,7 +277,14 @@ def _member(ctx: Context, name: str, image: str, version: str, ports: dict[str, 
             "selector": {"matchLabels": selector},
             "template": template,
             "volumeClaimTemplates": [
-                volume_claim(ctx, "data", APP, ctx.effective.graph_storage, spec.storage_class_name)
+                volume_claim(
+                    ctx,
+                    "data",
+                    APP,
+                    ctx.effective.graph_storage,
+                    spec.storage_class_name,
+                    {EDITION: ENTERPRISE} if ctx.effective.neo4j_edition == ENTERPRISE else None,
+                )
             ],
         },
     }

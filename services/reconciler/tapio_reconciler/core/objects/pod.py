@@ -20,6 +20,11 @@ NON_ROOT = 65532
 HTTP_PORT = 8080
 METRICS_PORT = 9090
 
+_LINUX: JsonObject = {"kubernetes.io/os": "linux"}
+"""Nodes with Windows are often not tainted, and would take pods that can't run there."""
+_SLEEPS_SINCE = (1, 30)
+"""lifecycle.preStop.sleep is on by default; https://kubernetes.io/docs/concepts/containers/container-lifecycle-hooks/"""
+
 RESTRICTED_CONTAINER: JsonObject = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -95,6 +100,14 @@ def default_probes(
     }
 
 
+def lingering(ctx: Context, seconds: int) -> JsonObject | None:
+    """A preStop hook for pods behind a Service: they answer for `seconds` more, until nobody sends them connections.
+
+    The kubelet sleeps, not the image, which may hold no such program; None where it can't.
+    """
+    return {"sleep": {"seconds": seconds}} if ctx.served.is_at_least(*_SLEEPS_SINCE) else None
+
+
 def build_pod_template(ctx: Context, spec: ComponentSpec, parts: PodParts) -> JsonObject:
     """The pod template of one component, with the overrides of its spec applied, `podTemplate` last."""
     template: JsonObject = {"metadata": _metadata(ctx, spec, parts), "spec": _pod_spec(ctx, spec, parts)}
@@ -152,8 +165,7 @@ def _pod_spec(ctx: Context, spec: ComponentSpec, parts: PodParts) -> JsonObject:
     if pull_secrets:
         pod["imagePullSecrets"] = pull_secrets
     selector = spec.node_selector or (None if parts.node else scheduling.node_selector)
-    if selector or parts.node:
-        pod["nodeSelector"] = {**({"kubernetes.io/os": "linux"} if parts.node else {}), **(selector or {})}
+    pod["nodeSelector"] = {**_LINUX, **(selector or {})}
     tolerations = spec.tolerations if spec.tolerations is not None else None if parts.node else scheduling.tolerations
     if tolerations is not None:
         pod["tolerations"] = [one.document() for one in tolerations]

@@ -1,6 +1,9 @@
-"""Objects, quotas and autoscalers that are not the operator's: each is respected, and ends in its documented reason."""
+"""Objects, limits, nodes and autoscalers that are not the operator's: each is respected, and ends in its documented
+reason. Quotas, conflicts and missing storage classes: test_breakages.py."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 
@@ -104,3 +107,76 @@ async def test_our_own_autoscaler_takes_over_without_a_gap(operator: OperatorRun
     assert int_at(after, "spec", "replicas") == 3
     # Replicas that go to one and come back are two generations; annotations of a Deployment that change are one.
     assert int_at(after, "metadata", "generation") - int_at(before, "metadata", "generation") < 2
+
+
+async def limit(kubernetes: Kubernetes, namespace: str, **of_container: JsonValue) -> None:
+    """A LimitRange of a namespace, or another one in its place."""
+    if not kubernetes.is_real:
+        pytest.skip("The simulator enforces no LimitRange.")
+    entry: JsonObject = {"type": "Container", **of_container}
+    body: JsonObject = {
+        "apiVersion": "v1",
+        "kind": "LimitRange",
+        "metadata": {"name": "theirs"},
+        "spec": {"limits": [entry]},
+    }
+    await kubernetes.kubectl.run("apply", "-n", namespace, "-f", "-", stdin=json.dumps(body).encode())
+
+
+async def test_a_limit_range_that_leaves_too_little_is_told_in_its_own_words(
+    operator: OperatorRun, namespace: str
+) -> None:
+    kubernetes = operator.kubernetes
+    await limit(kubernetes, namespace, max={"memory": "16Mi"})
+    await kubernetes.apply(small_cluster("one"), namespace)
+
+    message = await kubernetes.until_condition(
+        "one", "MessagingReady", "False", reason="Forbidden", namespace=namespace
+    )
+
+    assert message.startswith(
+        "StatefulSet one-nats: the API server refuses its pods: maximum memory usage per Container is 16Mi, but limit is "
+        "512Mi. Change the policy that refuses them, or the spec."
+    )
+    await kubernetes.kubectl.run("delete", "limitrange", "theirs", "-n", namespace)
+    await kubernetes.until_condition("one", "Ready", "True", namespace=namespace, seconds=150)
+
+
+async def test_what_a_limit_range_fills_in_is_no_drift(operator: OperatorRun, namespace: str) -> None:
+    """It is filled into pods, which are nobody's templates; nothing is written again for it."""
+    kubernetes = operator.kubernetes
+    await limit(kubernetes, namespace, default={"cpu": "2", "ephemeral-storage": "1Gi"}, defaultRequest={"cpu": "10m"})
+    await kubernetes.apply(small_cluster("one"), namespace)
+    await kubernetes.until_condition("one", "Ready", "True", namespace=namespace)
+
+    pod = await kubernetes.get("pod", "one-nats-0", namespace)
+    filled = objects_at(pod, "spec", "containers")[0]
+    assert str_at(filled, "resources", "limits", "ephemeral-storage") == "1Gi"
+    await operator.settled()
+    since = await kubernetes.witness.position()
+    await kubernetes.kubectl.run("label", "tapiocluster", "one", "-n", namespace, "looked-at=again")
+    await operator.settled()
+    assert [one for one in await kubernetes.operator_writes(since) if one.subresource != "status"] == []
+
+
+async def test_on_one_node_everything_runs_and_what_is_missing_is_said(operator: OperatorRun, namespace: str) -> None:
+    kubernetes, kubectl = operator.kubernetes, operator.kubernetes.kubectl
+    nodes = objects_at(await kubectl.document("get", "nodes"), "items")
+    node = str_at(nodes[0], "metadata", "name")
+    await kubectl.run("label", "node", node, "tapio-e2e=only")
+    try:
+        alone = small_cluster("one", highAvailability=True, scheduling={"nodeSelector": {"tapio-e2e": "only"}})
+        await kubernetes.apply(alone, namespace)
+        message = await kubernetes.until_condition(
+            "one", "Degraded", "True", reason="TooFewZones", namespace=namespace, seconds=90
+        )
+        assert message == (
+            "High availability would spread 3 replicas, and 1 host in 1 zone can take them; replicas are spread as "
+            "well as it goes. Add nodes in other zones."
+        )
+        await kubernetes.until_condition("one", "Ready", "True", namespace=namespace, seconds=150)
+        pods = objects_at(await kubectl.document("get", "pods", "-n", namespace), "items")
+        servers = [one for one in pods if str_at(one, "metadata", "name").startswith("one-nats-")]
+        assert [str_at(one, "spec", "nodeName") for one in servers] == [node] * 3
+    finally:
+        await kubectl.run("label", "node", node, "tapio-e2e-")

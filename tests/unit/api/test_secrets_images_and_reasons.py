@@ -122,7 +122,7 @@ def test_not_yet_supported(kind: str, spec: JsonValue, expected: list[str]) -> N
 
 
 def test_words_of_the_api() -> None:
-    """API.md's lists and the reasons of ADRs 0005 and 0008, so that none can be renamed without noticing."""
+    """API.md's lists and the reasons of ADRs 0005, 0008 and 0014, so that none can be renamed without noticing."""
     assert " ".join(reason.value for reason in Reason if reason.family is ReasonFamily.PROGRESS) == (
         "AllReady Applying WaitingForDependency RollingOut RetryScheduled Resynchronising Terminating "
         "PausedByAnnotation"
@@ -136,8 +136,8 @@ def test_words_of_the_api() -> None:
         "PodSecurityRefused InitFailed DependencyNotReady CredentialsInvalid NodesNotReady ScaledByAnother"
     )
     assert " ".join(reason.value for reason in Reason if reason.family is ReasonFamily.DEGRADED) == (
-        "LicenseNotAccepted MembersNotRemoved VolumeNotGrown TooFewZones ApiNotServed NoEligibleNodes KernelTooOld "
-        "BtfUnknown ArchitectureUnsupported "
+        "LicenseNotAccepted MembersNotRemoved VolumeNotGrown TooFewZones RequestMissing ApiNotServed "
+        "NoEligibleNodes KernelTooOld BtfUnknown ArchitectureUnsupported "
         "ManagedControlPlane EtcdAccessNotConfigured MessageParked"
     )
     assert " ".join(phase.value for phase in Phase) == "Pending Progressing Ready Degraded Stalled Paused Deleting"

@@ -134,8 +134,13 @@ def _spread_notices(ctx: Context) -> list[Notice]:
         Notice(
             reason=Reason.TOO_FEW_ZONES,
             message=(
-                f"High availability would spread {most} replicas, and {zones} zones and {hosts} hosts take them; "
+                f"High availability would spread {most} replicas, and {_count(hosts, 'host')} in "
+                f"{_count(zones, 'zone')} can take them; "
                 "replicas are spread as well as it goes. Add nodes in other zones."
             ),
         )
     ]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -10,7 +10,7 @@ CACHE := $(if $(TAPIO_CACHE),$(TAPIO_CACHE),$(HOME)/.cache/tapio)
 PEERS = $(CACHE)/peers-$(shell sha256sum benchmarks/peers/beside/requirements.lock | cut -c1-16)
 SCAN = $(CACHE)/scan-$(shell sha256sum tests/scan/requirements.lock | cut -c1-16)
 
-.PHONY: help setup run test test-unit test-combinations test-real test-browser browser pictures check format crds deploy-manifests bench bench-peers test-peers clean control-plane golden golden-histories scan pod-security
+.PHONY: help setup run test test-unit test-combinations test-real test-browser browser pictures check format crds deploy-manifests bench bench-peers test-peers clean control-plane golden golden-histories scan pod-security custom-resources
 
 help: ## List these commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  make %-18s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ scan: $(STAMP) ## Scan what is rendered from the examples with checkov, installe
 	@[ -x $(SCAN)/bin/checkov ] || { echo "installing checkov in $(SCAN) (about a minute)"; rm -rf $(SCAN); \
 	  $(PYTHON) -m venv $(SCAN) && $(SCAN)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/scan/requirements.lock; }
 	@$(BIN)/python -m tests.scan $(SCAN)/bin/checkov
+
+custom-resources: $(STAMP) ## Judge rendered custom resources of others by their own schemas, installed beside the project (once, 60 MB).
+	@$(BIN)/python -m tests.custom_resources $(CACHE)
 
 pod-security: $(STAMP) ## Judge the official fixtures of the Pod Security Standards. FIXTURES=checkout of kubernetes/pod-security-admission.
 	@$(BIN)/python -m tests.pod_security $(FIXTURES)

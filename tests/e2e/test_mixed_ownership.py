@@ -135,8 +135,8 @@ async def test_a_limit_range_that_leaves_too_little_is_told_in_its_own_words(
     )
 
     assert message.startswith(
-        "StatefulSet one-nats: the API server refuses its pods: maximum memory usage per Container is 16Mi, but limit is "
-        "512Mi. Change the policy that refuses them, or the spec."
+        "StatefulSet one-nats: the API server refuses its pods: maximum memory usage per Container is 16Mi, but limit "
+        "is 512Mi. Change the policy that refuses them, or the spec."
     )
     await kubernetes.kubectl.run("delete", "limitrange", "theirs", "-n", namespace)
     await kubernetes.until_condition("one", "Ready", "True", namespace=namespace, seconds=150)

@@ -9,7 +9,6 @@ from tapio_reconciler.core.objects.correlation import CONSUMER, STREAM
 from tapio_reconciler.core.objects.metrics import agents_of, claims_of, foreign_series, names_of, pods_of, series
 from tapio_shared.api import names
 from tapio_shared.api.kinds import BACKLOG_METRIC
-from tapio_shared.api.names import NODE_COLLECTORS
 from tapio_shared.json import JsonObject, JsonValue
 from tapio_shared.keys import ObjectRef
 

@@ -64,6 +64,15 @@ def run_command(
     """Run the whole operator on this machine until Ctrl-C.
 
     Without --context nothing but a simulated Kubernetes is touched, whatever kubeconfig lies around.
+
+    \b
+    Exit codes: 0 ended by Ctrl-C or SIGTERM, or Ready with --once; 1 a process failed, or it can't be run.
+
+    \b
+    Examples:
+      tapioctl run
+      tapioctl run --example examples/production.yaml --once
+      tapioctl run --context my-cluster --directory /tmp/trial
     """
     from tapio_cli.run import Options, run
     from tapio_shared.telemetry import setup_logging
@@ -229,7 +238,7 @@ def _reader(target: str, namespace: str, with_users: bool) -> NewReader:
 
 _VERSION, _CLOCK = importlib.metadata.version("tapio-operator"), SystemClock()
 add_history_commands(app, _connected, version=_VERSION, now=_CLOCK.now)
-add_doctor_command(app, _connected, now=_CLOCK.now)
+add_doctor_command(app, _connected, version=_VERSION, now=_CLOCK.now)
 add_keeping_commands(app, _connected, _to_change, version=_VERSION, now=_CLOCK.now)
 add_reader_command(app, _reader)
 add_ui_command(app, _connected, token=lambda length: SystemRandom().token(length))

@@ -42,9 +42,9 @@ def deleted(group: str, plural: str, name: str, namespace: str = "default") -> P
     return paused_and(plant)
 
 
-def changed(group: str, plural: str, name: str, patch: JsonObject) -> Plant:
+def changed(group: str, plural: str, name: str, patch: JsonObject, namespace: str = "default") -> Plant:
     async def plant(one: Incident) -> None:
-        await one.edit_object(group, plural, name, patch, manager="kubectl-edit")
+        await one.edit_object(group, plural, name, patch, manager="kubectl-edit", namespace=namespace)
 
     return paused_and(plant)
 
@@ -87,6 +87,20 @@ async def refused_by_pod_security(one: Incident) -> None:
             id="a ServiceAccount is gone",
         ),
         pytest.param(
+            deleted("rbac.authorization.k8s.io/v1", "clusterrolebindings", f"tapio:default:{NAME}:kubernetes", ""),
+            "RBAC permissions",
+            f"ClusterRoleBinding.rbac.authorization.k8s.io tapio:default:{NAME}:kubernetes does not exist.",
+            id="a binding is gone",
+        ),
+        pytest.param(
+            changed(
+                "rbac.authorization.k8s.io/v1", "clusterroles", f"tapio:default:{NAME}:kubernetes", {"rules": []}, ""
+            ),
+            "RBAC permissions",
+            f"tapio:default:{NAME}:kubernetes differs from what is wanted: rules.",
+            id="a role was emptied",
+        ),
+        pytest.param(
             no_node,
             "node selectors",
             "with the labels disk=none-such, and no node on which it can work has them",
@@ -109,6 +123,18 @@ async def refused_by_pod_security(one: Incident) -> None:
             id="a NetworkPolicy is closed",
         ),
         pytest.param(
+            deleted("networking.k8s.io/v1", "networkpolicies", f"{NAME}-nats-flows"),
+            "network policies",
+            f"NetworkPolicy.networking.k8s.io default/{NAME}-nats-flows does not exist.",
+            id="a NetworkPolicy is gone",
+        ),
+        pytest.param(
+            deleted("v1", "services", f"{NAME}-nats"),
+            "service discovery",
+            f"Service default/{NAME}-nats does not exist.",
+            id="a Service is gone",
+        ),
+        pytest.param(
             changed("v1", "services", f"{NAME}-nats", {"spec": {"selector": {"app.kubernetes.io/name": "else"}}}),
             "service discovery",
             f"Service default/{NAME}-nats differs from what is wanted: spec.selector.app.kubernetes.io/name.",
@@ -119,6 +145,12 @@ async def refused_by_pod_security(one: Incident) -> None:
             "credentials",
             f"Secret default/{NAME}-nats-auth of nats does not exist.",
             id="the credentials are gone",
+        ),
+        pytest.param(
+            changed("v1", "secrets", f"{NAME}-nats-auth", {"data": {"correlation": None}}),
+            "credentials",
+            f"Secret default/{NAME}-nats-auth lacks correlation.",
+            id="a password is gone",
         ),
     ],
 )

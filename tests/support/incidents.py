@@ -55,9 +55,11 @@ class Incident:
         after = cast("JsonObject", decode_as(dict, check(response)))
         self._admit(user, "UPDATE", "TapioCluster", NAME, after, before, webhook=webhook)
 
-    async def edit_object(self, group: str, plural: str, name: str, patch: JsonObject, *, manager: str) -> None:
+    async def edit_object(
+        self, group: str, plural: str, name: str, patch: JsonObject, *, manager: str, namespace: str = NAMESPACE
+    ) -> None:
         """Change one of the operator's objects, as somebody who has no business there."""
-        path = self._path(group, plural, name)
+        path = self._path(group, plural, name, namespace)
         query = {"fieldManager": manager}
         check(await self.operator.admin.request("PATCH", path, query=query, body=encode(patch), content_type=_MERGE))
 

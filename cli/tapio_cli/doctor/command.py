@@ -1,10 +1,12 @@
-"""`tapioctl doctor`, as the command line has it."""
+"""`tapioctl doctor` and `tapioctl diagnostics`, as the command line has them."""
 
 from __future__ import annotations
 
 import asyncio
+import platform
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +17,13 @@ from rich.table import Table
 
 from tapio_cli.history.exporting import Connect, opened, or_exit
 from tapio_cli.history.options import Where, with_history
-from tapio_cli.history.printing import Format, print_document
-from tapio_cli.history.story import read_story, recorded_keys
+from tapio_cli.history.printing import Format, moment, print_document
+from tapio_cli.history.story import Story, read_story, recorded_keys
 from tapio_cli.kubectl import Kubectl
 from tapio_shared.codec import to_document
+from tapio_shared.errors import InvalidSettings
+from tapio_shared.json import JsonObject
+from tapio_shared.ports import LogInfo
 
 if TYPE_CHECKING:
     from tapio_cli.doctor.findings import Finding
@@ -29,23 +34,25 @@ _MARKS = {"ok": "[green]ok[/]", "problem": "[bold red]problem[/]", "unknown": "[
 _OF_A_RUN = "kubeconfig"
 
 
-def add_doctor_command(app: typer.Typer, connect: Connect, *, now: Callable[[], int]) -> None:
-    """Add the command to `app`."""
+Some = Annotated[
+    str, typer.Argument(help="namespace/name of a TapioCluster; namespace/ means all in it, none means all.")
+]
+Kubeconfig = Annotated[Path | None, typer.Option(help="Of the operator's cluster, for its leases and its webhook.")]
+Context = Annotated[str, typer.Option(help="Context in the kubeconfig; its current one when none is named.")]
+Namespace = Annotated[str, typer.Option(help="The operator's own namespace.")]
+
+
+def add_doctor_command(app: typer.Typer, connect: Connect, *, version: str, now: Callable[[], int]) -> None:
+    """Add both commands to `app`."""
 
     @app.command(name="doctor")
     @with_history
     def doctor_command(
         where: Where,
-        cluster: Annotated[
-            str, typer.Argument(help="namespace/name of a TapioCluster; namespace/ means all in it, none means all.")
-        ] = "",
-        kubeconfig: Annotated[
-            Path | None, typer.Option(help="Of the operator's cluster, for its leases and its webhook.")
-        ] = None,
-        context: Annotated[
-            str, typer.Option(help="Context in the kubeconfig; its current one when none is named.")
-        ] = "",
-        namespace: Annotated[str, typer.Option(help="The operator's own namespace.")] = "tapio-system",
+        cluster: Some = "",
+        kubeconfig: Kubeconfig = None,
+        context: Context = "",
+        namespace: Namespace = "tapio-system",
         output: Annotated[Format, typer.Option("--output", "-o", help="For people, or for programs.")] = Format.PEOPLE,
     ) -> None:
         """Check the operator and its clusters: what is wrong, how that was found, and what to do next.
@@ -63,12 +70,10 @@ def add_doctor_command(app: typer.Typer, connect: Connect, *, now: Callable[[], 
           tapioctl doctor team/production --kubeconfig ~/.kube/config
           tapioctl doctor --from today.tapio -o json
         """
-        beside = where.directory / _OF_A_RUN
-        found = kubeconfig or (beside if where.archive is None and not where.url and beside.is_file() else None)
-        kubectl = None if found is None else or_exit(lambda: Kubectl(found, context))
+        kubectl = _kubectl(where, kubeconfig, context)
         answers = or_exit(
             lambda: asyncio.run(_examined(connect, where, cluster, kubectl, namespace=namespace, now=now()))
-        )
+        ).findings
         if output is Format.PEOPLE:
             for about, findings in answers.items():
                 _print(about, findings)
@@ -79,11 +84,84 @@ def add_doctor_command(app: typer.Typer, connect: Connect, *, now: Callable[[], 
         if any(one.verdict == "problem" for findings in answers.values() for one in findings):
             sys.exit(SICK)
 
+    @app.command(name="diagnostics")
+    @with_history
+    def diagnostics_command(
+        where: Where,
+        file: Annotated[Path, typer.Argument(help="File to write, such as tapio.tar.gz.")],
+        cluster: Some = "",
+        kubeconfig: Kubeconfig = None,
+        context: Context = "",
+        namespace: Namespace = "tapio-system",
+    ) -> None:
+        """Pack what somebody else needs to see what is wrong into one file, and nothing that he must not see.
+
+        In it: what doctor finds; of each TapioCluster its status, its objects as last told, and its newest history; the
+        operator's own objects with a kubeconfig; the services' output of a run in this folder. Left out: names of
+        users, and every value that could be a secret. Look into it before you hand it on: it says what it holds.
+
+        \b
+        Exit codes: 0 written; 1 the history can't be read, or the file can't be written.
+
+        \b
+        Examples:
+          tapioctl diagnostics tapio.tar.gz
+          tapioctl diagnostics tapio.tar.gz team/production --kubeconfig ~/.kube/config
+          tapioctl diagnostics tapio.tar.gz --from today.tapio
+        """
+        from tapio_cli.doctor.bundle import (
+            Files,
+            cluster_files,
+            finding_files,
+            kubernetes_files,
+            log_files,
+            write_bundle,
+        )
+
+        kubectl = _kubectl(where, kubeconfig, context)
+
+        async def gathered() -> Files:
+            found = await _examined(connect, where, cluster, kubectl, namespace=namespace, now=now())
+            about: JsonObject = {"tapioctl": version, "python": platform.python_version(), "madeAt": moment(now())}
+            files = finding_files(found.findings, found.info, about) | cluster_files(found.stories)
+            if kubectl is not None:
+                files |= await kubernetes_files(kubectl, namespace)
+            return files
+
+        def work() -> Files:
+            files = asyncio.run(gathered())
+            if where.archive is None and not where.url and not where.through:
+                files |= log_files(where.directory / "logs")
+            try:
+                write_bundle(file, files, made_at=now())
+            except OSError as err:
+                raise InvalidSettings(f"{file} can't be written: {err.strerror or err}. Name another file.") from err
+            return files
+
+        files = or_exit(work)
+        print(f"{len(files)} files are in {file} ({file.stat().st_size} bytes). Look into it before you hand it on.")
+
+
+def _kubectl(where: Where, kubeconfig: Path | None, context: str) -> Kubectl | None:
+    """kubectl on the operator's cluster: the one that is named, or else that of the run in the folder, or None."""
+    beside = where.directory / _OF_A_RUN
+    is_run = where.archive is None and not where.url and not where.through and beside.is_file()
+    found = kubeconfig or (beside if is_run else None)
+    return None if found is None else or_exit(lambda: Kubectl(found, context))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Examined:
+    findings: dict[str, list[Finding]]
+    """About the operator, and about each cluster by its name."""
+    stories: list[Story] = field(repr=False)
+    info: LogInfo
+
 
 async def _examined(
     connect: Connect, where: Where, cluster: str, kubectl: Kubectl | None, *, namespace: str, now: int
-) -> dict[str, list[Finding]]:
-    """The findings about the operator, and about each cluster by its name."""
+) -> _Examined:
+    """What is found, and what it was found by."""
     from tapio_cli.doctor.cluster import examine
     from tapio_cli.doctor.operator import examine_kubernetes, examine_log
 
@@ -92,10 +170,10 @@ async def _examined(
         keys = [where.key(cluster)] if every is None else await recorded_keys(sources.log, where.target, every)
         stories = [await read_story(sources.log, key) for key in keys]
         own = await examine_log(sources.log, stories, now=now, is_live=where.archive is None)
+        info = await sources.log.info()
     own += await examine_kubernetes(kubectl, namespace=namespace, target=where.target, now=now)
-    return {"operator": own} | {
-        f"{one.key.namespace}/{one.key.name}": examine(one.state(one.ends), now) for one in stories if one.own
-    }
+    of_clusters = {f"{one.key.namespace}/{one.key.name}": examine(one.state(one.ends), now) for one in stories}
+    return _Examined(findings={"operator": own, **of_clusters}, stories=stories, info=info)
 
 
 def _print(about: str, findings: Sequence[Finding]) -> None:

@@ -16,7 +16,7 @@ from tapio_shared.certificates import UnusableCertificate, certificate_facts
 from tapio_shared.codec import decode_record
 from tapio_shared.errors import LogRefused, TapioError
 from tapio_shared.facts import DecisionRecorded, EpochAdvanced
-from tapio_shared.json import int_at, objects_at, str_at
+from tapio_shared.json import JsonObject, int_at, objects_at, str_at
 
 AREA = "operator"
 LOG, WINDOW, WORKERS, LEASES, CERTIFICATE, VERSIONS = (
@@ -112,14 +112,19 @@ async def _lease(kubectl: Kubectl, namespace: str, name: str, now: int) -> Findi
         lease = await kubectl.document("get", "lease", name, "-n", namespace)
     except KubectlError as err:
         return _refused(LEASES, f"Lease {namespace}/{name}", err, "No watcher has ever led: see kubectl get pods.")
+    return lease_finding(lease, f"Lease {namespace}/{name}", now)
+
+
+def lease_finding(lease: JsonObject, name: str, now: int) -> Finding:
+    """Whether somebody leads, and still does."""
     holder, renewed = str_at(lease, "spec", "holderIdentity"), str_at(lease, "spec", "renewTime")
     lasts = int_at(lease, "spec", "leaseDurationSeconds", default=15) * 1000
     since = now - int(datetime.fromisoformat(renewed).timestamp() * 1000) if renewed else now
     problems: list[str] = []
     if not holder:
-        problems.append(f"Nobody holds Lease {namespace}/{name}.")
+        problems.append(f"Nobody holds {name}.")
     elif since > lasts:
-        problems.append(f"{holder} holds Lease {namespace}/{name} and has not renewed it for {since // 1000} s.")
+        problems.append(f"{holder} holds {name} and has not renewed it for {since // 1000} s.")
     return finding(
         AREA,
         LEASES,
@@ -135,6 +140,11 @@ async def _certificate(kubectl: Kubectl, namespace: str, now: int) -> Finding:
         registered = await kubectl.document("get", "validatingwebhookconfiguration", "tapio-operator")
     except KubectlError as err:
         return _refused(CERTIFICATE, "The webhook", err, "Without it specs are judged by the planner alone (Stalled).")
+    return certificate_finding(secret, registered, namespace, now)
+
+
+def certificate_finding(secret: JsonObject, registered: JsonObject, namespace: str, now: int) -> Finding:
+    """Whether the webhook's certificate is valid for long enough, and trusted by its registration."""
     try:
         facts = certificate_facts(base64.b64decode(str_at(secret, "data", "tls.crt"), validate=True))
     except (UnusableCertificate, binascii.Error):

@@ -145,6 +145,9 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
         """Show what was told, asked for, decided and done about a TapioCluster, on one time line.
 
         \b
+        Exit codes: 0 shown; 1 the history can't be read, or an instant is outside of what it covers.
+
+        \b
         Examples:
           tapioctl history team/production --since -1h
           tapioctl history team/production --follow
@@ -243,6 +246,9 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
         """Say why a TapioCluster, or one of its objects, is as it is: what changed, who asked, what is waited for.
 
         \b
+        Exit codes: 0 shown; 1 the history can't be read, or an instant is outside of what it covers.
+
+        \b
         Examples:
           tapioctl explain team/production
           tapioctl explain team/production Deployment/production-gateway --at -2h
@@ -311,6 +317,9 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
         output: Output = Format.PEOPLE,
     ) -> None:
         """Show every component of a TapioCluster: ready, version, what it waits for, since when, and the last change.
+
+        \b
+        Exit codes: 0 shown; 1 the history can't be read, or an instant is outside of what it covers.
 
         \b
         Examples:

@@ -1,0 +1,91 @@
+"""Every command says in its help how it is used and how it ends, and a shell can complete it."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tapio_cli.__main__ import app
+
+COMMANDS = sorted(
+    name for one in app.registered_commands if (name := one.name or (one.callback.__name__ if one.callback else ""))
+)
+DOCUMENTED = Path("docs/exit-codes.md").read_text()
+
+
+def tapioctl(*arguments: str, environment: Mapping[str, str]) -> str:
+    command = [str(Path(sys.executable).with_name("tapioctl")), *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
+    return ended.stdout
+
+
+def test_these_are_the_commands() -> None:
+    assert COMMANDS == [
+        "at",
+        "diagnostics",
+        "diff",
+        "doctor",
+        "erase",
+        "explain",
+        "export",
+        "history",
+        "import",
+        "plan",
+        "reader",
+        "render",
+        "replay",
+        "run",
+        "status",
+        "ui",
+    ]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_has_examples_and_exit_codes(name: str) -> None:
+    callbacks = [one.callback for one in app.registered_commands if one.name == name]
+    text = inspect.cleandoc((callbacks[0].__doc__ if callbacks[0] else None) or "")
+    assert re.search(rf"\n  tapioctl {name}\b|[|&] *tapioctl {name}\b", text), text
+    assert "Exit codes: 0 " in text
+    assert re.search(rf"^\| .*`{name}[` ]", DOCUMENTED, re.MULTILINE), f"docs/exit-codes.md says nothing of {name}"
+
+
+@pytest.mark.parametrize(
+    ("words", "position", "completed"),
+    [
+        pytest.param("tapioctl exp", 1, ["explain", "export"], id="a command"),
+        pytest.param("tapioctl replay --fr", 2, ["--from"], id="an option"),
+        pytest.param("tapioctl status -o y", 3, ["yaml"], id="a value"),
+    ],
+)
+def test_bash_completes(words: str, position: int, completed: list[str]) -> None:
+    asked = {"_TAPIOCTL_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(position)}
+    assert tapioctl(environment=asked).split() == completed
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_script_for_a_shell_is_printed(shell: str) -> None:
+    assert "_TAPIOCTL_COMPLETE" in tapioctl(environment={"_TAPIOCTL_COMPLETE": f"source_{shell}"})
+
+
+def test_kubectl_completes_as_the_documentation_says(tmp_path: Path) -> None:
+    script = re.search(r"```bash\n(#!/bin/sh\n.*?)```", DOCUMENTED, re.DOTALL)
+    assert script is not None
+    program = tmp_path / "kubectl_complete-tapio"
+    program.write_text(script[1])
+    program.chmod(0o755)
+    beside = Path(sys.executable).parent
+    ended = subprocess.run(
+        [str(beside / "kubectl"), "__complete", "tapio", "exp"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PATH": f"{tmp_path}:{beside}:{os.environ['PATH']}"},
+    )
+    assert ended.stdout.splitlines() == ["explain", "export", ":4"]

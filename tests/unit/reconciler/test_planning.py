@@ -190,6 +190,25 @@ def test_objects_of_others_are_never_pruned() -> None:
     assert world.plan().decision.delete == []
 
 
+@pytest.mark.parametrize("is_deleted", [pytest.param(False, id="pruning"), pytest.param(True, id="teardown")])
+def test_what_another_cluster_controls_stays_whatever_its_labels_say(*, is_deleted: bool) -> None:
+    """Campaign, seeds 3 and 5: somebody gives an object of one TapioCluster the label of another one."""
+    world = World.of(example("development"))
+    world.settle()
+    others = copy.deepcopy(world.objects()[ObjectRef("apps", "StatefulSet", "default", "dev-nats")])
+    object_at(others, "metadata")["name"] = "other-nats"
+    owner: JsonObject = {"kind": "TapioCluster", "name": "other", "uid": "o", "controller": True}
+    object_at(others, "metadata")["ownerReferences"] = [owner]
+    world.observe(others)
+    if is_deleted:
+        document = copy.deepcopy(world.cluster)
+        object_at(document, "metadata")["deletionTimestamp"] = "2026-11-23T00:00:00Z"
+        world.observe(document)
+    deleted = {(action.kind, action.name) for action in world.plan().decision.delete}
+    assert ("StatefulSet", "other-nats") not in deleted
+    assert (("StatefulSet", "dev-nats") in deleted) is is_deleted
+
+
 @pytest.mark.parametrize(
     ("policy", "kept"), [pytest.param("Retain", True, id="retain"), pytest.param("Delete", False, id="delete")]
 )

@@ -26,7 +26,10 @@ def _object(labels: dict[str, str], annotations: dict[str, str], *owners: JsonOb
         pytest.param(_object({**OURS, MANAGED_BY: "x"}, {DESIRED_HASH: "h"}), True, id="relabelled-by-somebody"),
         pytest.param(_object({}, {DESIRED_HASH: "h"}, OWNER), True, id="labels-gone-owner-left"),
         pytest.param(_object({CLUSTER_UID: "u-1"}, {}), False, id="without-our-hash"),
-        pytest.param(_object(THEIRS, {DESIRED_HASH: "h"}, OWNER), False, id="labels-of-another-cluster"),
+        pytest.param(_object(THEIRS, {DESIRED_HASH: "h"}), False, id="labels-of-another-cluster"),
+        # Nobody but its controller writes an object, so these labels are somebody's edit (campaign, seeds 3 and 5).
+        pytest.param(_object(THEIRS, {DESIRED_HASH: "h"}, OWNER), True, id="labels-of-another-cluster-owner-left"),
+        pytest.param(_object(THEIRS, {}, OWNER), False, id="labels-of-another-cluster-without-our-hash"),
         pytest.param(_object({CLUSTER_UID: "u-0"}, {DESIRED_HASH: "h"}), False, id="of-a-former-cluster"),
     ],
 )

@@ -13,6 +13,7 @@ from tapio_reconciler.core.comparison import holds, settled_digest
 from tapio_reconciler.core.model import WantedObject
 from tapio_reconciler.core.state import Seen
 from tapio_shared.api.labels import ADOPT, CLUSTER_UID, DESIRED_HASH, key_of_object
+from tapio_shared.api.names import CLUSTER_KIND
 from tapio_shared.facts import AppliedWrite, FailedWrite, OutcomeRecorded
 from tapio_shared.json import JsonObject, at, str_at, strings_at
 
@@ -179,32 +180,36 @@ def is_managed(document: JsonObject, *, cluster: str, namespace: str) -> bool:
 def may_take_over(live: JsonObject, wanted: JsonObject, *, cluster: str, namespace: str) -> bool:
     """Whether an object that exists under a name we need is ours, or was handed to us by its owner.
 
-    Ours is also what somebody took our labels off: it still wears our hash and the UID of `wanted`'s TapioCluster.
+    Ours is also what somebody took our labels off, or gave another TapioCluster's: it still wears our hash, and the
+    TapioCluster of `wanted` controls it, or, where it can have no controller, its labels still hold that one's UID.
     """
     if is_managed(live, cluster=cluster, namespace=namespace):
         return True
-    annotations = strings_at(live, "metadata", "annotations")
+    annotations, labels = strings_at(live, "metadata", "annotations"), strings_at(live, "metadata", "labels")
     if annotations.get(ADOPT) == "true":
         return True
-    if key_of_object(strings_at(live, "metadata", "labels")) is not None or DESIRED_HASH not in annotations:
-        return False
     uid = strings_at(wanted, "metadata", "labels").get(CLUSTER_UID)
+    if not uid or DESIRED_HASH not in annotations:
+        return False
     owners = at(live, "metadata", "ownerReferences")
-    owned = isinstance(owners, list) and any(
+    if isinstance(owners, list) and any(
         str_at(owner, "uid") == uid and at(owner, "controller") is True for owner in owners
-    )
-    return bool(uid) and (owned or strings_at(live, "metadata", "labels").get(CLUSTER_UID) == uid)
+    ):
+        return True
+    return key_of_object(labels) is None and labels.get(CLUSTER_UID) == uid
 
 
-def is_controlled_by_cluster(document: JsonObject, *, namespace: str) -> bool:
-    """Whether an object's controller is a TapioCluster, or it can't have one (other namespace, cluster scope).
+def is_controlled_by_cluster(document: JsonObject, *, cluster: str, namespace: str) -> bool:
+    """Whether an object's controller is this TapioCluster, or it can't have one (other namespace, cluster scope).
 
     Objects that carry our labels because a workload handed them down (ReplicaSets, PersistentVolumeClaims, Pods) are
-    controlled by that workload, and never ours to prune.
+    controlled by that workload, and never ours to prune. Nor is what another TapioCluster controls, whatever labels
+    somebody gave it: those decide whose log tells of it, and the owner puts them right.
     """
     if str_at(document, "metadata", "namespace") != namespace:
         return at(document, "metadata", "ownerReferences") in (None, [])
     owners = at(document, "metadata", "ownerReferences")
     return isinstance(owners, list) and any(
-        str_at(owner, "kind") == "TapioCluster" and at(owner, "controller") is True for owner in owners
+        str_at(owner, "kind") == CLUSTER_KIND and str_at(owner, "name") == cluster and at(owner, "controller") is True
+        for owner in owners
     )

@@ -193,7 +193,7 @@ def _prune(draft: Draft, served: Served, kept: frozenset[str]) -> None:
             continue
         if not is_managed(seen.document, cluster=key.name, namespace=key.namespace):
             continue
-        if not is_controlled_by_cluster(seen.document, namespace=key.namespace):
+        if not is_controlled_by_cluster(seen.document, cluster=key.name, namespace=key.namespace):
             continue
         if strings_at(seen.document, "metadata", "labels").get(COMPONENT) in kept:
             continue

@@ -36,7 +36,7 @@ def tear_down(draft: Draft, cluster: Seen | None, served: Served) -> list[Object
         if ref.kind in _DATA and not is_copy(seen.document):
             if not delete_data:
                 continue
-        elif not is_controlled_by_cluster(seen.document, namespace=key.namespace):
+        elif not is_controlled_by_cluster(seen.document, cluster=key.name, namespace=key.namespace):
             continue
         resource = served.find(ref.group, ref.kind)
         if resource is None:

@@ -27,7 +27,14 @@ from tapio_reconciler.shell.states import States
 from tapio_reconciler.shell.targets import Targets
 from tapio_reconciler.shell.timers import Timers
 from tapio_shared.codec import encode
-from tapio_shared.errors import Fenced, MessageTooLarge, NewerFormat, PartitionCountMismatch, TapioError
+from tapio_shared.errors import (
+    Fenced,
+    LogRewound,
+    MessageTooLarge,
+    NewerFormat,
+    PartitionCountMismatch,
+    TapioError,
+)
 from tapio_shared.facts import Inputs, OutcomeRecorded, SweepMarked, Timer, TimerDue
 from tapio_shared.keys import (
     OrderingKey,
@@ -232,7 +239,7 @@ class Partition:
         """One round; an error, even one of our own making, puts off this key alone and leaves the others to go on."""
         try:
             again = await self._reconcile(key, cause)
-        except Fenced:
+        except (Fenced, LogRewound):
             raise
         except TapioError as err:
             log.warning("reconcile failed", key=str(key), error=str(err))
@@ -302,6 +309,12 @@ class Partition:
         subject = decision_subject(key, self._identity.partitions)
         sequence = await self._owned().record(subject, encode(decision), headers)
         self._metrics.record_seconds.observe(self._clock.monotonic() - decided_at)
+        if sequence <= decision.revision:
+            # Appended to a log that has lost what this rests on: nobody could say why it was done.
+            raise LogRewound(
+                f"The log went backwards: a decision stands at {sequence} that rests on {decision.revision}. "
+                "Nothing of it is applied; begin from nothing."
+            )
         known = self._states.known[key]
         known.decision, known.desired_digest = sequence, decision.desired_digest
         return sequence, headers

@@ -51,6 +51,13 @@ browser: $(STAMP) ## Find Chromium, or install Debian's as root (once; 120 MB).
 pictures: $(STAMP) browser ## Take the pictures of the page for the documentation anew.
 	@$(BIN)/python -m tests.ui.pictures
 
+.PHONY: campaign campaign-bites
+campaign: $(STAMP) ## Run the operator through the fault schedules of SEEDS=FROM-TO, and tell how often each fault fired (docs/campaigns.md).
+	@PYTHONHASHSEED=0 $(BIN)/python -m tests.campaign $(or $(SEEDS),1-500) $(ARGS)
+
+campaign-bites: $(STAMP) ## Plant bugs in copies of the tree, and see that the campaign finds each within 500 seeds (half an hour).
+	@$(BIN)/python -m tests.campaign.biting $(ARGS)
+
 control-plane: $(STAMP) ## Find or build the real control plane (once; about 8 minutes on 2 cores).
 	@$(BIN)/python -m tests.control_plane.build
 

@@ -302,7 +302,9 @@ class Operator:
             for stored in table.objects.values():
                 document = stored.document
                 wanted = strings_at(document, "metadata", "annotations").get(DESIRED_HASH)
-                if wanted and any(is_controlled_by_cluster(document, cluster=name, namespace="default") for name in NAMES):
+                if wanted and any(
+                    is_controlled_by_cluster(document, cluster=name, namespace="default") for name in NAMES
+                ):
                     found[_name(document)] = wanted
         return found
 

@@ -1,0 +1,49 @@
+"""Schedules over the cores of this machine, each in one of a few processes that run many."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import islice
+
+import structlog
+
+from tests.campaign.running import Outcome, run
+from tests.campaign.schedule import drawn
+
+_AHEAD = 4
+"""Schedules handed to each process at a time, so that none waits for another."""
+
+
+def quiet() -> None:
+    """The parts' own logs would be gigabytes."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+def outcome_of(seed: int) -> Outcome:
+    """The outcome of the schedule of `seed`."""
+    return run(drawn(seed))
+
+
+def outcomes_of(seeds: Iterable[int], jobs: int) -> Iterator[Outcome]:
+    """The outcomes of the schedules of `seeds`, as they come."""
+    if jobs == 1:
+        quiet()
+        yield from (outcome_of(seed) for seed in seeds)
+        return
+    left = iter(seeds)
+    # What a schedule did to a process must not reach the next run, so each begins with a fresh interpreter.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=quiet) as pool:
+        under_way: set[Future[Outcome]] = {pool.submit(outcome_of, seed) for seed in islice(left, jobs * _AHEAD)}
+        try:
+            while under_way:
+                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                for one in done:
+                    yield one.result()
+                under_way |= {pool.submit(outcome_of, seed) for seed in islice(left, len(done))}
+        finally:
+            for one in under_way:
+                one.cancel()

@@ -1,0 +1,71 @@
+"""A schedule: what happens when, drawn from one seed. Each event draws from a seed of its own, so that leaving some
+out changes nothing of the others: that is what makes a failing schedule small.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from tests.campaign.kinds import KINDS
+from tests.campaign.world import Setup
+
+_NAMES = tuple(KINDS)
+_WEIGHTS = tuple(weight for weight, _ in KINDS.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """After `pause` seconds and `turns` turns of the loop, `kind` happens, with the details that `seed` draws."""
+
+    number: int
+    pause: float
+    turns: int
+    kind: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    setup: Setup
+    events: tuple[Event, ...]
+
+    def without(self, numbers: Collection[int]) -> Schedule:
+        """The same, with the events of these numbers left out."""
+        return Schedule(self.setup, tuple(event for event in self.events if event.number not in numbers))
+
+
+def kept(path: Path) -> Schedule:
+    """A schedule that was kept, since it once found something: it stays as it is when what is drawn changes."""
+    return msgspec.json.decode(path.read_bytes(), type=Schedule)
+
+
+def keep(schedule: Schedule, path: Path) -> None:
+    """Keep `schedule` for good."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(schedule), indent=1) + b"\n")
+
+
+def drawn(seed: int) -> Schedule:
+    """The schedule of `seed`."""
+    rng = random.Random(f"schedule {seed}")
+    setup = Setup(
+        seed=seed,
+        partitions=rng.choice((1, 2, 3)),
+        workers=rng.choice((1, 2, 2, 3)),
+        watchers=2 if rng.random() < 0.15 else 1,
+        is_far=rng.random() < 0.12,
+        max_bytes=rng.choice((500_000, 900_000)) if rng.random() < 0.1 else -1,
+    )
+    count = rng.randint(4, 12)
+    return Schedule(setup, tuple(_event(number, rng) for number in range(count)))
+
+
+def _event(number: int, rng: random.Random) -> Event:
+    pause = rng.choice((0.0, 0.0, rng.uniform(0.0, 0.3), rng.uniform(0.0, 4.0), rng.uniform(0.0, 20.0)))
+    turns = rng.choice((0, rng.randrange(30), rng.randrange(300)))
+    kind = rng.choices(_NAMES, _WEIGHTS)[0]
+    return Event(number, pause, turns, kind, rng.randrange(1 << 40))

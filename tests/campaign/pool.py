@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 from collections.abc import Iterable, Iterator
@@ -18,7 +19,10 @@ _AHEAD = 4
 
 
 def quiet() -> None:
-    """The parts' own logs would be gigabytes."""
+    """Make this process ready for many schedules: the parts' own logs would be gigabytes, and what was imported is
+    never garbage (looking at it again and again took 15 % of the time)."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 

@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     parser.add_argument("--stop", action="store_true", help="end with the first seed that breaks a law")
     parser.add_argument("--shrink", action="store_true", help="leave out of a failing schedule what it does not need")
+    parser.add_argument("--minutes", type=float, default=0.0, help="end after so long with the seeds done by then")
     parser.add_argument("--told", action="store_true", help="show what happened in each schedule")
     given = parser.parse_args(arguments)
     began, outcomes = time.perf_counter(), list[Outcome]()
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(told(outcome), flush=True)
         if outcome.broken and given.shrink:
             print(_smaller(outcome.seed), flush=True)
-        if outcome.broken and given.stop:
+        if (outcome.broken and given.stop) or 0 < given.minutes * 60 < time.perf_counter() - began:
             break
     return report(outcomes, time.perf_counter() - began, sys.stdout)
 
@@ -103,7 +104,7 @@ def _smaller(seed: int) -> str:
 
 
 def _watched(outcomes: Iterable[Outcome], total: int, out: TextIO) -> Iterator[Outcome]:
-    """The same, with a bar on a terminal, and a line every 500 schedules elsewhere."""
+    """The same, with a bar on a terminal, and a line every 100 schedules elsewhere."""
     broken, began = 0, time.perf_counter()
     for done, outcome in enumerate(outcomes, start=1):
         broken += bool(outcome.broken)
@@ -113,7 +114,7 @@ def _watched(outcomes: Iterable[Outcome], total: int, out: TextIO) -> Iterator[O
             bar = "#" * filled + "." * (_BAR - filled)
             left = (total - done) / rate
             print(f"\r[{bar}] {done}/{total}, {broken} broken, {left:.0f} s left ", end="", file=out, flush=True)
-        elif done % 500 == 0:
+        elif done % 100 == 0:
             print(f"{done}/{total}, {broken} broken, {rate * 3600:,.0f} an hour", file=out, flush=True)
         yield outcome
     if out.isatty():

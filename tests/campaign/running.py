@@ -6,9 +6,9 @@ import asyncio
 import hashlib
 import json
 import random
-import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from tapio_shared.json import JsonObject
@@ -201,13 +201,10 @@ def truth_of(name: str, spec: JsonObject) -> Truth:
     known = (name, json.dumps(spec, sort_keys=True))
     if known not in _truths:
         # A loop of its own, in a thread of its own: this one's loop stands still meanwhile.
-        found: list[Truth] = []
         state = random.getstate()
-        thread = threading.Thread(target=lambda: found.append(run_in_parts(_calm(name, spec))))
-        thread.start()
-        thread.join()
+        with ThreadPoolExecutor(1) as thread:
+            _truths[known] = thread.submit(run_in_parts, _calm(name, spec)).result()
         random.setstate(state)
-        _truths[known] = found[0]
     return _truths[known]
 
 

@@ -364,9 +364,12 @@ class _Told:
             yield f"{where} was recorded twice"
         elif revision < before[0] and before[0] < message.sequence:
             yield f"{where} rests on {revision}, and the one before it on {before[0]}"
-        if revision >= message.sequence:
+        inputs = decision["inputs"]
+        if max(revision, *inputs.get("shared_revisions", {}).values(), 0) >= message.sequence:
+            # The log lost its end a moment ago. Nothing keeps this out of it; but nothing may come of it.
             self._baseless.add(message.sequence)
-        epoch, current = decision["inputs"].get("partition_epoch", 0), self._epochs.get(tokens[2], 0)
+            return
+        epoch, current = inputs.get("partition_epoch", 0), self._epochs.get(tokens[2], 0)
         # An owner re-asserts its own epoch now and then: what it had planned before is still its own.
         if epoch != current and self._holders.get(epoch) != self._holders.get(current, ""):
             yield f"{where} was recorded under epoch {epoch}, and {current} was in force"

@@ -309,10 +309,11 @@ class Partition:
         subject = decision_subject(key, self._identity.partitions)
         sequence = await self._owned().record(subject, encode(decision), headers)
         self._metrics.record_seconds.observe(self._clock.monotonic() - decided_at)
-        if sequence <= decision.revision:
+        rests_on = max(decision.revision, *decision.inputs.shared_revisions.values(), 0)
+        if sequence <= rests_on:
             # Appended to a log that has lost what this rests on: nobody could say why it was done.
             raise LogRewound(
-                f"The log went backwards: a decision stands at {sequence} that rests on {decision.revision}. "
+                f"The log went backwards: a decision stands at {sequence} that rests on {rests_on}. "
                 "Nothing of it is applied; begin from nothing."
             )
         known = self._states.known[key]

@@ -1,5 +1,6 @@
 """From any resources to any others: what is there in the end is what a fresh deployment of the last ones has.
 
+A change may come when the one before it has settled, or in the middle of it.
 Volumes and credentials outlive what used them, so the fresh deployment finds them too. No claim is deleted on any way.
 """
 
@@ -75,8 +76,9 @@ def begun(case: Case, kept: Iterable[JsonObject] = ()) -> VolumeWorld:
     return world
 
 
-def go_on(world: VolumeWorld, case: Case) -> bool:
-    """Change to the resources of `case` as a person would; answers False when the webhook refuses it."""
+def go_on(world: VolumeWorld, case: Case, steps: int | None = None) -> bool:
+    """Change to the resources of `case` as a person would, and settle, or go so many `steps` of the way; answers False
+    when the webhook refuses it."""
     cluster, *others = documents(case)
     if ahead(world.state, [cluster, *others], partitions=PARTITIONS, now=START).refusals:
         return False
@@ -90,7 +92,10 @@ def go_on(world: VolumeWorld, case: Case) -> bool:
         metadata: JsonObject = {**object_at(former, "metadata"), **object_at(one, "metadata"), "generation": generation}
         status: JsonObject = {"status": object_at(former, "status")} if former is not None else {}
         world.observe({**one, **status, "metadata": metadata})
-    world.settle(most=_STEPS)
+    if steps is None:
+        world.settle(most=_STEPS)
+    for _ in range(steps or 0):
+        world.step()
     return True
 
 
@@ -151,13 +156,15 @@ def _decided(document: JsonObject) -> JsonObject:
     }
 
 
-def check(way: Sequence[Case]) -> None:
+def check(way: Sequence[Case], steps: Sequence[int | None] = ()) -> None:
+    """Go the `way`; `steps` says for each change how far it gets before the next comes, to its end when it is None."""
     first, *others = way
     world = begun(first)
     stray(world)
     last = first
-    for case in others:
-        last = case if go_on(world, case) else last
+    for case, most in zip(others, steps or [None] * len(others), strict=True):
+        last = case if go_on(world, case, most) else last
+    world.settle(most=_STEPS)
     fresh = begun(last, kept=[one for ref, one in world.objects().items() if ref.kind in _KEPT])
     assert list(differences(world, fresh)) == []
     deleted = {one.kind for plan in world.plans for one in plan.decision.delete}
@@ -189,3 +196,24 @@ def test_the_end_is_what_a_fresh_deployment_has(way: list[Case]) -> None:
 @given(ways(4))
 def test_campaign_the_end_is_what_a_fresh_deployment_has(way: list[Case]) -> None:
     check(way)
+
+
+@st.composite
+def hurried(draw: st.DrawFn) -> tuple[list[Case], list[int]]:
+    """Changes that come in the middle of one another: how many plans are carried out of each."""
+    way = draw(ways(4))
+    return way, draw(st.lists(st.integers(0, 5), min_size=len(way) - 1, max_size=len(way) - 1))
+
+
+@settings(quick, max_examples=25)
+@given(hurried())
+def test_so_it_is_when_changes_come_in_the_middle_of_one_another(given_: tuple[list[Case], list[int]]) -> None:
+    check(*given_)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(1_800)
+@settings(quick, max_examples=400)
+@given(hurried())
+def test_campaign_so_it_is_when_changes_come_in_the_middle_of_one_another(given_: tuple[list[Case], list[int]]) -> None:
+    check(*given_)

@@ -18,7 +18,6 @@ _OWNED = frozenset(
         "initial.dbms.default_primaries_count",
         "server.bolt.listen_address",
         "server.default_advertised_address",
-        "server.default_listen_address",
         "server.http.listen_address",
         "server.routing.listen_address",
     }

@@ -202,3 +202,15 @@ def test_no_budget_for_one_member_and_one_that_never_blocks_for_several() -> Non
 
     assert budgets({}) == []
     assert [one["maxUnavailable"] for one in budgets({"replicas": 3, **LICENSED})] == [1]
+
+
+@pytest.mark.parametrize(
+    ("config", "address"),
+    [
+        pytest.param({}, "0.0.0.0", id="by itself"),
+        pytest.param({"server.default_listen_address": "[::]"}, "[::]", id="on a cluster with IPv6 alone"),
+    ],
+)
+def test_where_it_listens_can_be_told(config: JsonObject, address: str) -> None:
+    assert settings({"config": config})["NEO4J_server_default__listen__address"] == address
+    assert validate_cluster(cluster({"config": config}), trust=OperatorConfig().trust) == ()

@@ -68,6 +68,7 @@ def settings_of(ctx: Context, version: str) -> dict[str, str]:
         "server.memory.heap.initial_size": heap,
         "server.memory.heap.max_size": heap,
         "server.memory.pagecache.size": cache,
+        # The spec may say otherwise: whether this includes IPv6 is up to the JVM's transport.
         "server.default_listen_address": "0.0.0.0",  # noqa: S104 - in the container
         "server.directories.logs": "/logs",
         "server.directories.run": "/var/lib/neo4j/run",

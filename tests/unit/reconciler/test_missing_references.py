@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tapio_shared.facts import ConfigurationObserved
 from tapio_shared.json import JsonObject, objects_at, str_at
 from tapio_shared.keys import ObjectRef
-from tests.support.planned_world import World, example
+from tests.support.planned_world import START, World, example
 
 TLS = ObjectRef("", "Secret", "default", "door")
 
@@ -79,3 +80,29 @@ def test_the_password_that_the_operator_makes_itself_is_nobodys_to_supply() -> N
     planned = found.step()
     reasons = {str_at(one, "reason") for one in objects_at(planned.decision.status, "components")}
     assert "InvalidReference" not in reasons
+
+
+@pytest.mark.parametrize(
+    ("network", "hint"),
+    [
+        pytest.param({}, "", id="no authorities"),
+        pytest.param(
+            {"caConfigMap": {"name": "corporate-ca"}},
+            " Its pods wait for ConfigMap default/corporate-ca (network.caConfigMap of the operator's configuration) "
+            "where it does not exist: kubectl get configmap -n default corporate-ca",
+            id="authorities",
+        ),
+    ],
+)
+def test_pods_that_do_not_start_lead_to_the_authorities_that_they_mount(network: JsonObject, hint: str) -> None:
+    found = World.of(example("development"))
+    found.share("config", ConfigurationObserved(configuration={"network": network}, observed_at=START))
+    found.settle()
+    assert {str_at(one, "message") for one in objects_at(found.cluster, "status", "components")} == {""}
+    deployment = found.find(ObjectRef("apps", "Deployment", "default", "dev-gateway"))
+    assert deployment is not None
+    deployment["status"] = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 0}
+    found.observe(deployment)
+    assert str_at(gateway(found), "message") == (
+        "Deployment dev-gateway has 0 of 1 pods ready and 1 of them up to date." + hint
+    )

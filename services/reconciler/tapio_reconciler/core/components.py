@@ -105,7 +105,7 @@ def component_progress(
         return answer(
             state=worst.state,
             reason=worst.reason,
-            message=worst.message,
+            message=_with_hint(component, worst),
             degraded=any(one.within_tolerance for one in progress),
         )
     if pending and not all(_seen_present(ref, seen) for ref in changes):
@@ -115,6 +115,17 @@ def component_progress(
             message=pending[0].reason,
         )
     return answer(state=ComponentState.READY)
+
+
+def _with_hint(component: Component, progress: Progress) -> str:
+    """The message, and what a person should look for where pods are missing and nobody knows why."""
+    if not component.mounts or progress.reason != str(Reason.ROLLING_OUT) or progress.ready >= progress.desired:
+        return progress.message
+    namespace, _, name = component.mounts.partition("/")
+    return (
+        f"{progress.message} Its pods wait for ConfigMap {component.mounts} (network.caConfigMap of the operator's "
+        f"configuration) where it does not exist: kubectl get configmap -n {namespace} {name}"
+    )
 
 
 def _scaled_by_another(component: Component) -> str:

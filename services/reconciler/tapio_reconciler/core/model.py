@@ -138,6 +138,9 @@ class Component:
     """All pods that its objects make, Jobs included; each group gets a network policy."""
     version: str = ""
     image: str = ""
+    mounts: str = ""
+    """A ConfigMap, as namespace/name, that somebody else must make in the namespace of its pods, which wait without it;
+    nobody tells whether it exists."""
     scaled_by: str = ""
     """The HorizontalPodAutoscalers of somebody else that own its replicas."""
     rolls_one_by_one: bool = False

@@ -17,6 +17,7 @@ from tapio_reconciler.core.objects.monitoring import build_monitoring, monitorin
 from tapio_reconciler.core.objects.nats import build_nats
 from tapio_reconciler.core.objects.neo4j import bolt_url, build_neo4j, licence_notices
 from tapio_reconciler.core.objects.network_policies import with_network_policies
+from tapio_reconciler.core.objects.outward import mounting_authorities
 from tapio_reconciler.core.objects.spreading import places
 from tapio_reconciler.core.objects.streams import build_streams
 from tapio_shared.api import names
@@ -42,7 +43,7 @@ def render(ctx: Context) -> Rendered:
     if monitoring is not None:
         components.append(monitoring)
     return Rendered(
-        components=tuple(with_network_policies(ctx, _with_each_secret_once(components))),
+        components=tuple(with_network_policies(ctx, mounting_authorities(ctx, _with_each_secret_once(components)))),
         notices=(
             *_placement_notices(ctx),
             *licence_notices(ctx),

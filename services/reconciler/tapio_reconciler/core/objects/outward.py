@@ -5,11 +5,12 @@ configuration, so that they are said once for a fleet of clusters.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from tapio_reconciler.core.model import Flow
+from tapio_reconciler.core.model import Component, Flow
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.flows import to_urls
-from tapio_shared.json import JsonObject, str_at
+from tapio_shared.json import JsonObject, objects_at, str_at
 
 _AUTHORITIES = "/etc/tapio-ca"
 _VOLUME = "trusted-ca"
@@ -41,6 +42,23 @@ def with_authorities(ctx: Context, env: Sequence[JsonObject]) -> list[JsonObject
     before = next((str_at(one, "value") for one in env if one["name"] == _FOLDERS), _SYSTEM)
     others = [one for one in env if one["name"] != _FOLDERS]
     return [*others, {"name": _FOLDERS, "value": f"{before}:{_AUTHORITIES}"}]
+
+
+def mounting_authorities(ctx: Context, components: Sequence[Component]) -> list[Component]:
+    """`components`, of which those whose pods mount that ConfigMap say so."""
+    source = ctx.config.network.ca_config_map
+    if source is None:
+        return [*components]
+    found: list[Component] = []
+    for component in components:
+        namespaces = [str_at(one, "metadata", "namespace") for one in component.objects if _mounts(one)]
+        found.append(replace(component, mounts=f"{namespaces[0]}/{source.name}") if namespaces else component)
+    return found
+
+
+def _mounts(workload: JsonObject) -> bool:
+    volumes = objects_at(workload, "spec", "template", "spec", "volumes")
+    return any(str_at(one, "name") == _VOLUME for one in volumes)
 
 
 def authorities_volumes(ctx: Context) -> list[JsonObject]:

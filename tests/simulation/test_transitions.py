@@ -213,7 +213,7 @@ def test_so_it_is_when_changes_come_in_the_middle_of_one_another(given_: tuple[l
 
 @pytest.mark.campaign
 @pytest.mark.timeout(1_800)
-@settings(quick, max_examples=400)
+@settings(quick, max_examples=200)
 @given(hurried())
 def test_campaign_so_it_is_when_changes_come_in_the_middle_of_one_another(given_: tuple[list[Case], list[int]]) -> None:
     check(*given_)

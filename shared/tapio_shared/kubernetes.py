@@ -21,7 +21,7 @@ from tapio_shared.json import JsonObject, objects_at, str_at
 from tapio_shared.ports import Kube, KubeResponse
 from tapio_shared.shallow import decode_cut
 
-PAGE = 500
+PAGE = 250
 _LONGEST_MESSAGE, _END_OF_MESSAGE = 2_000, 500
 """Characters: an API server quotes whole objects, and what it says is recorded, and shown to people."""
 

@@ -7,7 +7,7 @@ dead is found: what differs is read and told, and a watch that said nothing of i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -22,6 +22,7 @@ from tapio_shared.kubernetes import PAGE, check, error_of, object_path
 from tapio_shared.ports import Kube, Random
 from tapio_shared.shallow import decode_cut
 from tapio_watcher.metrics import Metrics
+from tapio_watcher.versions import Name, Versions
 from tapio_watcher.watching import (
     Apply,
     Broken,
@@ -51,9 +52,6 @@ _SHORTEST, _LONGEST = 300, 600
 _FIRST_WAIT, _LAST_WAIT = 0.1, 20.0
 _FAILURES_TO_RELIST = 4
 
-Name = tuple[str, str]
-"""Namespace and name."""
-
 
 class Sink(Protocol):
     """Where the objects of one kind go. Nothing of it waits: what can't be published at once is kept and coalesced."""
@@ -62,7 +60,7 @@ class Sink(Protocol):
 
     def gone(self, name: Name, *, uid: str = "", resource_version: str = "") -> None: ...
 
-    def complete(self, names: frozenset[Name]) -> None:
+    def complete(self, names: Container[Name]) -> None:
         """A list is complete: what `names` does not hold does not exist."""
         ...
 
@@ -132,8 +130,8 @@ class KindWatch:
         self._path = object_path(resource.group, resource.version, resource.plural, namespace)
         self._selector = dict(selector or {})
         self._listed = listed
-        self._versions: dict[Name, str] = {}
-        self._listing: dict[Name, str] | None = None
+        self._versions = Versions()
+        self._listing: Versions | None = None
         self._lines = 0
         self._lines_at_comparison = -1
         self._reading: asyncio.Timeout | None = None
@@ -184,12 +182,9 @@ class KindWatch:
         """Compare with the API server's own list, by metadata alone; what differs is read and told to the sink."""
         if not isinstance(self._state, Following):
             return
-        query = {**self._selector, "resourceVersion": "0"}
-        response = await self._api.kube.request("GET", self._path, query=query, accept=_METADATA_LIST)
-        items = decode_cut(_PartialList, check(response)).items or ()
-        theirs = {(one.metadata.namespace, one.metadata.name): one.metadata.resourceVersion for one in items}
+        theirs = await self._their_versions()
         missed = 0
-        for name in sorted(theirs.keys() | self._versions.keys()):
+        for name in sorted(self._versions.differences(theirs)):
             if theirs.get(name) != self._versions.get(name):
                 missed += await self._was_missed(name)
         said_nothing = self._lines == self._lines_at_comparison
@@ -201,6 +196,18 @@ class KindWatch:
             # from before a restored backup also looks so; a new list is right for both.
             log.warning("watch is dead", kind=self.resource.kind, missed=missed)
             self._reading.reschedule(asyncio.get_running_loop().time())
+
+    async def _their_versions(self) -> Versions:
+        """As its cache has them: some API servers answer that in pages, others with all at once."""
+        theirs, where = Versions(), {"resourceVersion": "0"}
+        while where:
+            query = {**self._selector, "limit": str(PAGE), **where}
+            response = await self._api.kube.request("GET", self._path, query=query, accept=_METADATA_LIST)
+            page = decode_cut(_PartialList, check(response))
+            for one in page.items or ():
+                theirs.set((one.metadata.namespace, one.metadata.name), one.metadata.resourceVersion)
+            where = {"continue": page.metadata.following} if page.metadata.following else {}
+        return theirs
 
     async def _was_missed(self, name: Name) -> bool:
         """A difference may be the list's lag or the watch's: reading the object itself decides."""
@@ -270,7 +277,7 @@ class KindWatch:
                     self._delete(change.object)
                 case Init():
                     self._api.metrics.relists.labels(self.resource.kind).inc()
-                    self._listing = {}
+                    self._listing = Versions()
                 case InitDone():
                     self._list_done()
             await self._api.room()
@@ -281,8 +288,8 @@ class KindWatch:
         if self._api.comparable and known is not None and is_older(version, known):
             return  # a comparison read a newer one before the watch came to this
         if self._listing is not None:
-            self._listing[name] = version
-        self._versions[name] = version
+            self._listing.set(name, version)
+        self._versions.set(name, version)
         self._sink.observed(self._typed(document))
 
     def _delete(self, document: JsonObject) -> None:
@@ -292,14 +299,14 @@ class KindWatch:
         self._sink.gone(name, uid=uid, resource_version=version)
 
     def _forget(self, name: Name) -> None:
-        self._versions.pop(name, None)
+        self._versions.remove(name)
         if self._listing is not None:
-            self._listing.pop(name, None)
+            self._listing.remove(name)
 
     def _list_done(self) -> None:
-        listed, self._listing = self._listing or {}, None
+        listed, self._listing = self._listing or Versions(), None
         self._versions = listed
-        self._sink.complete(frozenset(listed))
+        self._sink.complete(listed)
         self.is_listed.set()
         if self._listed is not None:
             self._listed()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import structlog
 
@@ -55,25 +55,41 @@ class LogGuard:
         if reason:
             raise LogRewound(reason)
         self._looked = Remembered(info.created_at, info.last_sequence)
-        lost = lost_below(info, self._live())
-        if lost:
+        known = self._writer.known
+        if lost_below(info, self._bound()) or self._is_due(info, self._bound()):
+            known.look_for_oldest()
+        if lost_below(info, self._bound()):
+            lost = lost_below(info, self._live())
             raise LogRewound(
                 f"The stream begins at {info.first_sequence} and has dropped {lost} facts that were still the last of "
                 "their objects; they are observed again. Raise TAPIO_LOG_MAX_BYTES when this comes again."
             )
-        self._writer.known.forget_gone(info.first_sequence)
-        below = sweep_below(info, self._live(), self._clock.now(), complete_from=self._complete_from)
-        if below:
-            await self._sweep(below)
+        known.forget_gone(info.first_sequence)
+        if self._is_due(info, self._bound()):
+            below = self._is_due(info, self._live())
+            if below:
+                await self._sweep(below)
 
     @staticmethod
     def is_lost(error: TapioError) -> bool:
         """Whether an error says that the log is not the one that was hydrated."""
         return isinstance(error, LogMissing | LogRewound)
 
+    def _is_due(self, info: LogInfo, facts: Iterable[Known]) -> int:
+        return sweep_below(info, facts, self._clock.now(), complete_from=self._complete_from)
+
+    def _bound(self) -> Iterator[Known]:
+        """What is no younger than any live fact: there is a fact for every object, and a look every other second."""
+        if len(self._writer.known):
+            yield self._writer.known.oldest()
+        yield from self._shared_live()
+
+    def _shared_live(self) -> Iterator[Known]:
+        return (known for subject, known in self._shared.known.items() if not subject.endswith(".sweep"))
+
     def _live(self) -> Iterator[Known]:
         yield from self._writer.known.live()
-        yield from (known for subject, known in self._shared.known.items() if not subject.endswith(".sweep"))
+        yield from self._shared_live()
 
     async def _sweep(self, below: int) -> None:
         """Append anew whatever is live below `below`, bracketed by marks in every partition.

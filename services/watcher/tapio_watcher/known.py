@@ -1,20 +1,24 @@
 """What the log is known to hold of the objects of one target: a digest and a sequence per subject, never a document.
 
-Rebuilt from `last_per_subject` at every start; kept by the one who appends. 15,000 objects take some 15 MB.
+Rebuilt from `last_per_subject` at every start; kept by the one who appends. An object takes some 150 bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tapio_shared.errors import Undecodable
-from tapio_shared.keys import ObjectRef, parse_subject
+from tapio_shared.keys import ObjectRef, escape_token, parse_subject, unescape_token
 from tapio_shared.ports import Message
 from tapio_watcher.encoding import GONE, EncodedFact, digest_of_stored
+from tapio_watcher.packed import Packed
 
-Kind = tuple[str, str]
-"""Group and kind."""
+_PLACE, _AWAITED, _NEITHER = "p", "a", "-"
+_OWNER, _OBJECT = 6, 7
+"""How many tokens of a subject name the key, and how many come before the object's own."""
+_NEVER = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +35,35 @@ class Known:
         return self.digest != GONE
 
 
+class _Where(NamedTuple):
+    """A subject, taken apart: group and kind, name and namespace, and the key, all of them as tokens."""
+
+    kind: str
+    name: str
+    owner: str
+
+
 class KnownFacts:
     """The last object facts of one target, by subject, and where each object is told of."""
 
     def __init__(self) -> None:
-        self._facts: dict[str, Known] = {}
-        self._places: dict[Kind, dict[tuple[str, str], tuple[str, ...]]] = {}
-        self.awaited: set[str] = set()
-        """Subjects of objects that somebody refers to, whose absence is a fact too."""
+        self._kinds: dict[str, Packed] = {}
+        """By group and kind: per name and key the marks (told of as existing, awaited) and the last fact, if any."""
+        self._count = 0
+        self._oldest = Known(_NEVER, b"", "", _NEVER)
+        """No live fact stands before its sequence, or was written before it: facts only move on."""
+        self._oldest_gone = _NEVER
+        """No tombstone stands before this sequence."""
 
     def __len__(self) -> int:
-        return len(self._facts)
+        return self._count
 
     def get(self, subject: str) -> Known | None:
-        return self._facts.get(subject)
+        return self._read(_where(subject))[1]
 
     def sequence_of(self, subject: str) -> int:
         """The sequence that the next fact of `subject` must follow; 0 when there is none."""
-        known = self._facts.get(subject)
+        known = self.get(subject)
         return 0 if known is None else known.sequence
 
     def learn(self, message: Message) -> str:
@@ -61,72 +76,174 @@ class KnownFacts:
             ref = parse_subject(message.subject).ref
             digest, uid = digest_of_stored(message.data)
         except (Undecodable, ValueError) as err:
-            self._facts[message.subject] = Known(message.sequence, b"", "", message.written_at)
-            if ref is not None:
-                self.add_place(ref, message.subject)  # if no list holds the object, it is told to be gone
+            # If no list holds the object, it is told to be gone.
+            unreadable = Known(message.sequence, b"", "", message.written_at)
+            self._keep(message.subject, unreadable, is_place=ref is not None)
             return str(err)
-        self._facts[message.subject] = Known(message.sequence, digest, uid, message.written_at)
-        if ref is not None and digest != GONE:
-            self.add_place(ref, message.subject)
+        known = Known(message.sequence, digest, uid, message.written_at)
+        self._keep(message.subject, known, is_place=ref is not None and digest != GONE)
         return ""
 
     def appended(self, subject: str, sequence: int, fact: EncodedFact, now: int) -> None:
         """Note a fact that was appended."""
-        self._facts[subject] = Known(sequence, fact.digest, fact.uid, now)
+        self._keep(subject, Known(sequence, fact.digest, fact.uid, now))
 
     def forget(self, subject: str) -> None:
         """The log holds nothing of `subject` any more."""
-        self._facts.pop(subject, None)
+        where = _where(subject)
+        marks, known = self._read(where)
+        if known is not None:
+            self._write(where, marks, None, was=known)
 
     def moved(self, subject: str, sequence: int, now: int) -> None:
         """The same fact stands at another sequence."""
-        known = self._facts[subject]
-        self._facts[subject] = Known(sequence, known.digest, known.uid, now)
+        known = self.get(subject)
+        if known is None:
+            raise KeyError(subject)
+        self._keep(subject, Known(sequence, known.digest, known.uid, now))
+
+    def expect(self, subject: str) -> None:
+        """Somebody refers to the object of `subject`."""
+        where = _where(subject)
+        marks, known = self._read(where)
+        if _AWAITED not in marks:
+            self._write(where, marks + _AWAITED, known, was=known)
 
     def places(self, ref: ObjectRef) -> tuple[str, ...]:
         """The subjects that tell of `ref` as existing, sorted."""
-        return self._places.get((ref.group, ref.kind), {}).get((ref.namespace, ref.name), ())
+        kind, name = _tokens(ref)
+        packed = self._kinds.get(kind)
+        if packed is None:
+            return ()
+        told = [owner for owner, value in packed.of(name) if _PLACE in value.partition(" ")[0]]
+        return tuple(sorted(_subject(_Where(kind, name, owner)) for owner in told))
 
     def add_place(self, ref: ObjectRef, subject: str) -> None:
-        of_kind = self._places.setdefault((ref.group, ref.kind), {})
-        name = (ref.namespace, ref.name)
-        places = of_kind.get(name, ())
-        if subject not in places:
-            of_kind[name] = tuple(sorted((*places, subject)))
+        where = _Where(*_tokens(ref), _where(subject).owner)
+        marks, known = self._read(where)
+        if _PLACE not in marks:
+            self._write(where, marks + _PLACE, known, was=known)
 
     def remove_place(self, ref: ObjectRef, subject: str) -> None:
-        of_kind = self._places.get((ref.group, ref.kind), {})
-        name = (ref.namespace, ref.name)
-        left = tuple(one for one in of_kind.get(name, ()) if one != subject)
-        if left:
-            of_kind[name] = left
-        else:
-            of_kind.pop(name, None)
+        where = _Where(*_tokens(ref), _where(subject).owner)
+        marks, known = self._read(where)
+        if _PLACE in marks:
+            self._write(where, marks.replace(_PLACE, ""), known, was=known)
 
     def present(self, group: str, kind: str) -> list[ObjectRef]:
         """Every object of a kind that the log tells of as existing, by name."""
-        names = sorted(self._places.get((group, kind), {}))
-        return [ObjectRef(group, kind, namespace, name) for namespace, name in names]
+        packed = self._kinds.get(f"{escape_token(group)}.{escape_token(kind)}", ())
+        told = {name for name, _, value in packed if _PLACE in value.partition(" ")[0]}
+        return sorted(
+            ObjectRef(group, kind, *(unescape_token(token) for token in name.partition(".")[::2])) for name in told
+        )
+
+    def oldest(self) -> Known:
+        """A bound that costs nothing: no live fact has a lower sequence, or was written earlier."""
+        return self._oldest
 
     def live(self) -> Iterator[Known]:
         """The facts that must not be lost: what exists, and what is awaited and does not."""
-        return (known for subject, known in self._facts.items() if known.is_present or subject in self.awaited)
+        return (known for _, known in self._live())
+
+    def look_for_oldest(self) -> None:
+        """Have `oldest` tell what is, and not only a bound."""
+        sequence = written_at = _NEVER
+        for known in self.live():
+            sequence, written_at = min(sequence, known.sequence), min(written_at, known.written_at)
+        self._oldest = Known(sequence, b"", "", written_at)
 
     def live_below(self, sequence: int) -> list[str]:
         """Subjects whose live fact lies below `sequence`, oldest first."""
-        found = [
-            (known.sequence, subject)
-            for subject, known in self._facts.items()
-            if known.sequence < sequence and (known.is_present or subject in self.awaited)
-        ]
+        found = [(known.sequence, _subject(where)) for where, known in self._live() if known.sequence < sequence]
         return [subject for _, subject in sorted(found)]
 
     def forget_gone(self, first_sequence: int) -> None:
         """Forget the tombstones that the log has dropped."""
-        dropped = [
-            subject
-            for subject, known in self._facts.items()
-            if known.sequence < first_sequence and not known.is_present and subject not in self.awaited
-        ]
-        for subject in dropped:
-            del self._facts[subject]
+        if self._oldest_gone >= first_sequence:
+            return
+        self._oldest_gone = _NEVER
+        dropped: list[tuple[_Where, str, Known]] = []
+        for where, marks, known in self._all():
+            if not known.is_present and _AWAITED not in marks:
+                if known.sequence < first_sequence:
+                    dropped.append((where, marks, known))
+                else:
+                    self._oldest_gone = min(self._oldest_gone, known.sequence)
+        for where, marks, known in dropped:
+            self._write(where, marks, None, was=known)
+
+    # --- as it is kept -----------------------------------------------------------------------------------------
+
+    def _all(self) -> Iterator[tuple[_Where, str, Known]]:
+        """Every last fact with its marks. Nothing must change meanwhile."""
+        for kind, packed in self._kinds.items():
+            for name, owner, value in packed:
+                marks, known = _unpacked(value)
+                if known is not None:
+                    yield _Where(kind, name, owner), marks, known
+
+    def _live(self) -> Iterator[tuple[_Where, Known]]:
+        return ((where, known) for where, marks, known in self._all() if known.is_present or _AWAITED in marks)
+
+    def _read(self, where: _Where) -> tuple[str, Known | None]:
+        packed = self._kinds.get(where.kind)
+        value = None if packed is None else packed.get(where.name, where.owner)
+        return ("", None) if value is None else _unpacked(value)
+
+    def _keep(self, subject: str, known: Known, *, is_place: bool = False) -> None:
+        """Keep the last fact of `subject`; with `is_place`, mark that it tells of its object as existing."""
+        where = _where(subject)
+        marks, was = self._read(where)
+        self._write(where, marks + _PLACE if is_place and _PLACE not in marks else marks, known, was=was)
+
+    def _write(self, where: _Where, marks: str, known: Known | None, *, was: Known | None) -> None:
+        self._count += (known is not None) - (was is not None)
+        packed = self._kinds.get(where.kind)
+        if packed is None:
+            packed = self._kinds[where.kind] = Packed()
+        if known is None and not marks:
+            packed.remove(where.name, where.owner)
+            return
+        packed.set(where.name, _packed(marks, known), where.owner)
+        if known is not None:
+            oldest = self._oldest
+            if known.sequence < oldest.sequence or known.written_at < oldest.written_at:
+                self._oldest = Known(
+                    min(known.sequence, oldest.sequence), b"", "", min(known.written_at, oldest.written_at)
+                )
+            if not known.is_present:
+                self._oldest_gone = min(self._oldest_gone, known.sequence)
+
+
+def _where(subject: str) -> _Where:
+    tokens = subject.split(".", _OBJECT)
+    owner, rest = ".".join(tokens[2:_OWNER]), tokens[_OBJECT].split(".", 2)
+    if len(rest) < 3:  # no object has such a subject; what lies there is followed and replaced by nothing
+        return _Where("", tokens[_OBJECT], owner)
+    return _Where(f"{rest[0]}.{rest[1]}", rest[2], owner)
+
+
+def _subject(where: _Where) -> str:
+    return f"tapio.log.{where.owner}.object.{where.kind}{'.' if where.kind else ''}{where.name}"
+
+
+def _tokens(ref: ObjectRef) -> tuple[str, str]:
+    return (
+        f"{escape_token(ref.group)}.{escape_token(ref.kind)}",
+        f"{escape_token(ref.namespace)}.{escape_token(ref.name)}",
+    )
+
+
+def _packed(marks: str, known: Known | None) -> str:
+    if known is None:
+        return marks
+    return f"{marks or _NEITHER} {known.sequence} {known.written_at} {known.digest.hex()} {escape_token(known.uid)}"
+
+
+def _unpacked(value: str) -> tuple[str, Known | None]:
+    marks, *fact = value.split(" ")
+    marks = "" if marks == _NEITHER else marks
+    if not fact:
+        return marks, None
+    return marks, Known(int(fact[0]), bytes.fromhex(fact[2]), unescape_token(fact[3]), int(fact[1]))

@@ -47,8 +47,8 @@ from tapio_watcher.watching import are_comparable, offers_streams
 
 log = structlog.get_logger(__name__)
 
-LISTS_AT_ONCE = 3
-"""Pages of lists in memory at once: a page of 500 pods decoded takes some 9 MB."""
+LISTS_AT_ONCE = 2
+"""Pages of lists in memory at once: one of 250 pods takes some 4 MB when it is decoded."""
 _STILL_LISTING = 15.0
 _MANAGED = {"labelSelector": MANAGED_SELECTOR}
 _DISCOVERED = (*ALL_KINDS, *DISCOVERED_KINDS)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container
 
 from tapio_shared.json import JsonObject, str_at
 from tapio_shared.keys import ObjectRef, OrderingKey
 from tapio_shared.ports import Clock
 from tapio_watcher.encoding import observed_fact
-from tapio_watcher.following import Name
 from tapio_watcher.pods import SUMMARY_GROUP, SUMMARY_KIND, PodState, state_of, summary_of, summary_ref, workload_of
 from tapio_watcher.publishing import FactWriter
 from tapio_watcher.refusal_sink import RefusalSink
 from tapio_watcher.routing import key_of
+from tapio_watcher.versions import Name
 
 SETTLE = 0.1
 """Seconds in which the changes of one workload's pods become one summary."""
@@ -60,8 +61,8 @@ class PodSink:
         self._workloads[workload].pop(name[1], None)
         self._changed(workload)
 
-    def complete(self, names: frozenset[Name]) -> None:
-        for name in sorted(self._homes.keys() - names):
+    def complete(self, names: Container[Name]) -> None:
+        for name in sorted(name for name in self._homes if name not in names):
             self.gone(name)
         self._is_complete = True
         for workload in sorted(self._workloads):

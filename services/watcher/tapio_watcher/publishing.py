@@ -29,9 +29,9 @@ from tapio_watcher.waiting import Again, Entry, Waiting, merged
 log = structlog.get_logger(__name__)
 tracer = trace.get_tracer(__name__)
 
-IN_FLIGHT = 512
-MOST_WAITING = 1_000
-"""Objects whose facts may wait; beyond it the watches are not read any further."""
+IN_FLIGHT = 256
+MOST_WAITING = 256
+"""Objects whose facts may wait, some 8 KB each; beyond it the watches are not read any further."""
 
 Refetch = Callable[[], Awaitable[None]]
 
@@ -132,7 +132,7 @@ class FactWriter:
         fact = gone_fact(uid=uid, resource_version=resource_version, now=now)
         awaited = "" if key is None else object_subject(key, ref, self._partitions)
         if awaited:
-            self.known.awaited.add(awaited)
+            self.known.expect(awaited)
         for subject in self.known.places(ref) if key is None else (awaited,):
             self.known.remove_place(ref, subject)
             self._put(subject, fact, refetch, is_awaited=subject == awaited)

@@ -6,11 +6,12 @@ the Event is the later word. Refuses to say anything of a workload that is not m
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from tapio_shared.json import JsonObject, str_at
 from tapio_shared.keys import ObjectRef, OrderingKey
 from tapio_shared.ports import Clock
 from tapio_watcher.encoding import observed_fact
-from tapio_watcher.following import Name
 from tapio_watcher.publishing import FactWriter
 from tapio_watcher.refusals import (
     REFUSAL_GROUP,
@@ -22,6 +23,7 @@ from tapio_watcher.refusals import (
     refused_workload,
     to_second,
 )
+from tapio_watcher.versions import Name
 
 MOST_KEPT = 4096
 """Workloads, managed or not, whose newest refusal is kept; beyond it the oldest goes."""
@@ -59,8 +61,8 @@ class RefusalSink:
         if workload is not None:
             self._forget(workload)
 
-    def complete(self, names: frozenset[Name]) -> None:
-        for name in sorted(self._told_by.keys() - names):
+    def complete(self, names: Container[Name]) -> None:
+        for name in sorted(name for name in self._told_by if name not in names):
             self.gone(name)
         self._has_events = True
         self._publish_all()

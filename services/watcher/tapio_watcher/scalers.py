@@ -7,14 +7,17 @@ of autoscalers that the operator makes, and of those that were handed over to it
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from tapio_shared.api.labels import ADOPT
 from tapio_shared.json import JsonObject, str_at, strings_at
 from tapio_shared.keys import ObjectRef, OrderingKey
 from tapio_shared.ports import Clock
 from tapio_watcher.encoding import observed_fact
-from tapio_watcher.following import Name, Sink
+from tapio_watcher.following import Sink
 from tapio_watcher.publishing import FactWriter
 from tapio_watcher.routing import key_of
+from tapio_watcher.versions import Name
 
 SCALER_GROUP, SCALER_KIND = "tapio.io", "Scaler"
 
@@ -57,10 +60,10 @@ class Scalers:
         if target is not None:
             self._publish(target)
 
-    def autoscalers_complete(self, names: frozenset[Name]) -> None:
+    def autoscalers_complete(self, names: Container[Name]) -> None:
         """Every autoscaler has been told of: before that a Deployment would look like one that nobody scales."""
         self._has_autoscalers = True
-        for name in sorted(self._targets.keys() - names):
+        for name in sorted(name for name in self._targets if name not in names):
             self.autoscaler_gone(name)
         scaled = set(self._targets.values())
         for target in sorted(scaled):
@@ -112,6 +115,6 @@ class AutoscalerSink:
         self._objects.gone(name, uid=uid, resource_version=resource_version)
         self._scalers.autoscaler_gone(name)
 
-    def complete(self, names: frozenset[Name]) -> None:
+    def complete(self, names: Container[Name]) -> None:
         self._objects.complete(names)
         self._scalers.autoscalers_complete(names)

@@ -23,9 +23,10 @@ from tapio_shared.kubernetes import check, error_of, object_path
 from tapio_shared.ports import Clock
 from tapio_shared.shallow import decode_cut
 from tapio_watcher.digest_key import DigestKey
-from tapio_watcher.following import Api, Name
+from tapio_watcher.following import Api
 from tapio_watcher.publishing import FactWriter
 from tapio_watcher.sinks import fact_of
+from tapio_watcher.versions import Name
 
 log = structlog.get_logger(__name__)
 READ_AGAIN_EVERY = 600.0
@@ -43,12 +44,15 @@ class SecretWatches:
     ) -> None:
         self._api, self._writer, self._clock, self._digest_key, self._group = api, writer, clock, digest_key, group
         self._references: dict[tuple[str, Name], tuple[OrderingKey, tuple[Name, ...]]] = {}
-        self._wanted: dict[Name, dict[OrderingKey, int]] = {}
-        """Secret -> keys that want it, with how many of their resources do."""
+        self._wanted: dict[Name, tuple[OrderingKey, ...]] = {}
+        """Secret -> keys that want it, each as often as resources of it do."""
         self._watches: dict[Name, asyncio.Task[None]] = {}
-        self._reads: dict[Name, asyncio.Task[None]] = {}
+        self._unread: dict[Name, None] = {}
+        """Secrets that are to be read, the first one first."""
+        self._being_read: set[Name] = set()
         self._unsettled: set[Name] = set()
-        self._slots = asyncio.Semaphore(_READS_AT_ONCE)
+        """Of those that are being read, the ones that are to be read once more: the answer may be of before."""
+        self._readers: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Follow the operator's own Secrets, and read all of them again now and then."""
@@ -57,8 +61,8 @@ class SecretWatches:
 
     async def settled(self) -> None:
         """Wait until every Secret that is wanted now has been read, or can't be read for now."""
-        while self._reads:
-            await asyncio.wait(list(self._reads.values()))
+        while self._readers:
+            await asyncio.wait(list(self._readers))
 
     # --- References ----------------------------------------------------------------------------------------------
 
@@ -86,13 +90,15 @@ class SecretWatches:
     def _count(self, reference: tuple[OrderingKey, tuple[Name, ...]], change: int) -> None:
         key, secrets = reference
         for name in secrets:
-            keys = self._wanted.setdefault(name, {})
-            keys[key] = keys.get(key, 0) + change
-            if keys[key] == 0:
-                del keys[key]
-            elif keys[key] == change:
-                self._read(name)
-            if not keys:
+            keys = self._wanted.get(name, ())
+            if change > 0:
+                self._wanted[name] = (*keys, key)
+                if key not in keys:
+                    self._read(name)
+                continue
+            at = keys.index(key)
+            self._wanted[name] = (*keys[:at], *keys[at + 1 :])
+            if not self._wanted[name]:
                 del self._wanted[name]
                 self._unwatch(name)
 
@@ -100,23 +106,31 @@ class SecretWatches:
 
     def _read(self, name: Name) -> None:
         """Read a Secret soon; once more when it is being read already, since that answer may be of before."""
-        if name in self._reads:
+        if name in self._being_read:
             self._unsettled.add(name)
-        else:
-            self._reads[name] = self._group.create_task(self._read_now(name), name=f"secret-{name[0]}-{name[1]}")
+            return
+        self._unread[name] = None
+        if len(self._readers) < _READS_AT_ONCE:
+            reader = self._group.create_task(self._read_all(), name="secrets-read")
+            self._readers.add(reader)
+            reader.add_done_callback(self._readers.discard)
 
-    async def _read_now(self, name: Name) -> None:
-        try:
-            async with self._slots:
+    async def _read_all(self) -> None:
+        """Read what is to be read, one after the other, until nothing is."""
+        while self._unread:
+            name = next(iter(self._unread))
+            del self._unread[name]
+            self._being_read.add(name)
+            try:
                 await self._fetch(name)
-        except TapioError as err:
-            log.warning("secret not read", namespace=name[0], name=name[1], error=str(err))
-            self._watch(name)  # which tries again until it succeeds
-        finally:
-            del self._reads[name]
+            except TapioError as err:
+                log.warning("secret not read", namespace=name[0], name=name[1], error=str(err))
+                self._watch(name)  # which tries again until it succeeds
+            finally:
+                self._being_read.remove(name)
             if name in self._unsettled:
                 self._unsettled.remove(name)
-                self._read(name)
+                self._unread[name] = None
 
     async def _fetch(self, name: Name) -> str:
         """Read one Secret and publish it; answers its version, empty when it does not exist."""
@@ -138,7 +152,7 @@ class SecretWatches:
         """Whether the operator makes this Secret for one of its keys: it will carry our labels."""
         return any(
             name[1] in (*made_secrets(key.name, key.namespace), *copied_secrets(key.name, key.namespace))
-            for key in self._wanted.get(name, {})
+            for key in self._wanted.get(name, ())
         )
 
     async def _read_all_again(self) -> None:
@@ -223,13 +237,13 @@ class SecretWatches:
 
     def _publish(self, name: Name, document: JsonObject) -> None:
         document = {"apiVersion": "v1", "kind": "Secret", **document}
-        for key in sorted(self._wanted.get(name, {})):
+        for key in sorted(set(self._wanted.get(name, ()))):
             fact = fact_of(document, self._clock, digest_key=self._digest_key.key, key_id=self._digest_key.id)
             refetch = partial(self._refetch, name)
             self._writer.observed(key, _ref(name), fact, refetch=refetch, only_place=False)
 
     def _publish_gone(self, name: Name) -> None:
-        for key in sorted(self._wanted.get(name, {})):
+        for key in sorted(set(self._wanted.get(name, ()))):
             self._writer.gone(_ref(name), key=key, refetch=partial(self._refetch, name))
 
     async def _refetch(self, name: Name) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterator
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
@@ -12,9 +12,9 @@ from tapio_shared.keys import ObjectRef, OrderingKey
 from tapio_shared.ports import Clock
 from tapio_shared.slim import slim
 from tapio_watcher.encoding import EncodedFact, observed_fact
-from tapio_watcher.following import Name
 from tapio_watcher.publishing import FactWriter
 from tapio_watcher.routing import key_of, ref_of
+from tapio_watcher.versions import Name
 
 T = TypeVar("T")
 Fetch = Callable[[Name], Awaitable[None]]
@@ -71,7 +71,7 @@ class ObjectSink:
             self._references.gone(self._kind, name)
         self._writer.gone(ref, uid=uid, resource_version=resource_version, refetch=self._refetch(ref))
 
-    def complete(self, names: frozenset[Name]) -> None:
+    def complete(self, names: Container[Name]) -> None:
         """The tombstone of each object that the log tells of and the list does not hold."""
         for ref in self._writer.known.present(self._group, self._kind):
             if (ref.namespace, ref.name) not in names:
@@ -104,8 +104,8 @@ class Collection(Generic[T]):
         if self._kept.pop(name, None) is not None:
             self._changed()
 
-    def complete(self, names: frozenset[Name]) -> None:
-        for name in self._kept.keys() - names:
+    def complete(self, names: Container[Name]) -> None:
+        for name in [name for name in self._kept if name not in names]:
             del self._kept[name]
         self.is_complete.set()
         self._changed()

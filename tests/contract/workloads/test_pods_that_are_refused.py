@@ -6,7 +6,7 @@ Deployments and ReplicaSets have the condition ReplicaFailure; of the other work
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Container
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -16,9 +16,10 @@ from tapio_shared.adapters.random import SeededRandom
 from tapio_shared.facts import ServedResource
 from tapio_shared.json import JsonObject, objects_at, str_at
 from tapio_shared.keys import ObjectRef
-from tapio_watcher.following import Api, KindWatch, Name
+from tapio_watcher.following import Api, KindWatch
 from tapio_watcher.metrics import Metrics
 from tapio_watcher.refusals import SELECTOR, refusal_of, refused_workload
+from tapio_watcher.versions import Name
 from tapio_watcher.watching import offers_streams
 from tests.support.eventually import eventually
 from tests.support.workloads import Cluster, condition, container, template, workload
@@ -41,7 +42,7 @@ class Told:
     def gone(self, name: Name, *, uid: str = "", resource_version: str = "") -> None:
         self.events = [one for one in self.events if str_at(one, "metadata", "name") != name[1]]
 
-    def complete(self, names: frozenset[Name]) -> None:
+    def complete(self, names: Container[Name]) -> None:
         self.lists += 1
 
 

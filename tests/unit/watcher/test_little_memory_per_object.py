@@ -1,0 +1,171 @@
+"""What is known of every object of a Kubernetes cluster is kept in little memory, and is exactly what was told."""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tapio_shared.keys import ObjectRef, OrderingKey, object_subject
+from tapio_shared.ports import Message
+from tapio_watcher.encoding import EncodedFact, gone_fact, observed_fact
+from tapio_watcher.known import Known, KnownFacts
+from tapio_watcher.packed import Packed
+from tapio_watcher.versions import Versions
+
+GROUPS, MEMBERS = st.sampled_from([f"team.c{number}" for number in range(40)]), st.sampled_from(["", "a", "aa", "b"])
+_STEPS = st.lists(
+    st.tuples(st.sampled_from(["set", "remove"]), GROUPS, MEMBERS, st.text("xyz .\t", max_size=4)), max_size=400
+)
+PARTITIONS = 4
+
+
+@given(_STEPS)
+@settings(max_examples=200)
+def test_a_packed_map_holds_what_a_dict_would(steps: list[tuple[str, str, str, str]]) -> None:
+    packed, model = Packed(), dict[tuple[str, str], str]()
+    for what, group, member, value in steps:
+        if what == "set":
+            packed.set(group, value, member)
+            model[group, member] = value
+        else:
+            packed.remove(group, member)
+            model.pop((group, member), None)
+        assert packed.get(group, member) == model.get((group, member))
+    assert len(packed) == len(model)
+    assert {(group, member): value for group, member, value in packed} == model
+    for group in {group for group, _ in model}:
+        assert dict(packed.of(group)) == {member: value for (one, member), value in model.items() if one == group}
+
+
+def test_versions_that_differ() -> None:
+    ours, theirs = Versions(), Versions()
+    for name, version in {("team", "same"): "1", ("team", "older"): "1", ("", "only.ours"): "7"}.items():
+        ours.set(name, version)
+    for name, version in {("team", "same"): "1", ("team", "older"): "2", ("team", "only=theirs"): ""}.items():
+        theirs.set(name, version)
+    assert sorted(ours.differences(theirs)) == [("", "only.ours"), ("team", "older"), ("team", "only=theirs")]
+    assert (("", "only.ours") in ours, ("", "only.ours") in theirs, len(ours)) == (True, False, 3)
+
+
+REFS = st.builds(
+    ObjectRef,
+    st.sampled_from(["", "apps", "rbac.authorization.k8s.io"]),
+    st.sampled_from(["Service", "Role"]),
+    st.sampled_from(["", "object", "team"]),
+    st.sampled_from(["a", "a.b", "system:a b", "ü"]),
+)
+KEYS = st.builds(OrderingKey, st.just("local"), st.sampled_from(["object", "team"]), st.sampled_from(["one", "two.x"]))
+
+
+def _observed(uid: str, text: str) -> EncodedFact:
+    return observed_fact({"text": text}, uid=uid, resource_version="1", now=0)
+
+
+_FACTS = st.one_of(
+    st.builds(_observed, st.sampled_from(["", "0b1c-2d", "u 1"]), st.text(max_size=3)),
+    st.just(gone_fact(uid="u", resource_version="", now=0)),
+)
+
+
+class Model:
+    """The same as `KnownFacts`, as plain as can be."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Known] = {}
+        self.places: dict[ObjectRef, set[str]] = {}
+        self.awaited: set[str] = set()
+
+    def live(self) -> dict[str, Known]:
+        return {subject: known for subject, known in self.facts.items() if known.is_present or subject in self.awaited}
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["append", "learn", "place", "unplace", "expect", "forget"]), KEYS, REFS, _FACTS),
+        max_size=60,
+    )
+)
+@settings(max_examples=300)
+def test_what_is_known_is_what_was_told(steps: list[tuple[str, OrderingKey, ObjectRef, EncodedFact]]) -> None:
+    facts, model, subjects = KnownFacts(), Model(), dict[str, ObjectRef]()
+    for sequence, (what, key, ref, fact) in enumerate(steps, start=1):
+        subject = object_subject(key, ref, PARTITIONS)
+        subjects[subject] = ref
+        match what:
+            case "append":
+                facts.appended(subject, sequence, fact, 1_000 + sequence)
+                model.facts[subject] = Known(sequence, fact.digest, fact.uid, 1_000 + sequence)
+            case "learn":
+                assert facts.learn(Message(subject, sequence, fact.data, written_at=1_000 + sequence)) == ""
+                model.facts[subject] = Known(sequence, fact.digest, fact.uid, 1_000 + sequence)
+                if not fact.is_gone:
+                    model.places.setdefault(ref, set()).add(subject)
+            case "place":
+                facts.add_place(ref, subject)
+                model.places.setdefault(ref, set()).add(subject)
+            case "unplace":
+                facts.remove_place(ref, subject)
+                model.places.setdefault(ref, set()).discard(subject)
+            case "expect":
+                facts.expect(subject)
+                model.awaited.add(subject)
+            case _:
+                facts.forget(subject)
+                model.facts.pop(subject, None)
+    assert len(facts) == len(model.facts)
+    live = model.live()
+    for subject, ref in subjects.items():
+        assert facts.get(subject) == model.facts.get(subject)
+        assert facts.places(ref) == tuple(sorted(model.places.get(ref, ())))
+        assert facts.present(ref.group, ref.kind) == sorted(
+            one for one, places in model.places.items() if places and (one.group, one.kind) == (ref.group, ref.kind)
+        )
+    by_sequence = sorted(live, key=lambda subject: live[subject].sequence)
+    assert facts.live_below(len(steps) + 1) == by_sequence
+    assert sorted(one.sequence for one in facts.live()) == [live[subject].sequence for subject in by_sequence]
+    if live:
+        assert facts.oldest().sequence <= live[by_sequence[0]].sequence
+        assert facts.oldest().written_at <= live[by_sequence[0]].written_at
+        facts.look_for_oldest()
+        assert facts.oldest().sequence == live[by_sequence[0]].sequence
+    facts.forget_gone(len(steps) + 1)
+    assert len(facts) == len(live)
+
+
+def test_what_can_not_be_read_counts_for_its_sequence() -> None:
+    facts = KnownFacts()
+    told = "tapio.log.2.local.team.tapio.object.apps.Deployment.team.web"
+    odd = "tapio.log.2.local.team.tapio.object.apps"
+    assert facts.learn(Message(told, 7, b"{")).startswith("A message of the log is not a fact about an object")
+    assert facts.learn(Message(odd, 8, b"{}")).startswith(f"'{odd}' is not a subject of the log")
+    assert (facts.sequence_of(told), facts.sequence_of(odd), len(facts)) == (7, 8, 2)
+    assert facts.live_below(9) == [told, odd]
+    assert facts.places(ObjectRef("apps", "Deployment", "team", "web")) == (told,)
+
+
+def test_an_object_takes_little_memory() -> None:
+    tracemalloc.start()
+    try:
+        facts, versions, subjects, count = KnownFacts(), Versions(), list[str](), 10_000
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(count):
+            key = OrderingKey("local", "team", f"cluster-{number // 30}")
+            ref = ObjectRef("apps", f"Kind{number % 30}", "team", f"cluster-{number // 30}-gateway-config")
+            subject = object_subject(key, ref, PARTITIONS)
+            facts.add_place(ref, subject)
+            fact = observed_fact(
+                {"n": number}, uid=f"0bc61f2c-8a4e-4d6f-9a37-{number:012}", resource_version="1", now=0
+            )
+            facts.appended(subject, number, fact, 1_790_000_000_000)
+            versions.set((ref.kind, ref.name), str(number))
+            subjects.append(subject)
+        taken = tracemalloc.get_traced_memory()[0] - before - sum(sys.getsizeof(subject) for subject in subjects)
+    finally:
+        tracemalloc.stop()
+    assert taken / count < 250, f"{taken / count:.0f} bytes per object on {sys.implementation.name}"
+    assert [facts.sequence_of(subject) for subject in subjects] == list(range(count))
+    names = [(f"Kind{number % 30}", f"cluster-{number // 30}-gateway-config") for number in range(count)]
+    assert [versions.get(name) for name in names] == [str(number) for number in range(count)]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 
 from tapio_shared.api.operator_config import Limits
 
@@ -18,11 +19,16 @@ _BURST_SECONDS = 2.0
 """So many seconds' worth of requests may go out at once after a rest, as with client-go's rate limiter."""
 
 
+_ANOTHERS_TURN = 4
+"""Of so many who are let in, one is not of those who go first, however many those are."""
+
+
 class Slots:
-    """A semaphore whose size may change; first come, first served."""
+    """A semaphore whose size may change; first come, first served, but for those who are to go first."""
 
     def __init__(self, limit: int) -> None:
-        self._limit, self._taken = limit, 0
+        self._limit, self._taken, self._given = limit, 0, 0
+        self._first: deque[asyncio.Future[None]] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
@@ -34,34 +40,52 @@ class Slots:
         self._limit = limit
         self._admit()
 
+    @asynccontextmanager
+    async def first(self) -> AsyncGenerator[None]:
+        """Enter before all who wait without this; of so many who are let in one is another, who so never starves."""
+        await self._enter(self._first)
+        try:
+            yield
+        finally:
+            self._leave()
+
     async def __aenter__(self) -> None:
-        if self._taken < self._limit and not self._waiting:
+        await self._enter(self._waiting)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._leave()
+
+    async def _enter(self, queue: deque[asyncio.Future[None]]) -> None:
+        if self._taken < self._limit and not self._first and not self._waiting:
             self._taken += 1
             return
         turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        queue.append(turn)
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._leave()
             else:
-                self._waiting.remove(turn)
+                queue.remove(turn)
             raise
-
-    async def __aexit__(self, *_: object) -> None:
-        self._leave()
 
     def _leave(self) -> None:
         self._taken -= 1
         self._admit()
 
     def _admit(self) -> None:
-        while self._waiting and self._taken < self._limit:
-            turn = self._waiting.popleft()
+        while (self._first or self._waiting) and self._taken < self._limit:
+            turn = self._next()
             if not turn.done():
                 self._taken += 1
+                self._given += 1
                 turn.set_result(None)
+
+    def _next(self) -> asyncio.Future[None]:
+        is_anothers = self._given % _ANOTHERS_TURN == _ANOTHERS_TURN - 1
+        queue = self._waiting if self._waiting and (is_anothers or not self._first) else self._first
+        return queue.popleft()
 
 
 class Pacing:

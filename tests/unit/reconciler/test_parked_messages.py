@@ -148,7 +148,8 @@ def test_one_record_is_due_for_each_message_and_a_storm_of_them_is_one() -> None
 def test_what_a_former_owner_recorded_is_not_recorded_again() -> None:
     owner, where = states(), parked_subject(KEY, 1)
     record = MessageParked(subject=message(7).subject, sequence=7, reason="r", parked_at=1)
-    owner.hydrate([message(7), message(9, name="y"), Message(where, 10, encode(record))])
+    for told in (message(7), message(9, name="y"), Message(where, 10, encode(record))):
+        owner.fold(told)
     assert {one.sequence for one in owner.unrecorded.values()} == {9}
 
     record = MessageParked(subject=message(9).subject, sequence=9, reason="r", parked_at=1)
@@ -185,3 +186,15 @@ def test_a_state_is_the_same_whether_it_was_followed_or_read() -> None:
         assert isinstance(followed.own[subject].record, MessageParked)
 
     run_virtually(run())
+
+
+async def test_who_takes_over_reads_what_objects_look_like_when_their_key_is_planned() -> None:
+    log = MemoryEventLog(VirtualClock(), partitions=1)
+    for name in ("x", "y"):
+        await log.append(NewMessage(message(1, name=name).subject, b"garbage"))
+    owner = States(log, 1, 0)
+    owner.hydrate((await log.last_per_subject("tapio.log.0.>")).messages)
+    assert (owner.known[KEY].revision, owner.parked_total) == (2, 0)
+    state = await owner.state(KEY)
+    assert (len(state.own), owner.parked_total) == (2, 2)
+    assert [one.sequence for one in owner.unrecorded.values()] == [2]

@@ -14,7 +14,7 @@ import msgspec
 
 from tapio_shared.facts import LogRecord, ObjectGone, ObjectObserved, Record
 from tapio_shared.json import JsonObject
-from tapio_shared.keys import Address, ObjectRef, OrderingKey, address_of
+from tapio_shared.keys import Address, ObjectRef, OrderingKey, parse_subject
 
 R = TypeVar("R", bound=LogRecord)
 
@@ -41,11 +41,20 @@ class State:
     answer: tuple[object, object] | None = field(default=None, compare=False, repr=False)
     """The last thing that was worked out from this state, and what it was worked out from. Memory, not state."""
     _seen: dict[str, Seen] = field(default_factory=dict[str, "Seen"], compare=False, repr=False)
+    _addresses: dict[str, Address] = field(default_factory=dict[str, Address], compare=False, repr=False)
+    """Subjects that were taken apart, for as long as the state is kept: a process knows a million of them."""
+
+    def address(self, subject: str) -> Address:
+        """The parts of `subject`. Raises ValueError when it is none of the log's."""
+        found = self._addresses.get(subject)
+        if found is None:
+            found = self._addresses[subject] = parse_subject(subject)
+        return found
 
     def objects(self) -> Iterator[tuple[ObjectRef, Entry]]:
         """Every object fact, observed or gone, in the order of their names."""
         for subject in sorted(self.own):
-            ref = address_of(subject).ref
+            ref = self.address(subject).ref
             if ref is not None:
                 yield ref, self.own[subject]
 
@@ -53,7 +62,7 @@ class State:
         """Every object the log tells of, in the order of their names; the same `Seen` as long as its fact is last."""
         found: dict[ObjectRef, Seen] = {}
         for subject in sorted(self.own):
-            ref, entry = address_of(subject).ref, self.own[subject]
+            ref, entry = self.address(subject).ref, self.own[subject]
             if ref is None:
                 continue
             one = self._seen.get(subject)
@@ -72,7 +81,7 @@ class State:
     def find(self, what: str, kind: type[R]) -> tuple[int, R] | None:
         """The key's last decision or outcome with its sequence."""
         for subject, entry in self.own.items():
-            if address_of(subject).what == what and isinstance(entry.record, kind):
+            if self.address(subject).what == what and isinstance(entry.record, kind):
                 return entry.sequence, entry.record
         return None
 
@@ -86,7 +95,7 @@ class State:
 
 def evolve(state: State, subject: str, entry: Entry) -> State:
     """Fold one record into `state`, in place; older or equal revisions of a subject change nothing."""
-    address: Address = address_of(subject)
+    address = state.address(subject)
     if address.key is None:
         _replace(state.shared, address.what, entry)
     elif address.key == state.key:

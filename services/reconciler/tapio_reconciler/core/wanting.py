@@ -41,7 +41,8 @@ from tapio_shared.facts import ConfigurationObserved, DiscoveryObserved, FleetOb
 from tapio_shared.json import JsonObject, at, object_at, str_at
 from tapio_shared.keys import ObjectRef
 
-_REMEMBERED = 64
+_REMEMBERED = 8
+"""Renderings kept besides those that a state keeps, some 150 KB each: for one that was read anew at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

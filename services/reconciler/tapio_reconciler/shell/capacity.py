@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 import structlog
@@ -22,8 +23,8 @@ from tapio_shared.pacing import Pacing, Slots
 
 log = structlog.get_logger(__name__)
 
-HOT_KEYS = 64
-"""States kept per worker, some 200 KB each, and as much again for what was rendered from it."""
+HOT_KEYS = 32
+"""States kept per worker, some 230 KB each, and 150 KB more for what was rendered from it."""
 
 CONCURRENT_READS = 2
 """Partitions read whole at once, when they are taken over: some 60 KB per TapioCluster."""
@@ -76,6 +77,11 @@ class Capacity:
         The API server's answers are what they wait for.
         """
         return self._keys.setdefault(target, Slots(Limits().concurrent_clusters))
+
+    def slot(self, target: str, *, begun: bool = False) -> AbstractAsyncContextManager[None]:
+        """One of those slots. A key that was `begun` goes first, to come to its end while its state is at hand."""
+        slots = self.keys_of(target)
+        return slots.first() if begun else slots
 
     def pacing_of(self, target: str) -> Pacing:
         """The pace of requests to one target's API server."""

@@ -220,7 +220,7 @@ class Partition:
         """Plan `key` until nothing new has been told of it."""
         try:
             while key in self._dirty and not self._draining:
-                async with self._capacity.keys_of(key.target):
+                async with self._capacity.slot(key.target, begun=self._states.is_hot(key)):
                     if self._draining:
                         break
                     cause = self._dirty.pop(key)
@@ -257,6 +257,7 @@ class Partition:
     async def _reconcile(self, key: OrderingKey, cause: Cause) -> bool:
         """One round: plan, record the decision, apply, record the outcome. Answers whether to plan again at once."""
         state = await self._states.state(key)
+        self._notice_parked()
         try:
             return await self._carry_out(key, cause, state)
         except MessageTooLarge as err:
@@ -392,7 +393,7 @@ class Partition:
 
     async def _republish_key(self, key: OrderingKey, below: int) -> None:
         try:
-            async with self._capacity.keys_of(key.target):
+            async with self._capacity.slot(key.target):
                 for subject in self._lie_below(key, below):
                     last = await self._states.last(subject)
                     if last is not None and last.sequence < below:

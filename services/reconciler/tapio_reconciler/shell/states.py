@@ -134,13 +134,28 @@ class States:
         return state
 
     def hydrate(self, messages: Iterable[Message]) -> None:
-        """Fold a partition's last messages, as read when it was taken over."""
+        """Fold a partition's last messages, as read when it was taken over.
+
+        What objects look like is not decoded: nothing of it is remembered, and whoever plans their key reads it.
+        """
         for message in messages:
-            self.fold(message)
+            address = self._addressed(message)
+            if address is None:
+                continue
+            key, ref = address.key, address.ref
+            if key is None or ref is None or ref == cluster_ref(key.namespace, key.name):
+                self.fold(message)
+            else:
+                known = self.known.setdefault(key, Known())
+                known.revision = max(known.revision, message.sequence)
 
     def release(self) -> None:
         """Drop every state: the partition is no longer followed."""
         self.hot.release(self._owner)
+
+    def is_hot(self, key: OrderingKey) -> bool:
+        """Whether the state of `key` is at hand."""
+        return self.hot.get(self._owner, key) is not None
 
     def uid_of(self, key: OrderingKey) -> str:
         """UID of the key's TapioCluster, empty when it was never observed."""

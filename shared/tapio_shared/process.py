@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import json
 import os
@@ -24,6 +25,10 @@ from tapio_shared.telemetry import setup_logging, setup_tracing
 log = structlog.get_logger(__name__)
 _NEW_CONTAINERS = 20_000
 """Containers made and not freed since, after which the cycle collector looks at the youngest."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+"""As malloc.h has them."""
+_LARGE = 256 * 1024
+"""Bytes from which on a block is mapped by itself."""
 Service = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 
@@ -40,6 +45,7 @@ def run_service(name: str, service: Service) -> int:
         print(f"tapio-{name}: {err}", file=sys.stderr)  # noqa: T201 - logging is not set up yet
         return 2
     _spare_the_collector()
+    _give_memory_back()
     try:
         return uvloop.run(_supervised(name, service, settings))
     finally:
@@ -71,6 +77,18 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_NEW_CONTAINERS, 10, 10)
+
+
+def _give_memory_back() -> None:
+    """Have the C library map large blocks one by one, so that they go back to the system as soon as they are freed.
+
+    By default the first large answer that is freed moves that limit, up to 32 MB, and what is smaller then leaves
+    holes. Arenas are per thread; here all but one would hold what a name look-up left. `mallopt(3)`; musl has none.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for name, value in ((_M_MMAP_THRESHOLD, _LARGE), (_M_TRIM_THRESHOLD, _LARGE), (_M_ARENA_MAX, 1)):
+            mallopt(name, value)
 
 
 async def _supervised(name: str, service: Service, settings: Settings) -> int:

@@ -32,7 +32,7 @@ from tapio_shared.ports import KubeResponse
 log = structlog.get_logger(__name__)
 
 USER_AGENT = "tapio-operator/0.1"
-_READ_BUFFER = 1 << 16
+_READ_BUFFER = 1 << 15
 _CONNECT_TIMEOUT = 10.0
 
 

@@ -30,7 +30,7 @@ SILENCE = 3 * HEARTBEAT
 _QUICK_HEARTBEAT = 0.1
 """The server's least, for consumers that are read to their end: a heartbeat says that it is reached."""
 _IDLE_HEARTBEATS = 3
-_QUEUED = 256
+_QUEUED = 64
 """Messages beyond these wait in nats-py, bounded by what flow control lets the server send (32 MB)."""
 _RETRY = 0.25
 _INACTIVE = 30.0

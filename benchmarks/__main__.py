@@ -6,6 +6,7 @@ import asyncio
 import os
 import platform
 import tempfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -15,11 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.history import measure_history
-from benchmarks.processes import Measured, Samples, api_server, operator
+from benchmarks.processes import Measured, Samples, api_server, services
 from benchmarks.work import burst, create_namespace, install, raw_limit, steady, work_of
 from tapio_shared.adapters.kube_http import HttpKube
 from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_log import NatsEventLog
+from tapio_shared.adapters.nats_server import EmbeddedNatsServer
 from tapio_shared.ports import LogInfo
 
 app = typer.Typer(add_completion=False)
@@ -76,22 +78,30 @@ async def _measure(
                 limit = await raw_limit(kube, works)
         async with api_server(kind, root / "operated") as (kubeconfig, servers):
             await install(kubeconfig)
+            directory = root / "operator"
             async with (
                 await HttpKube.connect(kubeconfig=str(kubeconfig)) as kube,
-                operator(kubeconfig, root / "operator", workers=workers) as running,
+                EmbeddedNatsServer(directory / "nats") as nats,
             ):
-                await create_namespace(kube)
-                measured = [*running.processes, *servers]
-                for one in measured:
-                    one.start()
-                taken = await burst(kube, works)
-                _report_burst(console, kind, clusters, works[0].writes, limit, taken, measured)
-                await _quiet(root / "operator")
-                _report_calls(console, await running.sampled(), clusters)
-                before = await running.sampled()
-                latencies = await steady(kube, works, per_second=changes, seconds=seconds)
-                _report_steady(console, (await running.sampled()).since(before), latencies, changes)
-                await _report_history(console, root / "operator", clusters, idle)
+                async with services(kubeconfig, directory, nats.url, workers=workers) as running:
+                    await create_namespace(kube)
+                    measured = [Measured("nats-server", nats.pid), *running.processes, *servers]
+                    for one in measured:
+                        one.start()
+                    taken = await burst(kube, works)
+                    _report_burst(console, kind, clusters, works[0].writes, limit, taken, measured)
+                    await _quiet(directory)
+                    _report_calls(console, await running.sampled(), clusters)
+                    before = await running.sampled()
+                    latencies = await steady(kube, works, per_second=changes, seconds=seconds)
+                    _report_steady(console, (await running.sampled()).since(before), latencies, changes)
+                    await _report_history(console, directory, clusters, idle)
+                began = time.perf_counter()
+                told = await _log_info(directory)
+                async with services(kubeconfig, directory, nats.url, workers=workers) as running:
+                    ready = time.perf_counter() - began
+                    appended = (await _quiet(directory)).last_sequence - told.last_sequence
+                    _report_restart(console, await running.sampled(), running.processes, ready, appended, clusters)
 
 
 def _report_burst(
@@ -150,6 +160,24 @@ async def _report_history(console: Console, directory: Path, clusters: int, idle
         f"idle for {idle} s at reconcileInterval 30s: {messages} messages, {after.bytes - before.bytes} bytes; "
         f"extrapolated {per_day / 1e6:.3f} MB per cluster and day (aim 1)"
     )
+
+
+def _report_restart(
+    console: Console, counted: Samples, processes: list[Measured], ready: float, appended: int, clusters: int
+) -> None:
+    """What it took all services to begin anew while nothing had changed."""
+    table = Table(title=f"restart of a converged operator, {clusters} clusters", title_justify="left")
+    for column in ("what", "value"):
+        table.add_column(column)
+    table.add_row("from the start of the processes until all are ready (aim 5 s)", f"{ready:.1f} s")
+    for service in ("watcher", "reconciler"):
+        verbs = counted.by_label(service, "tapio_kube_requests_total", "verb")
+        said = ", ".join(f"{count:.0f} {verb}" for verb, count in sorted(verbs.items()))
+        table.add_row(f"{service}: API calls (aim: no writes but those of the Lease)", said or "none")
+    table.add_row("messages appended to the log", str(appended))
+    for one in processes:
+        table.add_row(f"{one.name}: CPU, peak memory", f"{one.cpu:.1f} s, {one.peak_mebibytes:.0f} MiB")
+    console.print(table)
 
 
 async def _quiet(directory: Path) -> LogInfo:

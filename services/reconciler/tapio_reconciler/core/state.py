@@ -40,6 +40,8 @@ class State:
     """First sequence that the log held after this was read from it."""
     answer: tuple[object, object] | None = field(default=None, compare=False, repr=False)
     """The last thing that was worked out from this state, and what it was worked out from. Memory, not state."""
+    rendering: object = field(default=None, compare=False, repr=False)
+    """What was last rendered from this state. Memory too."""
     _seen: dict[str, Seen] = field(default_factory=dict[str, "Seen"], compare=False, repr=False)
     _addresses: dict[str, Address] = field(default_factory=dict[str, Address], compare=False, repr=False)
     """Subjects that were taken apart, for as long as the state is kept: a process knows a million of them."""

@@ -1,7 +1,7 @@
 """What a TapioCluster asks for, judged and rendered; or why it can't be.
 
-Rendering is the expensive part of a plan and depends on little, so its last results are remembered by value: that is
-memory, not state, and never changes an answer.
+Rendering is the expensive part of a plan and depends on little, so its last result is kept with the state that it was
+made from: that is memory, not state, and never changes an answer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 from tapio_reconciler.core.graph_members import GraphMembers, graph_members, keeping_members
 from tapio_reconciler.core.learning import learned_of_fleet
 from tapio_reconciler.core.members import Members
-from tapio_reconciler.core.model import Rendered, Served, WantedObject
+from tapio_reconciler.core.model import Notice, Rendered, Served, WantedObject
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.overlaps import accepted_collectors, chosen_intelligence
 from tapio_reconciler.core.references import needed_secrets
@@ -41,9 +41,6 @@ from tapio_shared.facts import ConfigurationObserved, DiscoveryObserved, FleetOb
 from tapio_shared.json import JsonObject, at, object_at, str_at
 from tapio_shared.keys import ObjectRef
 
-_REMEMBERED = 8
-"""Renderings kept besides those that a state keeps, some 150 KB each: for one that was read anew at once."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
@@ -57,6 +54,18 @@ class Wanted:
     refused_members: Mapping[ObjectRef, tuple[str, str]]
     kept: frozenset[str] = frozenset()
     """Components that are not rendered, since nobody can tell what they should be, and go on as they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rendering:
+    """What was rendered, and from what."""
+
+    inputs: bytes
+    discovery: bytes
+    context: Context
+    notices: tuple[Notice, ...]
+    rendered: Rendered
+    objects: Mapping[str, Sequence[WantedObject]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,13 +154,14 @@ def _wanted(
         scalers=scalers,
     )
     try:
-        rendered, objects = _rendered(encode(inputs), _discovery_bytes(state))
+        rendering = _rendered(encode(inputs), _discovery_bytes(state), state.rendering)
     except BudgetTooSmall as err:
         return Refused(reason=Reason.BUDGET_TOO_SMALL, message=str(err), refused_members=refused)
+    state.rendering = rendering
     return Wanted(
         version=version,
-        rendered=rendered,
-        objects=objects,
+        rendered=rendering.rendered,
+        objects=rendering.objects,
         not_yet_supported=tuple(not_yet_supported(spec)),
         refused_members=refused,
         kept=collectors.kept,
@@ -177,8 +187,13 @@ class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
     scalers: dict[str, str]
 
 
-@lru_cache(maxsize=_REMEMBERED)
-def _rendered(inputs: bytes, discovery: bytes) -> tuple[Rendered, Mapping[str, Sequence[WantedObject]]]:
+def _rendered(inputs: bytes, discovery: bytes, former: object) -> _Rendering:
+    """What follows from `inputs`. `former` is what was rendered of the same state before, if anything was.
+
+    Much of what is told anew comes to the same: that a volume has the size that it was asked for, say.
+    """
+    if isinstance(former, _Rendering) and (former.inputs, former.discovery) == (inputs, discovery):
+        return former
     given = msgspec.json.decode(inputs, type=_Inputs)
     served = _served(discovery)
     mind = None if given.intelligence is None else Intelligence.from_document(given.intelligence)
@@ -190,27 +205,29 @@ def _rendered(inputs: bytes, discovery: bytes) -> tuple[Rendered, Mapping[str, S
     effective, notices = granted(effective, given.volumes, expandable)
     effective, said = keeping_members(effective, given.graph)
     notices += said
-    rendered = render(
-        Context(
-            name=given.name,
-            namespace=given.namespace,
-            uid=given.uid,
-            effective=effective,
-            served=served,
-            fleet=given.fleet,
-            config=OperatorConfig.recorded(given.config),
-            secret_digests=given.secrets,
-            learned=given.learned,
-            enterprise_claims=_enterprise_claims(given.volumes),
-            graph_began_with=given.graph.began_with,
-            scalers=given.scalers,
-        )
+    context = Context(
+        name=given.name,
+        namespace=given.namespace,
+        uid=given.uid,
+        effective=effective,
+        served=served,
+        fleet=given.fleet,
+        config=OperatorConfig.recorded(given.config),
+        secret_digests=given.secrets,
+        learned=given.learned,
+        enterprise_claims=_enterprise_claims(given.volumes),
+        graph_began_with=given.graph.began_with,
+        scalers=given.scalers,
     )
+    if isinstance(former, _Rendering) and (former.context, former.notices) == (context, notices):
+        return replace(former, inputs=inputs, discovery=discovery)
+    rendered = render(context)
     if notices:
         rendered = replace(rendered, notices=(*rendered.notices, *notices))
-    return rendered, {
-        one.name: tuple(wanted_object(manifest) for manifest in one.objects) for one in rendered.components
-    }
+    objects = {one.name: tuple(wanted_object(manifest) for manifest in one.objects) for one in rendered.components}
+    return _Rendering(
+        inputs=inputs, discovery=discovery, context=context, notices=notices, rendered=rendered, objects=objects
+    )
 
 
 def _enterprise_claims(volumes: Mapping[str, HeldVolumes]) -> tuple[str, ...]:

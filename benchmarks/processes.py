@@ -186,7 +186,7 @@ async def services(kubeconfig: Path, directory: Path, nats_url: str, *, workers:
 
 async def _ready(ports_file: Path) -> int:
     """Wait until a service is ready; answers its metrics port."""
-    async with asyncio.timeout(60), aiohttp.ClientSession() as session:
+    async with asyncio.timeout(600), aiohttp.ClientSession() as session:
         while True:
             if ports_file.exists():
                 ports = cast("dict[str, int]", json.loads(ports_file.read_text()))

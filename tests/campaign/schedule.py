@@ -58,7 +58,7 @@ def drawn(seed: int) -> Schedule:
         workers=rng.choice((1, 2, 2, 3)),
         watchers=2 if rng.random() < 0.15 else 1,
         is_far=rng.random() < 0.12,
-        max_bytes=rng.choice((500_000, 900_000)) if rng.random() < 0.1 else -1,
+        max_bytes=rng.choice((250_000, 400_000)) if rng.random() < 0.1 else -1,
     )
     count = rng.randint(4, 12)
     return Schedule(setup, tuple(_event(number, rng) for number in range(count)))

@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.campaign.__main__ import ENOUGH, report
 from tests.campaign.kinds import EXPECTED, KINDS
 from tests.campaign.running import Outcome
 from tests.campaign.schedule import drawn, kept
 
+OPEN = sorted((Path(__file__).parent / "open").glob("*.json"))
 FOUND = sorted((Path(__file__).parent / "found").glob("*.json"))
 SEEDS = "1-4"
 
@@ -41,6 +44,13 @@ def test_what_was_found_once_stays_mended() -> None:
     ended = campaign(*map(str, FOUND), "--told")
     assert f"\n{len(FOUND)} schedules in " in ended.stdout, ended.stdout + ended.stderr
     assert "Every law held in every schedule." in ended.stdout, ended.stdout + ended.stderr
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in OPEN])
+@pytest.mark.xfail(reason="found, and not mended yet: see docs/campaigns.md, What is open", strict=True)
+def test_campaign_what_is_open_is_still_found(path: Path) -> None:
+    assert campaign(str(path)).returncode == 0
 
 
 def test_a_schedule_is_kept_as_it_was_drawn(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import pytest
 from tapio_reconciler.shell.recording import Recorder, advance_epoch
 from tapio_shared.adapters.clock import ManualClock
 from tapio_shared.adapters.memory_log import MemoryEventLog
-from tapio_shared.errors import Fenced, LogFull, LogUnavailable, MessageTooLarge, TapioError
+from tapio_shared.errors import Fenced, LogFull, LogUnavailable, MessageTooLarge, RevisionConflict, TapioError
 from tapio_shared.keys import epoch_subject
+from tapio_shared.ports import Appended, NewMessage
 
 SUBJECT = "tapio.log.3.local.default.a.decision"
 
@@ -69,7 +70,31 @@ async def test_a_lost_answer_does_not_double_a_record() -> None:
         log.fault = fail_once("lost_ack", LogUnavailable("the answer was lost"))
         sequence = await recorder.record(SUBJECT, b"once")
     info = await log.info()
-    assert info.last_sequence == sequence
+    stored = [one async for one in log.read(SUBJECT, up_to=info.last_sequence)]
+    assert [(one.sequence, one.data) for one in stored] == [(sequence, b"once")]
+
+
+class SlowLog(MemoryEventLog):
+    """The first append of a record gets no answer, and is still on its way."""
+
+    on_its_way: NewMessage | None = None
+
+    async def append(self, message: NewMessage) -> Appended:
+        if self.on_its_way is None and message.subject == SUBJECT:
+            self.on_its_way = message
+            raise LogUnavailable("no answer in time")
+        return await super().append(message)
+
+
+async def test_an_append_that_lands_late_is_refused() -> None:
+    """Campaign, seed 1097: it stood in the log behind decisions that had been taken since."""
+    log = SlowLog(ManualClock())
+    async with recording(log, "a") as recorder:
+        sequence = await recorder.record(SUBJECT, b"once")
+        assert log.on_its_way is not None
+        with pytest.raises(RevisionConflict):
+            await log.append(log.on_its_way)
+        assert await recorder.record(SUBJECT, b"next") > sequence
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tenacity import AsyncRetrying, retry_if_exception, wait_exponential_jitter
 
@@ -166,26 +166,23 @@ class Recorder:
             await self._append(rest)
 
     async def _append_fenced(self, messages: Sequence[NewMessage]) -> int:
-        """Append all of `messages` under the epoch; answers the last one's sequence. Retries what may pass."""
-        fenced = [
-            NewMessage(
-                subject=message.subject,
-                data=message.data,
-                headers=message.headers,
-                expected_last=self._token if index == 0 else None,
-                expected_subject=epoch_subject(self._partition) if index == 0 else None,
-            )
-            for index, message in enumerate(messages)
-        ]
-        in_doubt = False
+        """Append all of `messages` under the epoch; answers the last one's sequence. Retries what may pass.
+
+        An append without an answer may still be on its way, and land when its successors long stand. So the epoch is
+        advanced before it is repeated: what was sent under the former one has landed by then, and is found, or can't.
+        """
+        since, in_doubt = self._token, False
         async for attempt in AsyncRetrying(
             retry=retry_if_exception(_may_pass), wait=wait_exponential_jitter(multiplier=0.05, max=5.0), reraise=True
         ):
             with attempt:
                 if in_doubt:
-                    known = await self._recorded(fenced)
+                    await self._advance_again()
+                    known = await self._recorded(messages, since)
                     if known is not None:
                         return known
+                    in_doubt = False
+                fenced = self._fenced(messages)
                 try:
                     if len(fenced) == 1:
                         return (await self._log.append(fenced[0])).sequence
@@ -197,13 +194,20 @@ class Recorder:
                     raise
         raise AssertionError("AsyncRetrying ends by return or by error.")
 
-    async def _recorded(self, messages: Sequence[NewMessage]) -> int | None:
+    def _fenced(self, messages: Sequence[NewMessage]) -> list[NewMessage]:
+        """`messages` as they are appended under the epoch, which the first one names."""
+        first = replace(
+            messages[0], expected_last=self._token, expected_subject=epoch_subject(self._partition), message_id=None
+        )
+        return [first, *messages[1:]]
+
+    async def _recorded(self, messages: Sequence[NewMessage], since: int) -> int | None:
         """Sequence of the last of `messages` when an append whose answer was lost went through after all.
 
         While the epoch is ours nobody else writes these subjects, so the last message of the last subject tells.
         """
         found = await self._log.last(messages[-1].subject)
-        if found is not None and found.data == messages[-1].data and found.sequence > self._token:
+        if found is not None and found.data == messages[-1].data and found.sequence > since:
             return found.sequence
         return None
 

@@ -3,91 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import signal
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import cast
 
 import pytest
 import pytest_asyncio
-import yaml
 
-from tapio_cli.service_accounts import service_kubeconfig
-from tapio_shared.adapters.nats_connection import NatsConnection
-from tapio_shared.adapters.nats_log import NatsEventLog
-from tapio_shared.api.labels import TARGET
-from tapio_shared.codec import decode_record
-from tapio_shared.facts import TargetObserved
-from tapio_shared.json import JsonObject, object_at, objects_at
-from tapio_shared.keys import shared_subject
-from tests.support.e2e_kubernetes import Kubernetes, simulated_kubernetes
+from tapio_shared.json import object_at, objects_at
 from tests.support.e2e_objects import small_cluster
-from tests.support.eventually import eventually
+from tests.support.e2e_targets import Targets, simulated_targets
 from tests.support.freezing import freeze
-from tests.support.operator_run import NAMESPACE, ROOT, OperatorRun
+from tests.support.operator_run import OperatorRun
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-class Targets:
-    """Clusters besides the operator's own, and the Secrets by which it knows them."""
-
-    def __init__(self, operator: OperatorRun, clusters: dict[str, Kubernetes]) -> None:
-        self._operator, self.clusters = operator, clusters
-
-    async def kubeconfig(self, name: str) -> JsonObject:
-        """Of the identity that deploy/target makes."""
-        cluster = self.clusters[name]
-        text = await service_kubeconfig(cluster.kubectl, cluster.kubeconfig, NAMESPACE, "tapio-target")
-        return cast("JsonObject", yaml.safe_load(text))
-
-    async def tell(self, name: str, kubeconfig: JsonObject | None = None) -> None:
-        """Make or change the Secret of a target."""
-        text = yaml.safe_dump(kubeconfig or await self.kubeconfig(name))
-        secret: JsonObject = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": name, "namespace": NAMESPACE, "labels": {TARGET: "true"}},
-            "data": {"kubeconfig": base64.b64encode(text.encode()).decode()},
-        }
-        await self._operator.kubernetes.apply(secret, NAMESPACE)
-
-    async def forget(self, name: str) -> None:
-        await self._operator.kubernetes.kubectl.run("delete", "secret", name, "-n", NAMESPACE)
-        await self.until(name, "removed")
-
-    async def until(self, name: str, state: str) -> TargetObserved:
-        """Wait until the log says so of a target."""
-        connection = await NatsConnection.connect([self._operator.nats.url], name="test")
-        told: list[TargetObserved] = []
-
-        async def is_told() -> bool:
-            last = await NatsEventLog(connection).last(shared_subject(0, name, "target"))
-            record = None if last is None else decode_record(last.data)
-            told[:] = [record] if isinstance(record, TargetObserved) and record.state == state else []
-            return bool(told)
-
-        try:
-            await eventually(is_told, seconds=60)
-        finally:
-            await connection.close()
-        return told[0]
-
-
 @pytest_asyncio.fixture(loop_scope="session")
 async def targets(operator: OperatorRun, tmp_path: Path) -> AsyncGenerator[Targets]:
-    async with AsyncExitStack() as stack:
-        clusters: dict[str, Kubernetes] = {}
-        for name in ("east", "west"):
-            cluster = clusters[name] = await stack.enter_async_context(simulated_kubernetes(tmp_path / name))
-            await cluster.kubectl.run("apply", "-f", str(ROOT / "crds" / "crds.yaml"))
-            await cluster.kubectl.run("apply", "-k", str(ROOT / "deploy" / "target"))
-        made = Targets(operator, clusters)
+    async with simulated_targets(operator, tmp_path, "east", "west") as made:
         yield made
-        for name in await operator.kubernetes.names("secret", "-l", f"{TARGET}=true"):
-            await made.forget(name.rpartition("/")[2])
 
 
 async def test_clusters_of_one_name_in_three_kubernetes_are_three_clusters(

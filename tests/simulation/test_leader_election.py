@@ -136,3 +136,79 @@ def test_without_leader_election_the_successor_of_a_dead_watcher_leads() -> None
             await found.until_synced("second")
 
     run_virtually(run())
+
+
+def _lease(operator: Operator, target: str, holder: str, held: set[str]) -> KubeLease:
+    kube = operator.cluster.kube(WATCHER, user_agent=holder)
+    name = f"tapio-watcher-{target}"
+    return KubeLease(kube, operator.clock, namespace=_NAMESPACE, name=name, holder=holder, held=held)
+
+
+async def _led_until_frozen(lease: KubeLease, frozen: asyncio.Event) -> None:
+    """Hold a Lease as a process does that stops in its tracks: it neither renews nor releases."""
+    await lease.acquire()
+    losing = asyncio.create_task(lease.lost())
+    await frozen.wait()
+    losing.cancel()
+    await asyncio.wait([losing])
+
+
+@pytest.mark.parametrize("moment", [pytest.param(number / 4, id=f"after {number / 4:g} s") for number in range(40, 49)])
+@pytest.mark.parametrize(
+    "leads", [pytest.param(False, id="by one that leads nothing"), pytest.param(True, id="by one that leads")]
+)
+def test_a_frozen_leader_is_superseded_within_ten_seconds(moment: float, leads: bool) -> None:
+    """Whenever it freezes between two renewals."""
+
+    async def run() -> float:
+        operator = Operator(seed=1)
+        await operator.prepare()
+        frozen = asyncio.Event()
+        leading = asyncio.create_task(_led_until_frozen(_lease(operator, "east", "first", set()), frozen))
+        await asyncio.sleep(0.1)
+        standby = _lease(operator, "east", "second", {"tapio-watcher-west"} if leads else set())
+        taking = asyncio.create_task(standby.acquire())
+        await asyncio.sleep(moment)
+        assert not taking.done()
+        began = operator.clock.monotonic()
+        frozen.set()
+        await leading
+        await taking
+        return operator.clock.monotonic() - began
+
+    assert 3.0 < run_virtually(run()) < 10.0
+
+
+def test_what_comes_free_goes_to_the_replica_that_leads_nothing_yet() -> None:
+    async def run() -> str:
+        operator = Operator(seed=1)
+        await operator.prepare()
+        winner: list[str] = []
+
+        async def contend(holder: str, held: set[str]) -> None:
+            await _lease(operator, "east", holder, held).acquire()
+            winner.append(holder)
+
+        busy = asyncio.create_task(contend("busy", {"tapio-watcher-west"}))
+        await asyncio.sleep(0.3)
+        idle = asyncio.create_task(contend("idle", set()))
+        await asyncio.sleep(5)
+        for task in (busy, idle):
+            task.cancel()
+            await asyncio.wait([task])
+        return " ".join(winner)
+
+    assert run_virtually(run()) == "idle"
+
+
+def test_a_replica_that_leads_takes_what_nobody_else_wants() -> None:
+    async def run() -> float:
+        operator = Operator(seed=1)
+        await operator.prepare()
+        held = {"tapio-watcher-west"}
+        began = operator.clock.monotonic()
+        await _lease(operator, "east", "busy", held).acquire()
+        assert held == {"tapio-watcher-west", "tapio-watcher-east"}
+        return operator.clock.monotonic() - began
+
+    assert run_virtually(run()) == pytest.approx(1.0)

@@ -8,6 +8,7 @@ from tapio_shared.codec import decode_record
 from tapio_shared.facts import ObjectObserved
 from tapio_shared.json import JsonObject, object_at, objects_at, str_at
 from tapio_shared.keys import parse_subject
+from tapio_shared.settings import Settings
 from tapio_shared.slim import slim
 from tests.support.e2e_kubernetes import Kubernetes
 from tests.support.operator_run import OperatorRun
@@ -35,9 +36,12 @@ async def differences(operator: OperatorRun, namespace: str) -> list[str]:
     return lost + wrong + stale
 
 
+OWN_TARGET = Settings().target
+
+
 async def has_gaps(operator: OperatorRun) -> bool:
     """Whether a sequence of the log is missing between its first and its last message."""
-    connection = await NatsConnection.connect([operator.nats.url], name="test")
+    connection = await NatsConnection.connect(operator.nats_urls, name="test")
     try:
         info = await NatsEventLog(connection).info()
     finally:
@@ -54,7 +58,7 @@ async def _objects(kubernetes: Kubernetes, namespace: str) -> list[JsonObject]:
 
 
 async def _facts(operator: OperatorRun, namespace: str) -> dict[Ref, JsonObject]:
-    connection = await NatsConnection.connect([operator.nats.url], name="test")
+    connection = await NatsConnection.connect(operator.nats_urls, name="test")
     try:
         view = await NatsEventLog(connection).last_per_subject("tapio.log.>")
     finally:
@@ -62,7 +66,15 @@ async def _facts(operator: OperatorRun, namespace: str) -> dict[Ref, JsonObject]
     found: dict[Ref, JsonObject] = {}
     for message in view.messages:
         address = parse_subject(message.subject)
-        if address.key is None or address.key.namespace != namespace or address.ref is None:
+        if (
+            address.key is None
+            or address.ref is None
+            or (address.key.target, address.key.namespace)
+            != (
+                OWN_TARGET,
+                namespace,
+            )
+        ):
             continue
         record = decode_record(message.data)
         if isinstance(record, ObjectObserved):

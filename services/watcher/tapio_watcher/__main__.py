@@ -61,8 +61,11 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
     ) as kube:
         event_log, random = NatsEventLog(connection), SystemRandom()
 
+        held: set[str] = set()
+
         def lease_of(target: str) -> KubeLease:
-            return KubeLease(kube, clock, namespace=settings.namespace, name=f"tapio-watcher-{target}", holder=name)
+            lease = f"tapio-watcher-{target}"
+            return KubeLease(kube, clock, namespace=settings.namespace, name=lease, holder=name, held=held)
 
         def watcher_of(api: Kube, lease: Lease, identity: Identity) -> Watcher:
             return Watcher(

@@ -24,24 +24,41 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LeaseTimes:
-    """Seconds, as client-go's defaults but for renewing, which costs the API server a write each time."""
+    """Seconds. A leader that stops to live is superseded within 10: duration, two looks of the one that stands by to
+    see the last renewal and its end, and one look that it lets pass when it leads something else already."""
 
-    duration: int = 15
+    duration: int = 6
     """A Lease that nobody renews for so long is anybody's."""
-    deadline: float = 10.0
+    deadline: float = 4.0
     """A leader that could not renew for so long steps down, well before another may take over."""
-    renew: float = 5.0
+    renew: float = 2.0
+    """Each time costs the API server a write, for each target."""
     retry: float = 1.0
 
 
 class KubeLease:
-    """One Lease, held by one holder at a time."""
+    """One Lease, held by one holder at a time.
+
+    `held` are the names of the Leases that this process holds, shared by all of its KubeLeases: one that leads already
+    lets another process be the first to take what comes free, so that targets spread over the replicas there are.
+    """
 
     def __init__(
-        self, kube: Kube, clock: Clock, *, namespace: str, name: str, holder: str, times: LeaseTimes | None = None
+        self,
+        kube: Kube,
+        clock: Clock,
+        *,
+        namespace: str,
+        name: str,
+        holder: str,
+        times: LeaseTimes | None = None,
+        held: set[str] | None = None,
     ) -> None:
         self._kube, self._clock, self._times = kube, clock, times or LeaseTimes()
         self._namespace, self._name, self._holder = namespace, name, holder
+        self._held: set[str] = set() if held is None else held
+        self._gives_way = True
+        """Whether the next look at a Lease that has come free is left to others."""
         self._seen: tuple[str, float] = ("", 0.0)
         self._renewed = 0.0
 
@@ -49,6 +66,7 @@ class KubeLease:
         while True:
             if await self._hold():
                 log.info("lease acquired", lease=self._name, holder=self._holder)
+                self._held.add(self._name)
                 return
             await asyncio.sleep(self._times.retry)
 
@@ -59,11 +77,13 @@ class KubeLease:
             held = await self._hold()
             if held is False or self._left() <= 0:
                 log.warning("lease lost", lease=self._name, holder=self._holder, taken=held is False)
+                self._held.discard(self._name)
                 return
             pause = self._times.retry if held is None else self._times.renew
 
     async def release(self) -> None:
         """Give the Lease up at once, so that a successor need not wait for its expiry. Fails quietly: it expires."""
+        self._held.discard(self._name)
         try:
             document = await self._read()
             if document is not None and str_at(document, "spec", "holderIdentity") == self._holder:
@@ -95,22 +115,32 @@ class KubeLease:
     async def _try(self) -> bool:
         """Take or renew the Lease; False while somebody else holds it. Writing names the version that was read."""
         document = await self._read()
+        if document is not None and self._is_taken(document):
+            self._gives_way = True
+            return False
+        if self._gives_way and self._held - {self._name} and str_at(document, "spec", "holderIdentity") != self._holder:
+            self._gives_way = False
+            return False
         if document is None:
             await self._create()
             return True
-        holder, version = str_at(document, "spec", "holderIdentity"), str_at(document, "metadata", "resourceVersion")
-        if version != self._seen[0]:
-            self._seen = (version, self._clock.monotonic())
-        if holder not in {"", self._holder}:
-            duration = int_at(document, "spec", "leaseDurationSeconds", default=self._times.duration)
-            if self._clock.monotonic() - self._seen[1] < duration:
-                return False
+        holder = str_at(document, "spec", "holderIdentity")
         spec = object_at(document, "spec") | self._spec()
         if holder != self._holder:
             spec["acquireTime"] = spec["renewTime"]
             spec["leaseTransitions"] = int_at(document, "spec", "leaseTransitions") + 1
         await self._write({**document, "spec": spec})
         return True
+
+    def _is_taken(self, document: JsonObject) -> bool:
+        """Whether somebody else holds the Lease, who may still be alive."""
+        holder, version = str_at(document, "spec", "holderIdentity"), str_at(document, "metadata", "resourceVersion")
+        if version != self._seen[0]:
+            self._seen = (version, self._clock.monotonic())
+        if holder in {"", self._holder}:
+            return False
+        duration = int_at(document, "spec", "leaseDurationSeconds", default=self._times.duration)
+        return self._clock.monotonic() - self._seen[1] < duration
 
     async def _read(self) -> JsonObject | None:
         response = await self._kube.request("GET", self._path(self._name))

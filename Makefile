@@ -11,6 +11,7 @@ PEERS = $(CACHE)/peers-$(shell sha256sum benchmarks/peers/beside/requirements.lo
 SCAN = $(CACHE)/scan-$(shell sha256sum tests/scan/requirements.lock | cut -c1-16)
 
 .PHONY: help setup run test test-unit test-combinations test-real test-browser browser pictures check format crds deploy-manifests bench bench-peers test-peers clean control-plane golden golden-histories scan pod-security custom-resources
+.PHONY: campaign-real
 
 help: ## List these commands.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  make %-18s %s\n", $$1, $$2}'
@@ -57,6 +58,8 @@ campaign: $(STAMP) ## Run the operator through the fault schedules of SEEDS=FROM
 
 campaign-bites: $(STAMP) ## Plant bugs in copies of the tree, and see that the campaign finds each within 500 seeds (half an hour).
 	@$(BIN)/python -m tests.campaign.biting $(ARGS)
+campaign-real: $(STAMP) ## Real faults that take minutes: NATS away for five, a full disk (root), leaders lost again and again (docs/campaigns.md).
+	@$(BIN)/pytest -m "campaign and not real" tests/e2e tests/simulation/test_overload.py $(ARGS)
 
 control-plane: $(STAMP) ## Find or build the real control plane (once; about 8 minutes on 2 cores).
 	@$(BIN)/python -m tests.control_plane.build

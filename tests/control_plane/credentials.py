@@ -43,13 +43,15 @@ class Credentials:
         self.service_account_private_key = self._write("service-account.key", private)
         self.service_account_public_key = self._write("service-account.pub", public)
 
-    def kubeconfig_for(self, user: str, groups: Sequence[str] = (), *, name: str = "") -> Path:
+    def kubeconfig_for(
+        self, user: str, groups: Sequence[str] = (), *, name: str = "", valid_for: timedelta = VALID_FOR
+    ) -> Path:
         """A kubeconfig that proves `user` and `groups` by a client certificate; the same arguments, the same file."""
         stem = name or _file_name(user, groups)
         path = self._folder / f"{stem}.kubeconfig"
         if not path.exists():
             pair = self._authority.issue(
-                user, now=self._clock.now(), valid_for=VALID_FOR, usage=Usage.CLIENT, organizations=groups
+                user, now=self._clock.now(), valid_for=valid_for, usage=Usage.CLIENT, organizations=groups
             )
             certificate = self._write(f"{stem}.crt", pair.certificate_pem)
             key = self._write(f"{stem}.key", pair.key_pem)

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
@@ -97,6 +98,10 @@ class ControlPlane:
     def kubeconfig_for(self, user: str, groups: Sequence[str] = ()) -> Path:
         """A kubeconfig with a client certificate of `user` in `groups`; RBAC decides what it may do."""
         return self._credentials.kubeconfig_for(user, groups)
+
+    def expiring_kubeconfig_for(self, user: str, groups: Sequence[str], *, seconds: int, name: str) -> Path:
+        """The same with a certificate that ends after so many seconds, in a file of its own."""
+        return self._credentials.kubeconfig_for(user, groups, name=name, valid_for=timedelta(seconds=seconds))
 
     async def kubeconfig_for_service_account(self, namespace: str, name: str, *, valid_for: int = 3600) -> Path:
         """A kubeconfig with a new token of an existing service account (TokenRequest), valid for these seconds."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -14,9 +16,12 @@ import pytest
 from tapio_reconciler.core.assignment import owners_of
 from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_log import NatsEventLog
+from tapio_shared.adapters.nats_membership import LOOK_EVERY, RENEW_EVERY
+from tapio_shared.adapters.nats_reader import Reader
+from tapio_shared.adapters.provisioning import MEMBER_TTL, MEMBERS_BUCKET
 from tapio_shared.codec import decode_record
-from tapio_shared.facts import DecisionRecorded, EpochAdvanced
-from tapio_shared.keys import parse_subject
+from tapio_shared.facts import DecisionRecorded, EpochAdvanced, OutcomeRecorded
+from tapio_shared.keys import escape_token, parse_subject
 from tests.support.e2e_kubernetes import simulated_kubernetes
 from tests.support.e2e_roll_outs import roll_out, until_all_ready
 from tests.support.eventually import eventually
@@ -34,13 +39,15 @@ class Owned:
     partition: int
     worker: str
     epoch: int
+    at: int
+    """Milliseconds, by the server's clock."""
 
 
 class Witness:
     """What the log says of owners and decisions."""
 
-    def __init__(self, log: NatsEventLog) -> None:
-        self._log = log
+    def __init__(self, connection: NatsConnection) -> None:
+        self._log, self._members = NatsEventLog(connection), Reader(connection, f"KV_{MEMBERS_BUCKET}")
 
     async def takeovers(self, since: int = 0) -> list[Owned]:
         """Every take-over after sequence `since`, in order; an owner that re-asserts its epoch takes nothing over."""
@@ -50,7 +57,7 @@ class Witness:
             record, partition = decode_record(message.data), int(message.subject.rpartition(".")[2])
             assert isinstance(record, EpochAdvanced)
             if owner.get(partition) != record.worker and message.sequence > since:
-                found.append(Owned(partition, record.worker, message.sequence))
+                found.append(Owned(partition, record.worker, message.sequence, message.written_at))
             owner[partition] = record.worker
         return found
 
@@ -74,6 +81,36 @@ class Witness:
             return all(one == sorted(members) for one in known) and await self.owners() == wanted
 
         await eventually(is_shared_out, seconds=30)
+
+    async def unfinished(self, left: Mapping[str, int]) -> list[str]:
+        """Decisions with something to do that have no outcome although nobody took the partition over before its
+        owner had left in order; `left` says when each did. There are none."""
+        owner: dict[int, str] = {}
+        asked: dict[int, tuple[int, str]] = {}
+        fenced: set[int] = set()
+        async for message in self._log.read("tapio.>", up_to=await self.position()):
+            record = decode_record(message.data)
+            match record:
+                case EpochAdvanced():
+                    partition = int(message.subject.rpartition(".")[2])
+                    former = owner.get(partition, "")
+                    if former != record.worker and message.written_at < left.get(former, message.written_at + 1):
+                        fenced |= {at for at, (number, _) in asked.items() if number == partition}
+                    owner[partition] = record.worker
+                case OutcomeRecorded():
+                    asked.pop(record.decision, None)
+                case DecisionRecorded() if record.apply or record.delete or record.finalizer:
+                    asked[message.sequence] = parse_subject(message.subject).partition, message.subject
+                case _:
+                    pass
+        return [f"{subject} at {at}" for at, (_, subject) in asked.items() if at not in fenced]
+
+    async def left_at(self, worker: str) -> int:
+        """When `worker` left the members by itself; it did not just stop to renew."""
+        last = await self._members.last(f"$KV.{MEMBERS_BUCKET}.{escape_token(worker)}")
+        assert last is not None
+        assert last.headers["KV-Operation"] == "DEL"
+        return last.written_at
 
     async def out_of_order(self) -> list[str]:
         """Decisions of an epoch that was over, or of an older revision than their key's one before. There are none."""
@@ -110,6 +147,12 @@ class _Assigned(msgspec.Struct):
         return msgspec.json.decode(line, type=cls).members
 
 
+async def _changes_without_end(run: OperatorRun) -> None:
+    """Change every TapioCluster again and again."""
+    for number in count():
+        await roll_out(run.kubernetes, _NAMESPACE, _CLUSTERS, nats={"podLabels": {"round": str(number)}})
+
+
 @asynccontextmanager
 async def operator(directory: Path, *, workers: int) -> AsyncGenerator[tuple[OperatorRun, Witness]]:
     async with (
@@ -118,7 +161,7 @@ async def operator(directory: Path, *, workers: int) -> AsyncGenerator[tuple[Ope
     ):
         connection = await NatsConnection.connect([run.nats.url], name="test")
         try:
-            yield run, Witness(NatsEventLog(connection))
+            yield run, Witness(connection)
         finally:
             await connection.close()
 
@@ -133,6 +176,8 @@ def moved(before: list[str], after: list[str]) -> set[int]:
 async def test_from_one_worker_to_eight_to_three_only_what_must_moves(tmp_path: Path) -> None:
     async with operator(tmp_path, workers=1) as (run, witness):
         await roll_out(run.kubernetes, _NAMESPACE, _CLUSTERS)
+        left = dict[str, int]()
+        load = asyncio.create_task(_changes_without_end(run))
         names = [f"reconciler-{number}" for number in range(1, 9)]
         steps = [*(names[:count] for count in range(2, 9)), *(names[:count] for count in range(7, 2, -1))]
         for step in steps:
@@ -140,13 +185,22 @@ async def test_from_one_worker_to_eight_to_three_only_what_must_moves(tmp_path: 
             position = await witness.position()
             for name in [one for one in step if one not in before]:
                 await run.add_worker(name)
-            for name in [one for one in before if one not in step]:
+            gone = [one for one in before if one not in step]
+            for name in gone:
                 await run.remove_worker(name)
+            left |= {name: await witness.left_at(name) for name in gone}
             await witness.until_shared_out(run, step)
-            taken = [one.partition for one in await witness.takeovers(position)]
+            takeovers = await witness.takeovers(position)
+            for name in gone:
+                assert max(one.at for one in takeovers) - left[name] < MEMBER_TTL * 1000, "not at once"
+            taken = [one.partition for one in takeovers]
             assert sorted(taken) == sorted(moved(before, step)), f"{before} -> {step}"
+            assert not load.done(), "the load has ended by itself"
+        load.cancel()
+        await asyncio.wait([load])
         await until_all_ready(run.kubernetes, _NAMESPACE, _CLUSTERS)
         await run.settled()
+        assert await witness.unfinished(left) == []
         assert await witness.out_of_order() == []
 
 
@@ -156,6 +210,8 @@ async def test_a_frozen_worker_is_superseded_and_records_nothing_when_it_thaws(t
         await witness.until_shared_out(run, run.workers)
         await roll_out(run.kubernetes, _NAMESPACE, _CLUSTERS)
         frozen = "reconciler-1"
+        # It owns nothing any more as soon as its membership has ended and another one has looked: within 10 s.
+        assert MEMBER_TTL + RENEW_EVERY + 2 * LOOK_EVERY < 10.0
         await freeze(run[frozen])
         try:
             await witness.until_shared_out(run, ["reconciler-2"])

@@ -62,9 +62,15 @@ class Witness(Protocol):
 class Kubernetes:
     """One running cluster, with nodes and a kubelet that runs no containers."""
 
-    def __init__(self, kubeconfig: Path, witness: Witness, process: ServiceProcess | None = None) -> None:
-        """`process` is the simulator; None for a real control plane."""
-        self.kubeconfig, self.witness, self._process = kubeconfig, witness, process
+    def __init__(
+        self,
+        kubeconfig: Path,
+        witness: Witness,
+        process: ServiceProcess | None = None,
+        plane: ControlPlane | None = None,
+    ) -> None:
+        """`process` is the simulator; None for a real control plane, which is `plane`."""
+        self.kubeconfig, self.witness, self._process, self._plane = kubeconfig, witness, process, plane
         self.is_real = process is None
         self.kubectl = Kubectl(kubeconfig)
 
@@ -73,6 +79,12 @@ class Kubernetes:
         """The process that answers, to be frozen."""
         assert self._process is not None
         return self._process
+
+    @property
+    def plane(self) -> ControlPlane:
+        """The real control plane, to be restarted."""
+        assert self._plane is not None
+        return self._plane
 
     async def operator_writes(self, since: int) -> list[SeenWrite]:
         """What the operator's services wrote after `since`, lease renewals left out."""
@@ -219,7 +231,7 @@ async def real_kubernetes(directory: Path) -> AsyncGenerator[Kubernetes]:
         )
         await kubelet.start()
         try:
-            yield Kubernetes(plane.kubeconfig, AuditWitness(plane))
+            yield Kubernetes(plane.kubeconfig, AuditWitness(plane), plane=plane)
         finally:
             await kubelet.stop()
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+
+import msgspec
 
 from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_reader import Reader
 from tapio_shared.adapters.nats_server import EmbeddedNatsServer
 from tapio_shared.adapters.provisioning import MEMBERS_BUCKET, provision
-from tapio_shared.errors import LogMissing, LogUnavailable
+from tapio_shared.errors import LogMissing, LogUnavailable, RetryableError
 from tapio_shared.keys import ADMITTED_STREAM, LOG_STREAM
 from tapio_shared.subprocesses import free_port
 from tests.support.eventually import eventually
@@ -63,7 +65,7 @@ async def one_server(directory: Path) -> AsyncGenerator[Nats]:
 
 
 @asynccontextmanager
-async def three_servers(directory: Path) -> AsyncGenerator[Nats]:
+async def three_servers(directory: Path, *, partitions: int = PARTITIONS) -> AsyncGenerator[Nats]:
     """A cluster of three that has elected its leader."""
     routes = [free_port() for _ in range(3)]
     urls = ", ".join(f"nats://127.0.0.1:{port}" for port in routes)
@@ -82,16 +84,39 @@ async def three_servers(directory: Path) -> AsyncGenerator[Nats]:
         nats = Nats(servers)
         connection = await nats.connect()
         stack.push_async_callback(connection.close)
-        await _elected(connection)
+        await _elected(connection, partitions)
         yield nats
 
 
-async def _elected(connection: NatsConnection) -> None:
+async def jetstream_leader(servers: Sequence[EmbeddedNatsServer]) -> EmbeddedNatsServer | None:
+    """The server that leads the log, as the one of `servers` that answers first knows it; None while none does."""
+    try:
+        connection = await NatsConnection.connect([server.url for server in servers], name="test")
+    except LogUnavailable:
+        return None
+    try:
+        leader = (await connection.api(f"STREAM.INFO.{LOG_STREAM}", None, _Info)).cluster.leader
+    except RetryableError:
+        return None
+    finally:
+        await connection.close()
+    return next((server for server in servers if server.name == leader), None)
+
+
+class _Cluster(msgspec.Struct):
+    leader: str = ""
+
+
+class _Info(msgspec.Struct):
+    cluster: _Cluster
+
+
+async def _elected(connection: NatsConnection, partitions: int) -> None:
     """Wait until streams of three replicas can be made."""
     async with asyncio.timeout(60):
         while True:
             try:
-                await provision(connection, partitions=PARTITIONS, replicas=3)
+                await provision(connection, partitions=partitions, replicas=3)
             except LogUnavailable:
                 await asyncio.sleep(0.1)
             else:

@@ -211,7 +211,7 @@ class Operator:
         self.cluster = SimulatedCluster(self.clock, self.random)
         self.kube = WitnessKube(self.cluster.kube(RECONCILER, user_agent="reconciler"), self.log)
         self.admin = self.cluster.kube(user_agent="test")
-        self.registry = CollectorRegistry()
+        self.registry, self.watcher_registry = CollectorRegistry(), CollectorRegistry()
         self._metrics = reconciler_metrics.Metrics(self.registry)
         self._events = EventWriter(self.kube, self.clock)
         self.tasks: dict[str, asyncio.Task[None]] = {}
@@ -248,6 +248,7 @@ class Operator:
         await self.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {CONFIG_KEY: text}})
 
     def start_watcher(self) -> None:
+        self.watcher_registry = CollectorRegistry()
         self.watcher = Watcher(
             self.cluster.kube(WATCHER, user_agent="watcher"),
             self.log,
@@ -256,7 +257,7 @@ class Operator:
             provision=self._provision,
             clock=self.clock,
             random=self.random,
-            metrics=watcher_metrics.Metrics(CollectorRegistry()),
+            metrics=watcher_metrics.Metrics(self.watcher_registry),
             pace=_PACE,
         )
         self.tasks["watcher"] = asyncio.create_task(self.watcher.run(), name="watcher")

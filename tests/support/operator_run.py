@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -67,8 +67,16 @@ class OperatorRun:
         server: EmbeddedNatsServer,
         services: dict[str, ServiceProcess],
         make: Callable[[str, str], Awaitable[ServiceProcess]],
+        servers: Sequence[EmbeddedNatsServer] = (),
     ) -> None:
+        """`server` is the only one, or the first of `servers`."""
         self.kubernetes, self.nats, self.services, self._make = kubernetes, server, services, make
+        self.servers = list(servers) or [server]
+
+    @property
+    def nats_urls(self) -> list[str]:
+        """Of all servers of the operator's NATS."""
+        return [server.url for server in self.servers]
 
     @property
     def workers(self) -> list[str]:
@@ -122,7 +130,7 @@ class OperatorRun:
 
     async def settled(self) -> None:
         """Wait until the log has stopped growing for as long as a change takes to travel."""
-        connection = await NatsConnection.connect([self.nats.url], name="test")
+        connection = await NatsConnection.connect(self.nats_urls, name="test")
         try:
             log, last, quiet = NatsEventLog(connection), -1, 0
 
@@ -138,7 +146,7 @@ class OperatorRun:
 
     async def history(self) -> list[Message]:
         """What the log holds of facts, decisions and outcomes; nothing when it is not there."""
-        connection = await NatsConnection.connect([self.nats.url], name="test")
+        connection = await NatsConnection.connect(self.nats_urls, name="test")
         try:
             log = NatsEventLog(connection)
             last = (await log.info()).last_sequence
@@ -150,7 +158,7 @@ class OperatorRun:
 
     async def recorded(self) -> bytes:
         """Every byte that JetStream holds: each message of each stream with its headers, and the files of the store."""
-        connection = await NatsConnection.connect([self.nats.url], name="test")
+        connection = await NatsConnection.connect(self.nats_urls, name="test")
         parts: list[bytes] = []
         try:
             names = (await connection.api("STREAM.NAMES", None, _Names)).streams
@@ -177,21 +185,31 @@ class OperatorRun:
 
 @asynccontextmanager
 async def start_operator(
-    kubernetes: Kubernetes, directory: Path, *, workers: int = 2, webhook: bool = True, keep_history: bool = True
+    kubernetes: Kubernetes,
+    directory: Path,
+    *,
+    workers: int = 2,
+    webhook: bool = True,
+    keep_history: bool = True,
+    servers: Sequence[EmbeddedNatsServer] = (),
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[OperatorRun]:
     """Install deploy/ and run the operator; answers when every service is ready. Nothing is left when this ends.
 
-    With `keep_history` what it recorded is replayed at the end of the test run, by this release.
+    Its NATS is a server of its own, or `servers`, which run already. With `keep_history` what it recorded is replayed
+    at the end of the test run, by this release. `settings` are further environment variables of its services.
     """
     await _install(kubernetes)
-    async with EmbeddedNatsServer(directory / "nats") as server:
+    async with AsyncExitStack() as stack:
+        own = [] if servers else [await stack.enter_async_context(EmbeddedNatsServer(directory / "nats"))]
+        nats = [*servers, *own]
         names = [WATCHER, *([WEBHOOK] if webhook else []), *(f"reconciler-{n}" for n in range(1, workers + 1))]
 
         async def make(name: str, release: str = "") -> ServiceProcess:
-            return await _service(kubernetes, directory, server.url, name, release)
+            return await _service(kubernetes, directory, nats, name, release, settings or {})
 
         services = {name: await make(name) for name in names}
-        run = OperatorRun(kubernetes, server, services, make)
+        run = OperatorRun(kubernetes, nats[0], services, make, nats)
         try:
             for service in services.values():
                 await service.start()
@@ -214,7 +232,14 @@ async def _install(kubernetes: Kubernetes) -> None:
     await kubernetes.kubectl.run("wait", "--for=condition=Established", "--timeout=30s", "crd/tapioclusters.tapio.io")
 
 
-async def _service(kubernetes: Kubernetes, directory: Path, nats_url: str, name: str, release: str) -> ServiceProcess:
+async def _service(
+    kubernetes: Kubernetes,
+    directory: Path,
+    nats: Sequence[EmbeddedNatsServer],
+    name: str,
+    release: str,
+    settings: Mapping[str, str],
+) -> ServiceProcess:
     kind = name.partition("-")[0]
     path = directory / f"{kind}.kubeconfig"
     if not path.exists():
@@ -223,7 +248,8 @@ async def _service(kubernetes: Kubernetes, directory: Path, nats_url: str, name:
         path.write_text(await service_kubeconfig(kubernetes.kubectl, kubernetes.kubeconfig, NAMESPACE, account))
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith("TAPIO_")},
-        "TAPIO_NATS_URL": nats_url,
+        "TAPIO_NATS_URL": ",".join(server.url for server in nats),
+        "TAPIO_NATS_REPLICAS": str(len(nats)),
         "TAPIO_KUBECONFIG": str(path),
         "TAPIO_NAME": name,
         "TAPIO_NAMESPACE": NAMESPACE,
@@ -231,6 +257,7 @@ async def _service(kubernetes: Kubernetes, directory: Path, nats_url: str, name:
         "TAPIO_HEALTH_PORT": "0",
         "TAPIO_METRICS_PORT": "0",
         "TAPIO_PARTITIONS": str(PARTITIONS),
+        **settings,
     }
     if kind == WEBHOOK:
         port = free_port()

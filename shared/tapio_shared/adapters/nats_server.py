@@ -36,7 +36,7 @@ class EmbeddedNatsServer:
 
     def __init__(self, directory: Path, *, port: int = 0, name: str = "tapio", extra: str = "") -> None:
         """`directory` holds configuration, store and log; `extra` is further configuration text, read at each start."""
-        self._directory, self._name, self.extra = directory, name, extra
+        self._directory, self.name, self.extra = directory, name, extra
         self.port = port or free_port()
         self._process: Process | None = None
 
@@ -68,7 +68,7 @@ class EmbeddedNatsServer:
         configuration.touch(mode=0o600)  # `extra` may hold passwords
         configuration.chmod(0o600)
         configuration.write_text(
-            f"server_name: {self._name}\nlisten: 127.0.0.1:{self.port}\n"
+            f"server_name: {self.name}\nlisten: 127.0.0.1:{self.port}\n"
             f"jetstream {{ store_dir: {json.dumps(str(self.store))} }}\nmax_payload: 8MB\n{self.extra}\n"
         )
         with (self._directory / "nats.log").open("ab") as output:

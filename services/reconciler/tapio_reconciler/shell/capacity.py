@@ -16,6 +16,7 @@ import structlog
 from tapio_reconciler.core.rules import NEWEST
 from tapio_reconciler.core.state import Entry, State
 from tapio_reconciler.core.wanting import configuration_in
+from tapio_reconciler.shell.trust import Trust
 from tapio_shared.api.operator_config import Limits
 from tapio_shared.facts import ConfigurationObserved
 from tapio_shared.keys import OrderingKey
@@ -65,6 +66,8 @@ class HotStates:
 @dataclass(slots=True)
 class Capacity:
     """One per worker, handed to each of its partitions."""
+
+    trust: Trust = field(default_factory=Trust)
 
     hot: HotStates = field(default_factory=HotStates)
     reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_READS))

@@ -23,9 +23,10 @@ from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.following import Progress
 from tapio_reconciler.shell.metrics import Metrics
 from tapio_reconciler.shell.recording import Recorder, advance_epoch
-from tapio_reconciler.shell.states import States
+from tapio_reconciler.shell.states import States, give_in_after
 from tapio_reconciler.shell.targets import Targets
 from tapio_reconciler.shell.timers import Timers
+from tapio_reconciler.shell.trust import WITHHELD_FOR
 from tapio_shared.codec import encode
 from tapio_shared.errors import (
     Fenced,
@@ -91,7 +92,7 @@ class Partition:
         self._number, self._log, self._targets = number, event_log, targets
         self._identity, self._clock, self._metrics = identity, clock, metrics
         self._capacity = capacity
-        self._states = States(event_log, identity.partitions, number, hot=capacity.hot)
+        self._states = States(event_log, identity.partitions, number, hot=capacity.hot, trust=capacity.trust)
         self._timers = Timers(clock, self._timer_due)
         self._dirty: dict[OrderingKey, Cause] = {}
         self._running: dict[OrderingKey, asyncio.Task[None]] = {}
@@ -143,6 +144,8 @@ class Partition:
             clock=self._clock,
         )
         self._recorder = recorder
+        if self._capacity.trust.taken_over(token):
+            log.warning("the log went back", partition=self._number, epoch=token)
         revision = await self._hydrate(token)
         if self._states.newer:
             raise NewerFormat(self._states.newer)
@@ -157,6 +160,9 @@ class Partition:
                 group.create_task(self._timers.run(), name=f"timers-{self._number}")
                 group.create_task(self._reassert(), name=f"reassert-{self._number}")
                 group.create_task(self._record_parked(), name=f"parked-{self._number}")
+                group.create_task(
+                    give_in_after(WITHHELD_FOR, self._states, self._receive), name=f"withheld-{self._number}"
+                )
                 self._unplanned = {key for key in self._states.known if self._targets.is_home(key.target)}
                 for key in sorted(self._states.known):
                     self._mark(key, Cause("takeover", {}))
@@ -164,6 +170,9 @@ class Partition:
                 for target in sorted(self._states.shared):
                     self._follow_sweep(target)  # One that began before this owner did.
                 await self._follow(revision + 1)
+        except* LogRewound:
+            self._capacity.trust.went_back()
+            raise
         finally:
             self._group = None
             self._states.release()
@@ -189,6 +198,7 @@ class Partition:
 
     def _receive(self, message: Message) -> None:
         address, changes = self._states.fold(message)
+        self._capacity.trust.told(message.sequence)
         self._notice_parked()
         if address is None:
             return
@@ -383,7 +393,7 @@ class Partition:
         """Write the last decisions and outcomes that lie in the part of the stream being swept anew, byte for byte."""
         await self._owned().reassert()
         for key in sorted(self._states.known):
-            if not self._lie_below(key, below):
+            if not self._states.lying_below(key, below):
                 continue
             while key in self._running:
                 await asyncio.wait([self._running[key]])
@@ -394,7 +404,7 @@ class Partition:
     async def _republish_key(self, key: OrderingKey, below: int) -> None:
         try:
             async with self._capacity.slot(key.target):
-                for subject in self._lie_below(key, below):
+                for subject in self._states.lying_below(key, below):
                     last = await self._states.last(subject)
                     if last is not None and last.sequence < below:
                         await self._owned().record(subject, last.data, last.headers)
@@ -402,16 +412,3 @@ class Partition:
             self._running.pop(key, None)
         if key in self._dirty:
             self._mark(key, self._dirty[key])
-
-    def _lie_below(self, key: OrderingKey, below: int) -> list[str]:
-        """Subjects of the key's last decision and outcome, where these stand before sequence `below`."""
-        known = self._states.known[key]
-        partitions = self._identity.partitions
-        return [
-            subject
-            for sequence, subject in (
-                (known.decision, decision_subject(key, partitions)),
-                (known.outcome, outcome_subject(key, partitions)),
-            )
-            if 0 < sequence < below
-        ]

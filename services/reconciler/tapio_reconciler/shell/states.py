@@ -6,8 +6,9 @@ follow the log; a cold key's state is read again when it is needed.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -19,10 +20,20 @@ from tapio_reconciler.core.reading import entry_of, is_unreadable, parked
 from tapio_reconciler.core.state import Entry, State, evolve
 from tapio_reconciler.shell.beginning import Beginning
 from tapio_reconciler.shell.capacity import HotStates
+from tapio_reconciler.shell.trust import Trust
 from tapio_shared.api.names import cluster_ref
 from tapio_shared.errors import RetryableError
-from tapio_shared.facts import DecisionRecorded, MessageParked, ObjectObserved, OutcomeRecorded
-from tapio_shared.keys import Address, OrderingKey, key_prefix, parked_subject, parse_subject, shared_subject
+from tapio_shared.facts import DecisionRecorded, MessageParked, ObjectObserved, OutcomeRecorded, Synced
+from tapio_shared.keys import (
+    Address,
+    OrderingKey,
+    decision_subject,
+    key_prefix,
+    outcome_subject,
+    parked_subject,
+    parse_subject,
+    shared_subject,
+)
 from tapio_shared.ports import EventLog, Message, View
 
 log = structlog.get_logger(__name__)
@@ -59,6 +70,9 @@ class States:
     parked_total: int = 0
     unrecorded: dict[str, MessageParked] = field(default_factory=dict[str, MessageParked])
     """Where a record is to be appended -> of which message: the newest one, which counts those before it."""
+    trust: Trust = field(default_factory=Trust)
+    withheld: dict[str, Message] = field(default_factory=dict[str, Message])
+    """The last word on that the log is complete, by subject, where it is not gone by."""
     newer: str = ""
     """Why a worker of this version must not own the partition: a decision or an outcome that only a newer one reads."""
     _recorded: dict[str, int] = field(default_factory=dict[str, int])
@@ -85,6 +99,10 @@ class States:
         if address.key is None:
             if not is_readable and not _newer_version(entry):
                 return address, False  # the last one that could be read counts
+            if isinstance(entry.record, Synced) and not self.trust.takes(entry.record.generation):
+                self.withheld[message.subject] = message
+                return address, False
+            self.withheld.pop(message.subject, None)
             facts = self.shared.setdefault(address.target, {})
             known_fact = facts.get(address.what)
             if known_fact is not None and known_fact.sequence >= entry.sequence:
@@ -165,6 +183,15 @@ class States:
     def keys_of(self, target: str) -> list[OrderingKey]:
         return sorted(key for key in self.known if key.target == target)
 
+    def lying_below(self, key: OrderingKey, below: int) -> list[str]:
+        """Subjects of the key's last decision and outcome, where these stand before sequence `below`."""
+        known = self.known[key]
+        standing = (
+            (known.decision, decision_subject(key, self.partitions)),
+            (known.outcome, outcome_subject(key, self.partitions)),
+        )
+        return [subject for sequence, subject in standing if 0 < sequence < below]
+
     async def _view(self, key: OrderingKey) -> tuple[View, int]:
         """What the log holds of `key`, and where the log begins after that was read."""
         pattern = f"{key_prefix(key, self.partitions)}.>"
@@ -226,3 +253,15 @@ class States:
 def _newer_version(entry: Entry) -> str:
     """Why only a newer version reads `entry`; empty where that is not so."""
     return entry.record.reason if isinstance(entry.record, MessageParked) and entry.record.newer else ""
+
+
+async def give_in_after(seconds: float, states: States, receive: Callable[[Message], None]) -> None:
+    """Where a word on that the log is complete is withheld, and no newer one comes in time, go by it after all."""
+    if not states.withheld:
+        return
+    await asyncio.sleep(seconds)
+    if states.withheld:
+        log.warning("nobody has observed everything anew", partition=states.number, waited=seconds)
+        states.trust.give_in()
+        for message in list(states.withheld.values()):
+            receive(message)

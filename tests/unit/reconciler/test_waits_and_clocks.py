@@ -12,7 +12,7 @@ from tapio_reconciler.shell.applying import Applier
 from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.events import EventWriter
 from tapio_reconciler.shell.metrics import Metrics
-from tapio_reconciler.shell.partition import REASSERT_EVERY, Identity, Partition
+from tapio_reconciler.shell.partition import CHECK_EVERY, Identity, Partition
 from tapio_reconciler.shell.recording import advance_epoch
 from tapio_reconciler.shell.targets import Targets
 from tapio_reconciler.shell.timers import Timers
@@ -143,9 +143,9 @@ def test_a_partition_that_is_lost_often_is_taken_over_as_soon_as_after_the_first
 
 
 async def _lose(owner: Owner) -> float:
-    """Have another worker take the partition over; answers when ours will notice, with its next record."""
+    """Have another worker take the partition over; answers when ours will notice, with its next look."""
     await advance_epoch(owner.log, 0, worker="other", partitions=1, clock=owner.clock)
-    return REASSERT_EVERY
+    return CHECK_EVERY
 
 
 def test_a_partition_lost_to_another_worker_is_left_to_it_for_two_looks_at_the_members() -> None:
@@ -168,7 +168,7 @@ def test_a_partition_that_became_another_members_is_not_taken_back() -> None:
         task = asyncio.create_task(owner.worker.run())
         await owner.taken_over(1)
         await _lose(owner)
-        await asyncio.sleep(REASSERT_EVERY + AFTER_A_LOSS / 2)
+        await asyncio.sleep(CHECK_EVERY + AFTER_A_LOSS / 2)
         other = next(name for name in map(str, range(100)) if owners_of(["w", name], 1)[0] == name)
         await owner.members.join(other)
         await asyncio.sleep(60)

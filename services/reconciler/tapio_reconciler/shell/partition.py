@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -34,6 +35,7 @@ from tapio_shared.errors import (
     MessageTooLarge,
     NewerFormat,
     PartitionCountMismatch,
+    RetryableError,
     TapioError,
 )
 from tapio_shared.facts import Inputs, OutcomeRecorded, SweepMarked, Timer, TimerDue
@@ -54,6 +56,8 @@ COALESCE = 0.05
 """Seconds between two plans of one key: the first fact is acted on at once, its echoes are taken together."""
 PARK_EVERY = 1.0
 """Seconds between two rounds of recording what could not be read: a storm of it is one record per key and round."""
+CHECK_EVERY = 10.0
+"""Seconds between two looks at whether the epoch is still ours: who records nothing would not notice that it is not."""
 REASSERT_EVERY = 600.0
 """Seconds between two re-assertions of an owned epoch, so that it never lies in the oldest part of the stream."""
 
@@ -386,7 +390,10 @@ class Partition:
 
     async def _reassert(self) -> None:
         while True:
-            await asyncio.sleep(REASSERT_EVERY)
+            for _ in range(int(REASSERT_EVERY / CHECK_EVERY)):
+                await asyncio.sleep(CHECK_EVERY)
+                with suppress(RetryableError):
+                    await self._owned().check()
             await self._owned().reassert()
 
     async def _republish(self, below: int) -> None:

@@ -1,4 +1,4 @@
-"""NATS is away for long, comes back with an older store, or stops in its tracks; disks are full, API servers restart.
+"""NATS is away for long, comes back with an older store, or stops in its tracks; its disk is full.
 
 Real processes and real files. What is too slow or too heavy for `make test` is marked `campaign`: `make campaign-real`.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tapio_shared.adapters.nats_server import EmbeddedNatsServer
-from tests.support.e2e_kubernetes import real_kubernetes, simulated_kubernetes
+from tests.support.e2e_kubernetes import simulated_kubernetes
 from tests.support.e2e_objects import all_managed, small_cluster
 from tests.support.e2e_roll_outs import roll_out, until_all_ready
 from tests.support.eventually import eventually
@@ -27,6 +27,8 @@ from tests.support.operator_run import PARTITIONS, WATCHER, OperatorRun, start_o
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(280)]
 _FEW = 6
+_PROMISES_MORE = 'jetstream {{ store_dir: "{}/store", max_file_store: 8GB }}'
+"""JetStream refuses streams that may grow larger than it may; left alone it may fill three quarters of the disk."""
 
 
 async def goes_on(operator: OperatorRun, namespace: str, expected: int) -> None:
@@ -165,8 +167,9 @@ async def test_the_disk_of_the_log_is_full(tmp_path: Path) -> None:
     namespace = "default"
     async with (
         small_disk(tmp_path / "nats", megabytes=256) as disk,
+        EmbeddedNatsServer(disk, extra=_PROMISES_MORE.format(disk)) as nats,
         simulated_kubernetes(tmp_path) as kubernetes,
-        start_operator(kubernetes, tmp_path, webhook=False, settings={"TAPIO_LOG_MAX_BYTES": str(32 << 20)}) as run,
+        start_operator(kubernetes, tmp_path, webhook=False, servers=[nats]) as run,
     ):
         await roll_out(kubernetes, namespace, _FEW)
         await until_all_ready(kubernetes, namespace, _FEW)
@@ -192,29 +195,3 @@ async def test_the_disk_of_the_log_is_full(tmp_path: Path) -> None:
 
         await kubernetes.until(is_corrected, seconds=90)
         await goes_on(run, namespace, _FEW + 1)
-
-
-@pytest.mark.real
-async def test_the_api_server_is_killed_and_comes_back_during_a_roll_out(tmp_path: Path) -> None:
-    """Longer than a Lease lasts: the watcher steps down, and leads again."""
-    namespace = "default"
-    async with (
-        real_kubernetes(tmp_path) as kubernetes,
-        start_operator(kubernetes, tmp_path, webhook=False) as run,
-    ):
-        await roll_out(kubernetes, namespace, _FEW)
-        await kubernetes.plane.stop_api_server(grace=0)
-
-        async def has_let_go() -> bool:
-            return '"event": "lease lost"' in run[WATCHER].log.read_text(errors="replace")
-
-        await eventually(has_let_go, seconds=60)
-        await kubernetes.plane.start_api_server()
-        await until_all_ready(kubernetes, namespace, _FEW)
-        await kubernetes.kubectl.run("delete", "service", "c0-nats", "-n", namespace)
-
-        async def is_corrected() -> bool:
-            return await kubernetes.get("service", "c0-nats", namespace) is not None
-
-        await kubernetes.until(is_corrected, seconds=90)
-        await goes_on(run, namespace, _FEW)

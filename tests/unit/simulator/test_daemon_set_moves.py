@@ -48,6 +48,9 @@ ALL = [_pod(1), _pod(2), _pod(3)]
 AGED = [_pod(1, OLD), _pod(2, OLD), _pod(3, OLD)]
 
 
+SURGING = _set(updateStrategy={"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}})
+
+
 @pytest.mark.parametrize(
     ("workload", "nodes", "pods", "create", "delete"),
     [
@@ -93,6 +96,26 @@ AGED = [_pod(1, OLD), _pod(2, OLD), _pod(3, OLD)]
             id="what is not available anyway goes first",
         ),
         pytest.param(_set(updateStrategy={"type": "OnDelete"}), _nodes(), AGED, [], [], id="on delete nothing goes"),
+        pytest.param(SURGING, _nodes(), AGED, ["node-1"], [], id="with a surge the new one comes first"),
+        pytest.param(
+            SURGING,
+            _nodes(),
+            [*AGED, _pod(1, name="new-1", ready=False)],
+            [],
+            [],
+            id="the old one stays while the new one is not available",
+        ),
+        pytest.param(
+            SURGING, _nodes(), [*AGED, _pod(1, name="new-1")], [], ["agent-1"], id="and goes as soon as it is"
+        ),
+        pytest.param(
+            SURGING,
+            _nodes(),
+            [_pod(1), _pod(2, OLD), _pod(3, OLD, ready=False)],
+            ["node-3", "node-2"],
+            [],
+            id="beside what is not available it comes at once",
+        ),
     ],
 )
 def test_moves(

@@ -1,6 +1,6 @@
 """Which nodes a DaemonSet wants a pod on, which pods to replace, and its status. Pure.
 
-Source: k8s.io/kubernetes/pkg/controller/daemon (daemon_controller.go, update.go). `maxSurge` is taken for 0.
+Source: k8s.io/kubernetes/pkg/controller/daemon (daemon_controller.go, update.go).
 """
 
 from __future__ import annotations
@@ -111,10 +111,62 @@ def moves(
         elif not there and should_run(spec, node):
             create.append(name)
         elif len(live) > 1:
-            delete += sorted(live, key=lambda pod: (str_at(pod, "metadata", "creationTimestamp"), key_of(pod)))[1:]
+            delete += _superfluous(workload, live, update, now)
     if not create and not delete and str_at(workload, "spec", "updateStrategy", "type") != "OnDelete":
-        delete = _outdated(workload, nodes, by_node, spec, update, now)
+        if _surges(workload):
+            create = _surging(workload, nodes, by_node, spec, update, now)
+        else:
+            delete = _outdated(workload, nodes, by_node, spec, update, now)
     return Moves(tuple(create), tuple(delete))
+
+
+def _surges(workload: JsonObject) -> bool:
+    """Whether a new pod comes before the old one goes."""
+    surge = object_at(workload, "spec", "updateStrategy", "rollingUpdate").get("maxSurge", 0)
+    return share_of(surge, 100, round_up=True) > 0
+
+
+def _by_age(pods: Sequence[JsonObject]) -> list[JsonObject]:
+    return sorted(pods, key=lambda pod: (str_at(pod, "metadata", "creationTimestamp"), key_of(pod)))
+
+
+def _superfluous(workload: JsonObject, live: Sequence[JsonObject], update: str, now: int) -> list[JsonObject]:
+    """Of several pods on one node, those to delete. With a surge, an old one stays until a new one is available."""
+    if not _surges(workload):
+        return _by_age(live)[1:]
+    new = _by_age([pod for pod in live if revision_of(pod) == update.rpartition("-")[2]])
+    old = _by_age([pod for pod in live if pod not in new])
+    found = [*new[1:], *old[1:]]
+    seconds = int_at(workload, "spec", "minReadySeconds")
+    if new and old and (available_in(old[0], 0, now) is None or available_in(new[0], seconds, now) == 0):
+        found.append(old[0])
+    return found
+
+
+def _surging(
+    workload: JsonObject,
+    nodes: Mapping[str, JsonObject],
+    by_node: Mapping[str, Sequence[JsonObject]],
+    spec: JsonObject,
+    update: str,
+    now: int,
+) -> list[str]:
+    """Nodes that get a new pod beside their old one: where that is not available, the others by `maxSurge`."""
+    desired = [name for name in sorted(nodes) if should_run(spec, nodes[name])]
+    limit = object_at(workload, "spec", "updateStrategy", "rollingUpdate").get("maxSurge", 0)
+    left = share_of(limit, len(desired), round_up=True)
+    seconds = int_at(workload, "spec", "minReadySeconds")
+    at_once, candidates = list[str](), list[str]()
+    for name in desired:
+        live = [pod for pod in by_node.get(name, ()) if not is_terminating(pod)]
+        old = [pod for pod in live if revision_of(pod) != update.rpartition("-")[2]]
+        if not live or len(old) < len(live):
+            left -= bool(old) or not live
+        elif available_in(old[0], seconds, now) != 0:
+            at_once.append(name)
+        else:
+            candidates.append(name)
+    return [*at_once, *candidates[: max(left, 0)]]
 
 
 def _outdated(
@@ -161,7 +213,7 @@ def report_of(
         if controller_uid(pod) == uid_of(workload) and not is_terminating(pod):
             by_node.setdefault(node_of(pod), []).append(pod)
     desired = [name for name in nodes if should_run(spec, nodes[name])]
-    on_desired = [by_node[name][0] for name in desired if name in by_node]
+    on_desired = [_by_age(by_node[name])[0] for name in desired if name in by_node]
     waits = [wait for pod in on_desired if (wait := available_in(pod, seconds, now)) is not None]
     available = sum(1 for wait in waits if wait <= 0)
     status: JsonObject = {
@@ -178,4 +230,5 @@ def report_of(
             }
         ),
     }
-    return Report(status, min((wait for wait in waits if wait > 0), default=None))
+    surged = [available_in(pod, seconds, now) for there in by_node.values() for pod in there]
+    return Report(status, min((wait for wait in surged if wait), default=None))

@@ -74,3 +74,17 @@ def test_an_invalid_one_is_in_nobodys_way_while_the_cluster_has_its_own() -> Non
     world.settle()
     assert stalled(world) == ("", "")
     assert stalled(world, "mind")[0] == "InvalidSpec"
+
+
+def test_one_of_which_nothing_is_switched_on_is_ready_and_says_so() -> None:
+    world = world_of()
+    add(world, "mind", "2026-01-01T00:00:00Z", embedded=True, correlation={"enabled": False})
+    world.settle()
+    found = world.find(ObjectRef("tapio.io", "TapioIntelligence", world.key.namespace, "mind"))
+    assert stores(world) == []
+    assert [
+        (str_at(one, "type"), str_at(one, "status"), str_at(one, "message"))
+        for one in objects_at(found, "status", "conditions")
+    ] == [
+        ("Ready", "True", "Everything of it is switched off (no graph store, no correlation), so nothing of it runs.")
+    ]

@@ -197,7 +197,16 @@ def intelligence_status(
     if refused is not None:
         return stalled_status(seen, *refused, now)
     own = [one for one in progress if one.component.condition in {"GraphStoreReady", "CorrelationReady"}]
-    status = _part_status(seen, own, now)
+    if progress and not own:
+        off = Condition(
+            type=ConditionType.READY,
+            status="True",
+            reason=Reason.ALL_READY,
+            message="Everything of it is switched off (no graph store, no correlation), so nothing of it runs.",
+        )
+        status = {**_status(seen, [off], object_at(seen.document, "status"), now), "components": []}
+    else:
+        status = _part_status(seen, own, now)
     names = {one.component.name for one in own}
     status["store"] = "neo4j" if "neo4j" in names else "embedded" if own else "none"
     status["readyComponents"] = ready_count(own)

@@ -10,6 +10,7 @@ CACHE := $(if $(TAPIO_CACHE),$(TAPIO_CACHE),$(HOME)/.cache/tapio)
 PEERS = $(CACHE)/peers-$(shell sha256sum benchmarks/peers/beside/requirements.lock | cut -c1-16)
 SCAN = $(CACHE)/scan-$(shell sha256sum tests/scan/requirements.lock | cut -c1-16)
 
+.PHONY: campaign-sieve campaign-acto
 .PHONY: help setup run test test-unit test-combinations test-real test-browser browser pictures check format crds deploy-manifests bench bench-peers test-peers clean control-plane golden golden-histories scan pod-security custom-resources
 .PHONY: campaign-real
 
@@ -39,6 +40,12 @@ test-unit: $(STAMP) ## Run the unit tests alone.
 
 test-combinations: $(STAMP) ## Try thousands of random specs, and of ways from one to another, instead of the few of make test (about 4 minutes).
 	@$(BIN)/pytest -m "campaign" -n 2 tests/unit/objects tests/simulation/test_transitions.py tests/replay/test_plan_tells_the_truth.py $(ARGS)
+
+campaign-sieve: $(STAMP) ## Strike the operator at everything it writes, decides and is told (about 20 minutes of one core); see docs/sieve-and-acto.md.
+	@$(BIN)/python -m tests.campaign.sieve $(ARGS)
+
+campaign-acto: $(STAMP) ## Walk every field of the CRDs with good and bad values (about 10 minutes of one core); see docs/sieve-and-acto.md.
+	@$(BIN)/python -m tests.campaign.acto $(ARGS)
 
 test-real: $(STAMP) control-plane ## Run the suites that need a real etcd, kube-apiserver and kube-controller-manager.
 	@$(BIN)/pytest -m real $(ARGS)

@@ -161,6 +161,8 @@ def _kind(asked: Asked) -> tuple[str, str, str] | None:
         return (asked.path, "status", "")
     if "/tapioclusters/" in asked.path:
         return (asked.path, "finalizer", "")
+    if asked.method == "PATCH" and "/persistentvolumeclaims/" in asked.path:
+        return (asked.path, "expand", "")
     return (asked.path, "apply", strings_at(metadata, "annotations")[DESIRED_HASH])
 
 
@@ -171,7 +173,8 @@ def _named(decision: DecisionRecorded) -> set[tuple[str, str, str]]:
     named: set[tuple[str, str, str]] = set()
     for action in decision.apply:
         path = object_path(action.group, action.version, action.plural, action.namespace, action.name)
-        named.add((path, "generate", "") if action.mode == "generate" else (path, "apply", action.digest))
+        made = action.mode in ("generate", "expand")
+        named.add((path, action.mode, "") if made else (path, "apply", action.digest))
     for gone in decision.delete:
         path = object_path(gone.group, gone.version, gone.plural, gone.namespace, gone.name)
         named.add((path, "delete", gone.uid))
@@ -186,6 +189,10 @@ def _named_of_cluster(decision: DecisionRecorded) -> set[tuple[str, str, str]]:
             named.add((f"{path}/status", "status", ""))
         if decision.finalizer:
             named.add((path, "finalizer", ""))
+    for resource in decision.resources:
+        kind, _, name = resource.partition("/")
+        path = object_path("tapio.io", "v1alpha1", _STATUSES[kind], "default", name, "status")
+        named.add((path, "status", ""))
     return named
 
 
@@ -204,6 +211,9 @@ def _example(name: str) -> JsonObject:
 
 class Operator:
     """The parts, each of which can be started and cut off at any moment. Made by `operator_in_process`."""
+
+    kubelet: KubeletSettings = _QUICK
+    """How nodes and pods behave."""
 
     def __init__(self, seed: int, *, log_max_bytes: int = -1) -> None:
         self.clock, self.random = VirtualClock(), SeededRandom(seed)
@@ -227,7 +237,7 @@ class Operator:
             self.cluster.kube(CONTROLLERS, user_agent="kube-controller-manager"),
             self.clock,
             self.random,
-            ControllerSettings(kubelet=_QUICK),
+            ControllerSettings(kubelet=self.kubelet),
         )
         self.tasks["controllers"] = asyncio.create_task(controllers, name="controllers")
 

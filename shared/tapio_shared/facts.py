@@ -299,6 +299,15 @@ class AppliedWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Sequence of the outcome that first told of it; 0 means the very outcome that holds this."""
 
 
+class DeletedObject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A deletion that went well and has not been observed yet, so that a plan from an older view does not repeat it."""
+
+    uid: str
+    deleted_at: int
+    recorded: int = 0
+    """Sequence of the outcome that first told of it; 0 means the very outcome that holds this."""
+
+
 class FailedWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The last write of an object failed. With another `digest` wanted it is tried at once, else at `retry_at`."""
 
@@ -333,6 +342,8 @@ class OutcomeRecorded(LogRecord, frozen=True, kw_only=True, tag="OutcomeRecorded
     controllers that disagree about a field do not fight at full speed."""
     force_reconcile: str = ""
     """The value of tapio.io/force-reconcile that has been carried out."""
+    deleted: dict[str, DeletedObject] = {}
+    """Object -> our deletion of it, carried on until its end has been observed (from rules 3 on)."""
 
 
 # --- what is not part of a key's state ------------------------------------------------------------------------

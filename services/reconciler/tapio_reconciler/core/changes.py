@@ -14,7 +14,7 @@ from tapio_reconciler.core.model import WantedObject
 from tapio_reconciler.core.state import Seen
 from tapio_shared.api.labels import ADOPT, CLUSTER_UID, DESIRED_HASH, key_of_object
 from tapio_shared.api.names import CLUSTER_KIND
-from tapio_shared.facts import AppliedWrite, FailedWrite, OutcomeRecorded
+from tapio_shared.facts import AppliedWrite, DeletedObject, FailedWrite, OutcomeRecorded
 from tapio_shared.json import JsonObject, at, str_at, strings_at
 
 OBSERVE_WITHIN = 5_000
@@ -82,6 +82,13 @@ class Memory:
             if seen.sequence > (write.recorded or self.sequence):
                 return None
         return write
+
+    def is_deleted(self, name: str, seen: Seen | None) -> DeletedObject | None:
+        """Our deletion of the object last observed as `seen`, as long as nothing newer is told of it."""
+        gone = self.outcome.deleted.get(name)
+        if gone is None or seen is None or seen.uid != gone.uid or seen.sequence > (gone.recorded or self.sequence):
+            return None
+        return gone
 
 
 NO_MEMORY = Memory(0, OutcomeRecorded(decision=0, ended_at=0))

@@ -17,6 +17,7 @@ from tapio_reconciler.core.changes import OBSERVE_WITHIN, REPEAT_UNOBSERVED, Act
 from tapio_reconciler.core.made_secrets import flaw_of
 from tapio_reconciler.core.model import MadeSecret, WantedObject
 from tapio_reconciler.core.outcomes import outcome_of
+from tapio_reconciler.core.premises import Premise, premises_of
 from tapio_reconciler.core.references import lost_credentials
 from tapio_reconciler.core.rules import in_order, rules_of
 from tapio_reconciler.core.scaling import keeping_replicas
@@ -24,7 +25,6 @@ from tapio_reconciler.core.state import Seen, State
 from tapio_shared.api.labels import DESIRED_HASH, REVISION
 from tapio_shared.codec import digest, encode
 from tapio_shared.facts import (
-    AppliedWrite,
     ApplyAction,
     DecisionRecorded,
     DeleteAction,
@@ -68,6 +68,8 @@ class Plan:
     memory: Memory
     seen_by_name: Mapping[str, Seen]
     pod_templates: Mapping[str, JsonObject]
+    premises: tuple[Premise, ...] = ()
+    """What must still be so for anything to be deleted."""
 
     @property
     def has_effects(self) -> bool:
@@ -207,7 +209,7 @@ class Draft:
         self.objects[name] = digest(asked)
         self._seen_by_name[name] = claim
         write = self.memory.unobserved(name, claim)
-        if write is not None and write.digest == self.objects[name] and self._is_awaited(write):
+        if write is not None and write.digest == self.objects[name] and self._is_awaited(write.applied_at):
             return
         metadata: JsonObject = {"name": claim.ref.name, "namespace": claim.ref.namespace, "uid": claim.uid}
         self.manifests[name] = {"apiVersion": "v1", "kind": claim.ref.kind, "metadata": metadata, "spec": asked}
@@ -240,6 +242,10 @@ class Draft:
         failure = self.memory.outcome.failures.get(name)
         if failure is not None and failure.action == "delete" and waits(failure.failed_at, failure.retry_at, self.now):
             self.look_again("retry", failure.retry_at)
+            return
+        self._seen_by_name[name] = seen
+        gone = self.memory.is_deleted(name, seen)
+        if gone is not None and self._is_awaited(gone.deleted_at):
             return
         self.delete.append(
             DeleteAction(
@@ -283,7 +289,7 @@ class Draft:
             self.look_again("retry", failure.retry_at)
             return
         write = self.memory.unobserved("finalizer", self.cluster)
-        if write is not None and write.digest == action and self._is_awaited(write):
+        if write is not None and write.digest == action and self._is_awaited(write.applied_at):
             return
         self.finalizer = action
 
@@ -323,6 +329,7 @@ class Draft:
             memory=self.memory,
             seen_by_name=self._seen_by_name,
             pod_templates=self.pod_templates,
+            premises=premises_of(self.seen, self.state.key) if self.delete else (),
         )
 
     def _differs(self, name: str, seen: Seen, status: JsonObject) -> bool:
@@ -334,12 +341,12 @@ class Draft:
             self.look_again("retry", failure.retry_at)
             return False
         write = self.memory.unobserved(name, seen)
-        return write is None or write.digest != wanted or not self._is_awaited(write)
+        return write is None or write.digest != wanted or not self._is_awaited(write.applied_at)
 
-    def _is_awaited(self, write: AppliedWrite) -> bool:
-        """Whether a write may still come back as a fact; the plan then looks again when that time is over."""
-        until = write.applied_at + OBSERVE_WITHIN
-        if not waits(write.applied_at, until, self.now):
+    def _is_awaited(self, since: int) -> bool:
+        """Whether what was written at `since` may still come back as a fact; the plan then looks again after that."""
+        until = since + OBSERVE_WITHIN
+        if not waits(since, until, self.now):
             return False
         self.look_again("observe", until)
         return True

@@ -9,10 +9,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+import msgspec
+
 from tapio_reconciler.core.changes import CORRECTIONS_WITHIN, Memory, waits
 from tapio_reconciler.core.rules import Rules, rules_of
 from tapio_reconciler.core.state import Seen
-from tapio_shared.facts import AppliedWrite, DecisionRecorded, FailedWrite, ObjectResult, OutcomeRecorded
+from tapio_shared.facts import (
+    AppliedWrite,
+    DecisionRecorded,
+    DeletedObject,
+    FailedWrite,
+    ObjectResult,
+    OutcomeRecorded,
+)
+from tapio_shared.keys import ObjectRef
 
 FIRST_RETRY = 1_000
 LAST_RETRY = 300_000
@@ -54,6 +64,8 @@ def outcome_of(
         if name in wanted
         or (failure.action == "delete" and (name in tried or _is_put_off(failure, decision.inputs.now)))
     }
+    deleted = _deletions(memory, seen_by_name) if rules.awaits_deletions else {}
+    uids = {str(ObjectRef(one.group, one.kind, one.namespace, one.name)): one.uid for one in decision.delete}
     for result in results:
         if result.error:
             failures[result.ref] = _failed(
@@ -63,6 +75,8 @@ def outcome_of(
         failures.pop(result.ref, None)
         if result.action == "delete":
             applied.pop(result.ref, None)
+            if rules.awaits_deletions:
+                deleted[result.ref] = DeletedObject(uid=uids[result.ref], deleted_at=now)
         else:
             applied[result.ref] = AppliedWrite(
                 resource_version=result.resource_version, digest=result.digest, applied_at=now
@@ -79,7 +93,17 @@ def outcome_of(
         failures=failures,
         corrections=_corrections(before.corrections, corrected, wanted, now),
         force_reconcile=decision.force_reconcile or before.force_reconcile,
+        deleted=deleted,
     )
+
+
+def _deletions(memory: Memory, seen_by_name: dict[str, Seen]) -> dict[str, DeletedObject]:
+    """Deletions that went well before, and whose objects are still there as far as anybody told."""
+    return {
+        name: gone if gone.recorded else msgspec.structs.replace(gone, recorded=memory.sequence)
+        for name, gone in memory.outcome.deleted.items()
+        if memory.is_deleted(name, seen_by_name.get(name))
+    }
 
 
 def _is_put_off(failure: FailedWrite, now: int) -> bool:

@@ -25,6 +25,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds between two tries of what a person must mend (403, 422), at most, before the spread."""
     deletes_in_order: bool
     """Whether what makes pods goes before what pods need, instead of all at once."""
+    awaits_deletions: bool = False
+    """Whether a deletion that went well is given time to be observed before it is asked for again."""
 
 
 RULES: Final = {
@@ -32,6 +34,8 @@ RULES: Final = {
     # Who has just mended a permission or a quota waits for nothing else; and a pod that still runs while its
     # ServiceAccount or its configuration is deleted ends in errors instead of in order.
     2: Rules(longest_refusal_wait=120_000, deletes_in_order=True),
+    # While nobody tells that an object is gone (the watcher fails over), its deletion was decided 20 times a second.
+    3: Rules(longest_refusal_wait=120_000, deletes_in_order=True, awaits_deletions=True),
 }
 NEWEST: Final = max(RULES)
 

@@ -20,6 +20,7 @@ from tapio_reconciler.core.components import SOMEBODY_ELSES
 from tapio_reconciler.core.drafting import Plan, Report
 from tapio_reconciler.shell.events import EventWriter
 from tapio_reconciler.shell.metrics import Metrics
+from tapio_reconciler.shell.premises import MERGE_PATCH, PLURALS, objection
 from tapio_reconciler.shell.secrets import make_secret
 from tapio_shared.api.labels import (
     APPLYSET_GROUP_KINDS,
@@ -43,16 +44,10 @@ tracer = trace.get_tracer(__name__)
 
 PROBE_MANAGER = "tapio-operator-probe"
 APPLY_PATCH = "application/apply-patch+yaml"
-MERGE_PATCH = "application/merge-patch+json"
 TOOLING = "tapio-operator/v1"
 _ABSENT = b"resourceVersion should not be set on objects to be created"
 _CONCURRENT_WRITES = 16
 """Writes of one decision under way at once; the transport bounds those of the whole process."""
-_PLURALS = {
-    "TapioCluster": "tapioclusters",
-    "TapioCollector": "tapiocollectors",
-    "TapioIntelligence": "tapiointelligences",
-}
 
 
 class Applier:
@@ -73,8 +68,15 @@ class Applier:
                 return report
         for _, actions in groupby(decision.apply, key=lambda action: action.phase):
             await self._together(self._write(report, key, action, plan) for action in actions)
+        objected = await objection(self._kube, plan.premises)
+
+        async def still_asked_for() -> None:
+            await still_owned()
+            if objected is not None:
+                raise objected
+
         for _, gone in groupby(decision.delete, key=lambda action: action.phase):
-            await self._together(self._delete(report, key, action, still_owned) for action in gone)
+            await self._together(self._delete(report, key, action, still_asked_for) for action in gone)
         if decision.status is not None and plan.cluster is not None:
             before = object_at(plan.cluster.document, "status")
             await self._attempt(
@@ -273,7 +275,7 @@ class Applier:
     ) -> JsonObject:
         """Write a status by merge patch: server-side apply can't, where a spec holds the boolean shorthand (1.20)."""
         gone: JsonObject = {field: None for field in before if field not in status}
-        path = object_path(API_GROUP, "v1alpha1", _PLURALS[kind], namespace, name, "status")
+        path = object_path(API_GROUP, "v1alpha1", PLURALS[kind], namespace, name, "status")
         body: JsonObject = {"metadata": {"uid": uid}, "status": {**gone, **_replacing(before, status)}}
         response = await self._kube.request(
             "PATCH",
@@ -314,17 +316,17 @@ class Applier:
             "kind": CLUSTER_KIND,
             "metadata": {**metadata, "uid": seen.uid, "resourceVersion": seen.resource_version},
         }
-        path = object_path(API_GROUP, "v1alpha1", _PLURALS[CLUSTER_KIND], key.namespace, key.name)
+        path = object_path(API_GROUP, "v1alpha1", PLURALS[CLUSTER_KIND], key.namespace, key.name)
         response = await self._kube.request(
             "PATCH", path, query={"fieldManager": FIELD_MANAGER}, body=encode(body), content_type=MERGE_PATCH
         )
         return _document(response)
 
 
-async def _owning(still_owned: Callable[[], Awaitable[None]], work: Coroutine[None, None, JsonObject]) -> JsonObject:
+async def _owning(may_go_on: Callable[[], Awaitable[None]], work: Coroutine[None, None, JsonObject]) -> JsonObject:
     """`work`, unless the partition is lost or the log can't say: then the error of asking, and nothing is done."""
     try:
-        await still_owned()
+        await may_go_on()
     except BaseException:
         work.close()
         raise

@@ -30,7 +30,7 @@ async def _run(module: str, *arguments: str, seconds: float) -> str:
 
 
 async def test_some_of_sieves_cases_end_as_if_nothing_had_happened() -> None:
-    arguments = ("--scenario", "off-and-on", "--every", "29", "--jobs", "1")
+    arguments = ("--scenario", "off-and-on", "--every", "19", "--jobs", "1")
     output = await _run("sieve", *arguments, seconds=240)
     assert re.search(
         r"^Sieve: \d+ cases \(intermediate \d+, stale \d+, unobserved \d+\), 0 failed\.$", output, re.MULTILINE

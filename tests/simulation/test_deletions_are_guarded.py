@@ -86,3 +86,24 @@ def test_an_operator_that_is_shown_the_past_deletes_nothing_that_is_wanted() -> 
         await operator.end()
 
     run_virtually(run())
+
+
+def test_a_watcher_that_takes_over_while_a_replica_of_the_log_is_behind_tells_the_end_of_what_was_told_last() -> None:
+    async def run() -> None:
+        operator = await _at_rest(NEWEST)
+        before = len(operator.log.stored)
+        await changed({"collectors": {"systemd": True}})(operator)
+        await operator.settle(lambda: is_ready(operator))
+
+        def choose(moment: Moment, _name: str) -> Strike | None:
+            lag = len(operator.log.stored) - before  # what was told of the collector's objects is not in the replica
+            return Strike("lag", lag=lag) if moment == "decision" else None
+
+        operator.choose = choose
+        await changed({"collectors": {"systemd": False}})(operator)
+        await operator.settle(lambda: is_ready(operator))
+        assert operator.strike is not None
+        assert any("systemd" in one for one in operator.deletes())
+        await operator.end()
+
+    run_virtually(run())

@@ -140,8 +140,8 @@ class Lead:
     async def run(self) -> None:
         """Begin everything, and return; the tasks go on in the group."""
         given = self._given
-        await self._writer.hydrate()
-        await self._shared.hydrate()
+        await self._writer.hydrate(self._info.last_sequence)
+        await self._shared.hydrate(self._info.last_sequence)
         await self._cursors.hydrate()
         self._generation = generation_of(
             self._info, self._shared.last("synced"), backwards=self._backwards, now=given.clock.now()

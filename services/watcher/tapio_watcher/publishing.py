@@ -70,11 +70,15 @@ class FactWriter:
 
     # --- learning ----------------------------------------------------------------------------------------------
 
-    async def hydrate(self) -> None:
-        """Learn what the log holds, one partition at a time: memory then holds digests and no facts."""
+    async def hydrate(self, at_least: int = 0) -> None:
+        """Learn what the log holds, one partition at a time: memory then holds digests and no facts.
+
+        Up to the sequence `at_least` nothing is missing: from a replica that is behind, nobody would learn of objects
+        whose end must be told, and it never would be.
+        """
         for partition in range(self._partitions):
             prefix = f"{partition_prefix(partition)}.{escape_token(self._target)}"
-            for message in (await self._log.last_per_subject(f"{prefix}.*.*.object.>")).messages:
+            for message in (await self._log.last_per_subject(f"{prefix}.*.*.object.>", at_least=at_least)).messages:
                 self._learn(message)
 
     def _learn(self, message: Message) -> None:

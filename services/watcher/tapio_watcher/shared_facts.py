@@ -37,9 +37,10 @@ class SharedFacts:
         self.known: dict[str, Known] = {}
         self._records: dict[str, Record] = {}
 
-    async def hydrate(self) -> None:
-        """Learn what the log holds."""
-        view = await self._log.last_per_subject(f"tapio.log.*._shared.{escape_token(self._target)}.*")
+    async def hydrate(self, at_least: int = 0) -> None:
+        """Learn what the log holds, with nothing missing up to the sequence `at_least`."""
+        pattern = f"tapio.log.*._shared.{escape_token(self._target)}.*"
+        view = await self._log.last_per_subject(pattern, at_least=at_least)
         for message in view.messages:
             self._learn(message)
 

@@ -19,6 +19,7 @@ from rich.console import Console
 from benchmarks.peers.children import rendered
 from benchmarks.peers.measuring import KOPF, LIMIT, Measurement, Setting, measure
 from benchmarks.peers.report import Report, Run, replace_section
+from benchmarks.work import CONCURRENT
 
 app = typer.Typer(add_completion=False)
 _ROOT = Path(__file__).parents[2]
@@ -36,6 +37,7 @@ def main(
     changes: Annotated[int, typer.Option(help="Changes a second of the steady scenario.")] = 50,
     seconds: Annotated[int, typer.Option(help="Length of the steady scenario.")] = 4,
     drift: Annotated[float, typer.Option(help="Share of the children that is edited.")] = 0.01,
+    requests: Annotated[int, typer.Option(help="Requests at once of each process, but of the raw limit.")] = CONCURRENT,
     full: Annotated[
         bool, typer.Option("--full", help="200 and 1,000 clusters; 0, 5 and 20 ms; 1, 2 and 4 workers; 3 rounds.")
     ] = False,
@@ -64,6 +66,7 @@ def main(
                 changes=changes,
                 seconds=seconds,
                 drift=drift,
+                requests=requests,
             )
             for count in map(int, clusters.split(","))
             for kind in (("simulator", "control-plane") if against == "both" else (against,))

@@ -12,7 +12,7 @@ from benchmarks.peers import scenarios
 from benchmarks.peers.children import Rendered
 from benchmarks.peers.subjects import Subject, own, peaks, peer
 from benchmarks.processes import Measured, api_server
-from benchmarks.work import create_namespace, install
+from benchmarks.work import CONCURRENT, create_namespace, install
 from tapio_shared.adapters.kube_http import HttpKube
 
 LIMIT, KOPF = "limit", "kopf"
@@ -31,6 +31,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     seconds: int
     drift: float
     """Share of the children that is edited."""
+    requests: int = CONCURRENT
+    """Requests at once of each process, the raw limit's excepted."""
 
 
 class Measurement(msgspec.Struct, kw_only=True):
@@ -69,7 +71,8 @@ async def measure(
             written = scenarios.written_by(kube, setting.against)
             if subject == LIMIT:
                 return await _by_hand(number, setting, kube, rest, written, servers)
-            async with _subject(subject, python, kubeconfig, directory, works) as running:
+            await scenarios.bound_requests(kube, setting.requests)
+            async with _subject(subject, python, kubeconfig, directory, works, setting.requests) as running:
                 await running.start(clusters=0, children=0)
                 await scenarios.burst(kube, [first])
                 before = await scenarios.rest(written)
@@ -144,11 +147,11 @@ async def _by_hand(
 
 
 def _subject(
-    subject: str, python: Path, kubeconfig: Path, directory: Path, works: Sequence[Rendered]
+    subject: str, python: Path, kubeconfig: Path, directory: Path, works: Sequence[Rendered], requests: int
 ) -> AbstractAsyncContextManager[Subject]:
     """`kopf`, or the number of our workers."""
     if subject == KOPF:
-        return peer(python, kubeconfig, directory / "peer", works)
+        return peer(python, kubeconfig, directory / "peer", works, requests)
     return own(int(subject), kubeconfig, directory / "own")
 
 

@@ -9,6 +9,7 @@ from statistics import median
 import msgspec
 
 from benchmarks.peers.measuring import KOPF, LIMIT, Measurement, Setting
+from benchmarks.work import CONCURRENT
 
 BEGIN, END = "<!-- peers: begin (make bench-peers writes this section) -->", "<!-- peers: end -->"
 _SERVERS = ("simulator", "etcd", "kube-apiserver", "kube-controller")
@@ -157,7 +158,8 @@ def at(ordered: Sequence[float], share: float) -> float:
 
 def _title(setting: Setting) -> str:
     where = f"simulator, +{setting.latency} ms" if setting.against == "simulator" else setting.against
-    return f"{setting.clusters:,} clusters, {where}"
+    bound = "" if setting.requests == CONCURRENT else f", {setting.requests} request(s) at once per process"
+    return f"{setting.clusters:,} clusters, {where}{bound}"
 
 
 def _name(subject: str) -> str:

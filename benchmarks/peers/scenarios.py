@@ -12,6 +12,7 @@ from benchmarks.peers.children import Child, Rendered
 from benchmarks.work import APPLY, CONCURRENT, MERGE, NAMESPACE, drain, owned_by, watches
 from tapio_shared.adapters.kube_http import HttpKube
 from tapio_shared.api.labels import COMPONENT, MANAGED_SELECTOR
+from tapio_shared.api.operator_config import CONFIG_MAP
 from tapio_shared.codec import decode_as, encode
 from tapio_shared.json import JsonObject, int_at, list_at, object_at, str_at
 from tapio_shared.kubernetes import check, object_path
@@ -71,6 +72,13 @@ async def rest(written: Written, *, quiet: float = 2.0) -> int:
             if now != known:
                 known, since = now, time.perf_counter()
     return known
+
+
+async def bound_requests(kube: HttpKube, requests: int) -> None:
+    """Let each process of the operator have so many requests under way at once, by the operator's configuration."""
+    path = object_path("", "v1", "configmaps", "tapio-system", CONFIG_MAP)
+    body: JsonObject = {"data": {"config.yaml": f"plannerLogic: 2\nlimits:\n  concurrentRequests: {requests}\n"}}
+    check(await kube.request("PATCH", path, body=encode(body), content_type=MERGE))
 
 
 # --- burst ---------------------------------------------------------------------------------------------------------

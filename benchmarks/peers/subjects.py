@@ -56,6 +56,7 @@ class Peer:
     kubeconfig: Path
     directory: Path
     works: Sequence[Rendered]
+    requests: int
     name: str = "kopf"
     processes: Sequence[Measured] = ()
     _process: asyncio.subprocess.Process | None = None
@@ -73,6 +74,7 @@ class Peer:
             "PEER_PROGRESS": str(progress),
             "PEER_WATCHES": json.dumps([*watches, ("", "v1", "secrets")]),
             "PEER_SELECTOR": MANAGED_SELECTOR,
+            "PEER_CONCURRENT": str(self.requests),
         }
         began = time.perf_counter()
         with (self.directory / "peer.log").open("ab") as output:
@@ -127,10 +129,12 @@ class Own:
 
 
 @asynccontextmanager
-async def peer(python: Path, kubeconfig: Path, directory: Path, works: Sequence[Rendered]) -> AsyncGenerator[Subject]:
+async def peer(
+    python: Path, kubeconfig: Path, directory: Path, works: Sequence[Rendered], requests: int
+) -> AsyncGenerator[Subject]:
     """The kopf operator, not started yet."""
     directory.mkdir(parents=True, exist_ok=True)
-    subject = Peer(python, kubeconfig, directory, works)
+    subject = Peer(python, kubeconfig, directory, works, requests)
     try:
         yield subject
     finally:

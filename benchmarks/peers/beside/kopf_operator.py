@@ -30,7 +30,7 @@ import yaml
 
 GROUP, VERSION, PLURAL = "tapio.io", "v1alpha1", "tapioclusters"
 CLUSTER, CLUSTER_NAMESPACE = "tapio.io/cluster", "tapio.io/cluster-namespace"
-CONCURRENT = 64
+CONCURRENT = int(os.environ["PEER_CONCURRENT"])
 """Requests at once, as many as our workers have."""
 UID = b"uid-of-cluster"
 """Stands in the documents for the UID of the TapioCluster."""

@@ -16,7 +16,7 @@ import msgspec
 import typer
 from rich.console import Console
 
-from benchmarks.peers.children import rendered
+from benchmarks.peers.children import numbers, rendered
 from benchmarks.peers.measuring import KOPF, LIMIT, Measurement, Setting, measure
 from benchmarks.peers.report import Report, Run, replace_section
 from benchmarks.work import CONCURRENT
@@ -38,6 +38,8 @@ def main(
     seconds: Annotated[int, typer.Option(help="Length of the steady scenario.")] = 4,
     drift: Annotated[float, typer.Option(help="Share of the children that is edited.")] = 0.01,
     requests: Annotated[int, typer.Option(help="Requests at once of each process, but of the raw limit.")] = CONCURRENT,
+    even: Annotated[bool, typer.Option(help="Choose names so that every partition has as many TapioClusters.")] = False,
+    kopf: Annotated[bool, typer.Option(help="Measure the kopf operator too.")] = True,
     full: Annotated[
         bool, typer.Option("--full", help="200 and 1,000 clusters; 0, 5 and 20 ms; 1, 2 and 4 workers; 3 rounds.")
     ] = False,
@@ -57,7 +59,7 @@ def main(
         commit=_commit(),
     )
     if report_from is None:
-        subjects = [LIMIT, KOPF, *workers.split(",")]
+        subjects = [LIMIT, *([KOPF] if kopf else []), *workers.split(",")]
         settings = [
             Setting(
                 against=kind,
@@ -72,7 +74,7 @@ def main(
             for kind in (("simulator", "control-plane") if against == "both" else (against,))
             for milliseconds in (map(int, latency.split(",")) if kind == "simulator" else (0,))
         ]
-        measured = asyncio.run(_measure_all(console, settings, subjects, rounds, python, keep))
+        measured = asyncio.run(_measure_all(console, settings, subjects, rounds, python, even=even))
     else:
         lines = report_from.read_bytes().splitlines()
         run = msgspec.json.decode(lines[0], type=Run)
@@ -89,11 +91,11 @@ def main(
 
 
 async def _measure_all(
-    console: Console, settings: list[Setting], subjects: list[str], rounds: int, python: Path, keep: Path | None
+    console: Console, settings: list[Setting], subjects: list[str], rounds: int, python: Path, *, even: bool
 ) -> list[Measurement]:
     measured: list[Measurement] = []
     for setting in settings:
-        works = [rendered(number) for number in range(setting.clusters + 1)]
+        works = [rendered(number) for number in numbers(setting.clusters, even=even)]
         for number in range(rounds):
             for subject in subjects if number % 2 == 0 else reversed(subjects):
                 began = time.perf_counter()

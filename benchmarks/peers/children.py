@@ -15,7 +15,7 @@ from tapio_reconciler.core.drafting import Plan
 from tapio_shared.codec import encode
 from tapio_shared.facts import ApplyAction
 from tapio_shared.json import JsonObject, str_at
-from tapio_shared.keys import ObjectRef
+from tapio_shared.keys import DEFAULT_PARTITIONS, ObjectRef, OrderingKey, partition_of
 from tapio_shared.kubernetes import object_path
 from tests.support.planned_world import World, example
 
@@ -54,10 +54,31 @@ class Rendered:
         return len(self.children) + 2
 
 
+def numbers(count: int, *, even: bool) -> list[int]:
+    """Which TapioClusters are measured, the one that is there to begin with first.
+
+    With `even`, every partition gets as many, as it does of thousands: the few of a short run may be any worker's.
+    """
+    if not even:
+        return list(range(count + 1))
+    room = dict.fromkeys(range(DEFAULT_PARTITIONS), -(-count // DEFAULT_PARTITIONS))
+    chosen = [0]
+    for number in range(1, 10_000):
+        partition = partition_of(OrderingKey("local", NAMESPACE, _name(number)), DEFAULT_PARTITIONS)
+        if room[partition] and len(chosen) <= count:
+            room[partition] -= 1
+            chosen.append(number)
+    return chosen
+
+
+def _name(number: int) -> str:
+    return f"c{number:04}"
+
+
 def rendered(number: int) -> Rendered:
     """The TapioCluster with this number: the seed's development example, planned until nothing is left to do."""
     document = example("development")
-    cluster: JsonObject = {**document, "metadata": {"name": f"c{number:04}", "namespace": NAMESPACE}}
+    cluster: JsonObject = {**document, "metadata": {"name": _name(number), "namespace": NAMESPACE}}
     world = World.of(cluster)
     children: dict[str, Child] = {}
     status: JsonObject = {}

@@ -282,8 +282,9 @@ async def missing(kube: HttpKube, works: Sequence[Rendered]) -> list[str]:
 
 async def _seen(kube: HttpKube, path: str, is_wanted: Callable[[], bool]) -> AsyncGenerator[JsonObject]:
     """Objects as a watch of `path` tells of them, opened anew when it ends, for as long as they are wanted."""
+    query = {"labelSelector": MANAGED_SELECTOR} if path != CLUSTERS else {}
     while is_wanted():
-        async with kube.watch(path, query={"labelSelector": MANAGED_SELECTOR} if path != CLUSTERS else {}) as lines:
+        async with kube.watch(path, query=query, silence=_LIMIT) as lines:
             async for line in lines:
                 yield object_at(cast("JsonObject", decode_as(dict, line)), "object")
                 if not is_wanted():

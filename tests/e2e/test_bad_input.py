@@ -58,13 +58,13 @@ async def test_a_message_that_nobody_understands_is_parked_counted_and_shown_unt
     before = await parked(operator)
     key = OrderingKey("local", namespace, "one")
     service = ObjectRef("", "Service", namespace, "one-nats")
-    subject = object_subject(key, service, PARTITIONS)
+    subject, never = object_subject(key, service, PARTITIONS), object_subject(key, _NEVER_MADE, PARTITIONS)
 
     connection = await NatsConnection.connect([operator.nats.url], name="test")
     try:
         log = NatsEventLog(connection)
         # One in the place of an object that exists, one about an object that never did.
-        await log.append(NewMessage(object_subject(key, _NEVER_MADE, PARTITIONS), b"garbage"))
+        garbage = (await log.append(NewMessage(never, b"garbage"))).sequence
         appended = await log.append(NewMessage(subject, b'{"type": "FromTheFuture"}'))
         message = ""
 
@@ -86,8 +86,10 @@ async def test_a_message_that_nobody_understands_is_parked_counted_and_shown_unt
     finally:
         await connection.close()
 
-    assert f"Message {appended.sequence} of the event log, on subject {subject}, is parked." in message
-    assert "Invalid value 'FromTheFuture'" in message
+    sequence = appended.sequence
+    assert f"Message {sequence} of the event log, on subject {subject}, was written by a newer version" in message
+    assert "FromTheFuture" in message
+    assert f"Message {garbage} of the event log, on subject {never}, is parked." in message
     assert f"What it says of Service {namespace}/one-nats is unknown, so that is left alone." in message
     assert "restart the watcher (kubectl -n tapio-system rollout restart deployment/tapio-watcher)" in message
     events = await kubernetes.kubectl.run("get", "events", "-n", namespace, "--field-selector", "reason=MessageParked")

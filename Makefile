@@ -48,7 +48,7 @@ campaign-acto: $(STAMP) ## Walk every field of the CRDs with good and bad values
 	@$(BIN)/python -m tests.campaign.acto $(ARGS)
 
 test-real: $(STAMP) control-plane ## Run the suites that need a real etcd, kube-apiserver and kube-controller-manager.
-	@$(BIN)/pytest -m real $(ARGS)
+	@$(BIN)/pytest -m "real and not campaign" $(ARGS)
 
 test-browser: $(STAMP) browser ## Run the tests of the page (tapioctl ui) in a headless Chromium.
 	@$(BIN)/pytest -m browser tests/ui $(ARGS)

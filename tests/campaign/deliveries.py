@@ -11,12 +11,14 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from tapio_shared.adapters.nats_errors import NO_MESSAGE, ApiFault, JetStreamError
 from tapio_shared.errors import LogRefused, LogUnavailable
 from tapio_shared.keys import subject_matches
 from tapio_shared.ports import Message
@@ -111,7 +113,16 @@ class Connection:
             raise LogUnavailable("NATS does not answer.")
         info = await self._server.log.info()  # LogMissing when there is none
         if subject.startswith("STREAM.INFO."):
-            return msgspec.convert({"created": info.created_at, "state": {"last_seq": info.last_sequence}}, answer)
+            state = {"first_seq": info.first_sequence, "last_seq": info.last_sequence}
+            return msgspec.convert({"created": info.created_at, "state": state}, answer)
+        if subject.startswith("STREAM.MSG.GET."):
+            sequence = cast("Mapping[str, int]", request)["seq"]
+            found = next(self._server.log.messages_from(sequence), None)
+            if found is None or found.sequence != sequence:
+                raise JetStreamError(ApiFault(code=404, err_code=NO_MESSAGE, description="no message found"))
+            time = datetime.fromtimestamp(found.written_at / 1000, UTC).isoformat(timespec="milliseconds")
+            stored = {"subject": found.subject, "seq": sequence, "time": time.replace("+00:00", "Z")}
+            return msgspec.convert({"message": stored}, answer)
         document = cast("Mapping[str, object]", request)
         config = cast("Mapping[str, object]", document["config"])
         name, inbox = str(config["name"]), str(config["deliver_subject"])

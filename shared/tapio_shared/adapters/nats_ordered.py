@@ -18,7 +18,7 @@ import structlog
 from nats.aio.msg import Msg
 
 from tapio_shared.adapters.nats_connection import NatsConnection
-from tapio_shared.adapters.nats_reader import own_headers
+from tapio_shared.adapters.nats_reader import Reader, own_headers
 from tapio_shared.errors import LogMissing, LogRefused, LogRewound, RetryableError
 from tapio_shared.keys import LOG_STREAM
 from tapio_shared.ports import LogInfo, Message
@@ -40,13 +40,14 @@ class _ConsumerInfo(msgspec.Struct, frozen=True):
     name: str
 
 
-class _LastSequence(msgspec.Struct, frozen=True):
+class _Sequences(msgspec.Struct, frozen=True):
+    first_seq: int = 0
     last_seq: int = 0
 
 
 class _CreatedInfo(msgspec.Struct, frozen=True):
     created: str
-    state: _LastSequence
+    state: _Sequences
 
 
 @dataclass(slots=True)
@@ -159,6 +160,7 @@ class OrderedConsumers:
 
     def __init__(self, connection: NatsConnection, stream: str = LOG_STREAM) -> None:
         self._connection, self._stream = connection, stream
+        self._reader = Reader(connection, stream)
 
     @asynccontextmanager
     async def open(
@@ -210,16 +212,17 @@ class OrderedConsumers:
         return aclosing(self._follow(filter_subject, from_sequence, known))
 
     async def _follow(self, filter_subject: str, from_sequence: int, known: LogInfo) -> AsyncGenerator[Message]:
-        following = from_sequence
+        following, seen = from_sequence, None
         while True:
             try:
                 async with self.open(filter_subject, from_sequence=following) as consumer:
-                    await self._same_log(known, following - 1)
+                    await self._same_log(known, following - 1, seen)
+                    seen = seen or await self._reader.at(known.last_sequence)
                     while True:
                         delivery = await consumer.next()
                         # On a replica that lags, a consumer begins at the replica's end, before what was asked for.
                         if delivery.message.sequence >= following:
-                            following = delivery.message.sequence + 1
+                            following, seen = delivery.message.sequence + 1, delivery.message
                             yield delivery.message
             except Broken as err:
                 log.info("consumer made anew", filter=filter_subject, sequence=following, reason=str(err))
@@ -243,16 +246,28 @@ class OrderedConsumers:
             except Broken as err:
                 log.info("consumer made anew", filter=filter_subject, sequence=following, reason=str(err))
 
-    async def _same_log(self, known: LogInfo, seen: int) -> None:
+    async def _same_log(self, known: LogInfo, up_to: int, seen: Message | None) -> None:
+        """Raise LogRewound for another log, a shorter one, or one in which another message stands where `seen` stood.
+
+        The last is how a log looks that went back and has grown again meanwhile: its length says nothing.
+        """
+        there = None if seen is None else await self._reader.at(seen.sequence)
         info = await self._connection.api(f"STREAM.INFO.{self._stream}", None, _CreatedInfo)
         if info.created != known.created_at:
             raise LogRewound(
                 f"The log went backwards: stream {self._stream} was made anew at {info.created}. Begin from nothing."
             )
-        newest = max(seen, known.last_sequence)
+        newest = max(up_to, known.last_sequence)
         if info.state.last_seq < newest:
             raise LogRewound(
                 f"The log went backwards: it ends at {info.state.last_seq}, and {newest} was seen. Begin from nothing."
+            )
+        if seen is None or seen.sequence < info.state.first_seq:  # dropped in the order of age
+            return
+        if there is None or (there.subject, there.written_at) != (seen.subject, seen.written_at):
+            raise LogRewound(
+                f"The log went backwards and has grown again: what stands at {seen.sequence} is not what was seen "
+                "there. Begin from nothing."
             )
 
 

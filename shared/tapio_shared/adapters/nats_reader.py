@@ -102,12 +102,17 @@ class Reader:
 
     async def last(self, subject: str) -> Message | None:
         """The last message of `subject`, from the leader."""
-        found = await self._stored(subject)
+        found = await self._stored({"last_by_subj": subject})
+        return None if found is None else _message(found)
+
+    async def at(self, sequence: int) -> Message | None:
+        """The message that stands at `sequence`, from the leader; None where the log holds none, as at 0."""
+        found = await self._stored({"seq": sequence}) if sequence else None
         return None if found is None else _message(found)
 
     async def last_with_id(self, subject: str, message_id: str) -> int | None:
         """Sequence of the last message of `subject` if that was appended with `message_id`."""
-        found = await self._stored(subject)
+        found = await self._stored({"last_by_subj": subject})
         if found is None or _all_headers(found).get(MESSAGE_ID) != message_id:
             return None
         return found.seq
@@ -154,8 +159,7 @@ class Reader:
         found = [message for message in await asyncio.gather(*map(get, sorted(subjects))) if message is not None]
         return View(tuple(sorted(found, key=lambda one: one.sequence)), revision)
 
-    async def _stored(self, subject: str) -> _StoredMessage | None:
-        request = {"last_by_subj": subject}
+    async def _stored(self, request: Mapping[str, object]) -> _StoredMessage | None:
         try:
             answer = await self._connection.api(f"STREAM.MSG.GET.{self._stream}", request, _MessageAnswer)
         except JetStreamError as err:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -17,6 +18,7 @@ from tapio_shared.adapters.nats_log import NatsEventLog
 from tapio_shared.adapters.nats_server import EmbeddedNatsServer
 from tapio_shared.adapters.provisioning import provision
 from tapio_shared.errors import LogFull, LogMissing, LogRewound, LogUnavailable, RevisionConflict
+from tapio_shared.json import JsonObject
 from tapio_shared.ports import Appended, Message, NewMessage
 from tests.support.eventually import eventually
 from tests.support.freezing import freeze
@@ -169,6 +171,57 @@ async def test_a_follower_is_told_that_the_stream_was_made_anew(connection: Nats
         with pytest.raises(LogRewound, match="was made anew"):
             async with asyncio.timeout(20):
                 await anext(messages)
+
+
+async def test_a_follower_is_told_that_the_log_went_back_and_has_grown_again(
+    server: EmbeddedNatsServer, connection: NatsConnection
+) -> None:
+    """What was cut off has successors by the time that anybody looks: the log is as long as it was."""
+    log, backup = NatsEventLog(connection), server.store.with_name("backup")
+    for _ in range(3):
+        await log.append(NewMessage(SUBJECT, b""))
+    await server.stop()
+    shutil.copytree(server.store, backup)
+    await server.start()
+    await eventually(lambda: _true(connection.is_connected))
+    for _ in range(2):
+        await log.append(NewMessage(SUBJECT, b"cut off"))
+    async with log.follow("tapio.log.>", from_sequence=1) as messages:
+        assert [(await anext(messages)).sequence for _ in range(5)] == [1, 2, 3, 4, 5]
+        await server.kill()
+        shutil.rmtree(server.store)
+        backup.rename(server.store)
+        async with EmbeddedNatsServer(server.store.parent) as elsewhere:
+            other = await NatsConnection.connect([elsewhere.url], name="test")
+            for _ in range(4):
+                await NatsEventLog(other).append(NewMessage(SUBJECT, b"another"))
+            await other.close()
+        await server.start()
+        with pytest.raises(LogRewound, match="has grown again: what stands at 5 is not what was seen there"):
+            await _drain(messages)
+
+
+class _Configured(msgspec.Struct, frozen=True):
+    config: JsonObject
+
+
+async def test_a_follower_goes_on_where_what_it_saw_last_is_too_old_to_be_kept(
+    server: EmbeddedNatsServer, connection: NatsConnection
+) -> None:
+    log = NatsEventLog(connection)
+    for _ in range(3):
+        await log.append(NewMessage(SUBJECT, b""))
+    async with log.follow("tapio.log.>", from_sequence=1) as messages:
+        assert [(await anext(messages)).sequence for _ in range(3)] == [1, 2, 3]
+        await server.stop()
+        async with EmbeddedNatsServer(server.store.parent) as elsewhere:
+            other = await NatsConnection.connect([elsewhere.url], name="test")
+            config = (await other.api("STREAM.INFO.TAPIO_LOG", None, _Configured)).config
+            await NatsEventLog(other).append(NewMessage(SUBJECT, b"newest"))
+            await other.api("STREAM.UPDATE.TAPIO_LOG", {**config, "max_msgs": 1}, dict)
+            await other.close()
+        await server.start()
+        assert (await anext(messages)).data == b"newest"
 
 
 async def test_a_full_disk_refuses_and_loses_nothing(tmp_path: Path) -> None:

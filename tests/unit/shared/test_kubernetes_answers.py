@@ -178,8 +178,8 @@ async def test_a_list_is_read_in_pages() -> None:
     )
     assert await list_all(kube, "/api/v1/pods", {"labelSelector": "a=b"}) == ("7", [{"a": 1}, {"a": 2}, {"a": 3}])
     assert kube.queries == [
-        {"labelSelector": "a=b", "limit": "500"},
-        {"labelSelector": "a=b", "limit": "500", "continue": "next"},
+        {"labelSelector": "a=b", "limit": "250"},
+        {"labelSelector": "a=b", "limit": "250", "continue": "next"},
     ]
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tapio_cli.documents import in_namespace
 from tapio_cli.history.ahead import KEPT, WORKLOADS, Ahead, ahead
+from tapio_shared.api.reasons import Reason
 from tapio_shared.json import JsonObject, object_at
 from tapio_shared.keys import ObjectRef
 from tests.support.planned_world import PARTITIONS, START, World, example
@@ -42,6 +43,11 @@ def templates(world: World) -> dict[ObjectRef, JsonObject]:
 
 def named(found: Ahead, action: str) -> set[str]:
     return {one.object for one in found.changes if one.action == action}
+
+
+def without_hashes(names: set[str]) -> set[str]:
+    """`names` of objects, those of Jobs without the digest at their end."""
+    return {re.sub(r"^(Job\S* .*)-[0-9a-f]{8}$", r"\1", name) for name in names}
 
 
 def carried_out(world: World, spec: JsonObject) -> tuple[set[str], set[str], set[str]]:
@@ -78,11 +84,19 @@ def check(first: JsonObject, second: JsonObject) -> None:
     told = ahead(world.state, [document(second)], partitions=PARTITIONS, now=START)
     if told.refusals:
         return  # what the webhook refuses never comes to be
+    if any(one.startswith(Reason.MEMBERS_NOT_REMOVED) for one in told.notices):
+        return  # Their StatefulSets may be lost: a known fault, docs/graph.md, "Members that are kept".
     made, deleted, restarted = carried_out(world, second)
-    assert named(told, "create") == made
-    assert named(told, "delete") == deleted
+    # A Job is named by what it does. Where a StatefulSet is made anew with smaller claims for the members to come, the
+    # stream's limit follows only once those exist: the Job is then made twice, and plan tells of the first.
+    assert without_hashes(named(told, "create")) == without_hashes(made)
+    assert without_hashes(named(told, "delete")) == without_hashes(deleted)
     assert {one.workload for one in told.restarts} == restarted
     assert all(one.because for one in told.restarts)
+
+
+def test_members_to_come_with_smaller_volumes() -> None:
+    check({"lightweight": True}, {"nats": {"storage": "10Gi"}, "inheritedMetadata": {"labels": {"owner": "me"}}})
 
 
 @given(st.sampled_from(["development", "edge", "production"]))
@@ -99,13 +113,9 @@ def test_for_a_cluster_that_does_not_exist_everything_is_made_in_waves() -> None
     told = ahead(nobody.state, [in_namespace(example("development"), "default")], partitions=PARTITIONS, now=START)
     world.settle()
     # The name of a Job holds what its credentials were made of, which nobody knows before they are made.
-    assert {_without_hash(one) for one in named(told, "create")} == {_without_hash(str(ref)) for ref in world.objects()}
+    assert without_hashes(named(told, "create")) == without_hashes({str(ref) for ref in world.objects()})
     waves = {one.component: one.wave for one in told.changes}
     assert waves["nats"] < waves["neo4j"] < waves["correlation"]
-
-
-def _without_hash(name: str) -> str:
-    return re.sub(r"^(Job\S* .*)-[0-9a-f]{8}$", r"\1", name)
 
 
 @pytest.mark.parametrize(

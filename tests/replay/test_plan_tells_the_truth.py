@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tapio_cli.documents import in_namespace
 from tapio_cli.history.ahead import KEPT, WORKLOADS, Ahead, ahead
 from tapio_shared.api.reasons import Reason
-from tapio_shared.json import JsonObject, object_at
+from tapio_shared.json import JsonObject, object_at, str_at
 from tapio_shared.keys import ObjectRef
 from tests.support.planned_world import PARTITIONS, START, World, example
 from tests.support.random_specs import GIVEN_SECRETS, quick, specs
@@ -38,7 +38,12 @@ def settled(spec: JsonObject) -> World:
 
 
 def templates(world: World) -> dict[ObjectRef, JsonObject]:
-    return {ref: object_at(one, "spec", "template") for ref, one in world.objects().items() if ref.kind in WORKLOADS}
+    """Of workloads that replace their pods by themselves: with OnDelete nothing restarts until somebody deletes it."""
+    return {
+        ref: object_at(one, "spec", "template")
+        for ref, one in world.objects().items()
+        if ref.kind in WORKLOADS and str_at(one, "spec", "updateStrategy", "type") != "OnDelete"
+    }
 
 
 def named(found: Ahead, action: str) -> set[str]:
@@ -93,6 +98,11 @@ def check(first: JsonObject, second: JsonObject) -> None:
     assert without_hashes(named(told, "delete")) == without_hashes(deleted)
     assert {one.workload for one in told.restarts} == restarted
     assert all(one.because for one in told.restarts)
+
+
+def test_pods_that_are_replaced_by_hand() -> None:
+    by_hand: JsonObject = {"collectors": {"systemd": {"updateStrategy": {"type": "OnDelete"}}}}
+    check({}, {**by_hand, "image": {"pullSecrets": [{"name": "pull"}]}})
 
 
 def test_members_to_come_with_smaller_volumes() -> None:

@@ -38,12 +38,12 @@ def settled(spec: JsonObject) -> World:
 
 
 def templates(world: World) -> dict[ObjectRef, JsonObject]:
-    """Of workloads that replace their pods by themselves: with OnDelete nothing restarts until somebody deletes it."""
-    return {
-        ref: object_at(one, "spec", "template")
-        for ref, one in world.objects().items()
-        if ref.kind in WORKLOADS and str_at(one, "spec", "updateStrategy", "type") != "OnDelete"
-    }
+    return {ref: object_at(one, "spec", "template") for ref, one in world.objects().items() if ref.kind in WORKLOADS}
+
+
+def replaces_pods(world: World, ref: ObjectRef) -> bool:
+    """Whether a changed template restarts pods by itself: with OnDelete nothing does until somebody deletes them."""
+    return str_at(world.objects()[ref], "spec", "updateStrategy", "type") != "OnDelete"
 
 
 def named(found: Ahead, action: str) -> set[str]:
@@ -64,7 +64,7 @@ def carried_out(world: World, spec: JsonObject) -> tuple[set[str], set[str], set
     restarted = {
         str(ref)
         for ref, template in after_templates.items()
-        if ref in before_templates and before_templates[ref] != template
+        if ref in before_templates and before_templates[ref] != template and replaces_pods(world, ref)
     }
     made = {str(ref) for ref in after - before}
     return made, {str(ref) for ref in before - after if ref.kind not in KEPT}, restarted

@@ -110,11 +110,14 @@ class ApiError(TapioError):
 
 
 class ApiRetryable(ApiError, RetryableError):
-    """409, 429 and 5xx: the same request, or one made from a fresher view, may succeed later."""
+    """401, 409, 429 and 5xx: the same request, or one made from a fresher view, may succeed later.
+
+    401 says nothing of the request: a token has ended before it was renewed, or who checks tokens is away.
+    """
 
 
 class ApiTerminal(ApiError, TerminalError):
-    """400, 401, 403, 404, 405, 413, 415, 422: the request itself must change, or a person must act."""
+    """400, 403, 404, 405, 413, 415, 422: the request itself must change, or a person must act."""
 
 
 class ResourceExpired(RetryableError):

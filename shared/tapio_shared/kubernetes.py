@@ -64,7 +64,7 @@ def error_of(status: int, body: bytes, headers: Mapping[str, str]) -> ApiError |
     after = headers.get("Retry-After", "")
     # The object of an ERROR event has no headers; its details say the same.
     retry_after = float(after) if after.isdigit() else None if told.details is None else told.details.retryAfterSeconds
-    if status in {409, 429} or status >= 500:
+    if status in {401, 409, 429} or status >= 500:
         return ApiRetryable(status, told.reason, message, retry_after=retry_after)
     return ApiTerminal(status, told.reason, message, retry_after=retry_after)
 

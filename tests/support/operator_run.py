@@ -199,7 +199,7 @@ async def start_operator(
     Its NATS is a server of its own, or `servers`, which run already. With `keep_history` what it recorded is replayed
     at the end of the test run, by this release. `settings` are further environment variables of its services.
     """
-    await _install(kubernetes)
+    await install(kubernetes)
     async with AsyncExitStack() as stack:
         own = [] if servers else [await stack.enter_async_context(EmbeddedNatsServer(directory / "nats"))]
         nats = [*servers, *own]
@@ -225,7 +225,13 @@ async def start_operator(
                 await service.stop()
 
 
-async def _install(kubernetes: Kubernetes) -> None:
+def kubeconfig_of(kind: str, directory: Path) -> Path:
+    """The file by which the services of a kind (`watcher`, `reconciler`, `webhook`) reach the API server."""
+    return directory / f"{kind}.kubeconfig"
+
+
+async def install(kubernetes: Kubernetes) -> None:
+    """Apply deploy/, as it is for this release of Kubernetes."""
     minor = str_at(await kubernetes.kubectl.document("version"), "serverVersion", "minor")
     old = int("".join(char for char in minor if char.isdigit())) < _CEL_SINCE
     await kubernetes.kubectl.run("apply", "-k", str(ROOT / "deploy" / ("legacy" if old else "base")))
@@ -241,7 +247,7 @@ async def _service(
     settings: Mapping[str, str],
 ) -> ServiceProcess:
     kind = name.partition("-")[0]
-    path = directory / f"{kind}.kubeconfig"
+    path = kubeconfig_of(kind, directory)
     if not path.exists():
         path.touch(mode=0o600)
         account = f"tapio-{kind}"

@@ -76,6 +76,31 @@ def test_the_order_of_deletions(logic: int, kinds: list[tuple[int, str]]) -> Non
 )
 @pytest.mark.parametrize("retryable", [pytest.param(True, id="retryable"), pytest.param(False, id="refused")])
 def test_how_long_a_failed_write_waits_at_most(logic: int, longest: int, retryable: bool) -> None:
+    before = FailedWrite(action="apply", digest="d", error="no", attempt=11, failed_at=NOW, retry_at=NOW)
+    wait = _wait(
+        ObjectResult(ref=SERVICE, action="apply", digest="d", code=403, error="no", retryable=retryable), before, logic
+    )
+    expected = 300_000 if retryable else longest
+    assert expected <= wait < expected * 5 // 4
+
+
+@pytest.mark.parametrize(
+    ("code", "retryable", "first"),
+    [
+        pytest.param(409, True, 1_000, id="a conflict"),
+        pytest.param(401, True, 1_000, id="a token that has ended"),
+        pytest.param(404, False, 1_000, id="a role that the API server has not seen yet, a namespace"),
+        pytest.param(403, False, 30_000, id="a quota"),
+        pytest.param(422, False, 30_000, id="what is not valid"),
+    ],
+)
+def test_how_soon_a_failed_write_is_tried_again(code: int, retryable: bool, first: int) -> None:
+    result = ObjectResult(ref=SERVICE, action="create", digest="d", code=code, error="no", retryable=retryable)
+    assert first <= _wait(result, None, NEWEST) < first * 5 // 4
+
+
+def _wait(result: ObjectResult, before: FailedWrite | None, logic: int) -> int:
+    """Milliseconds until the next try, after `result` and what had failed `before`."""
     decision = DecisionRecorded(
         revision=1,
         inputs=Inputs(now=NOW, operator_version="1", logic=logic),
@@ -83,13 +108,10 @@ def test_how_long_a_failed_write_waits_at_most(logic: int, longest: int, retryab
         desired_digest="",
         objects={SERVICE: "d"},
     )
-    before = FailedWrite(action="apply", digest="d", error="no", attempt=11, failed_at=NOW, retry_at=NOW)
-    memory = Memory(1, OutcomeRecorded(decision=1, ended_at=NOW, failures={SERVICE: before}))
-    result = ObjectResult(ref=SERVICE, action="apply", digest="d", code=403, error="no", retryable=retryable)
+    failures = {} if before is None else {SERVICE: before}
+    memory = Memory(1, OutcomeRecorded(decision=1, ended_at=NOW, failures=failures))
     outcome = outcome_of(2, decision, [result], {}, memory, {}, corrected=[], retry_after={}, now=NOW)
-    wait = outcome.failures[SERVICE].retry_at - NOW
-    expected = 300_000 if retryable else longest
-    assert expected <= wait < expected * 5 // 4
+    return outcome.failures[SERVICE].retry_at - NOW
 
 
 def _delete(kind: str) -> DeleteAction:

@@ -41,7 +41,7 @@ def status(code: int, reason: str, message: str) -> bytes:
     ("code", "reason", "error"),
     [
         pytest.param(400, "BadRequest", ApiTerminal, id="400"),
-        pytest.param(401, "Unauthorized", ApiTerminal, id="401"),
+        pytest.param(401, "Unauthorized", ApiRetryable, id="401"),
         pytest.param(403, "Forbidden", ApiTerminal, id="403"),
         pytest.param(404, "NotFound", ApiTerminal, id="404"),
         pytest.param(409, "Conflict", ApiRetryable, id="409"),

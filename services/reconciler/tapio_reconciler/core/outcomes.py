@@ -28,6 +28,9 @@ FIRST_RETRY = 1_000
 LAST_RETRY = 300_000
 TERMINAL_RETRY = 30_000
 """A refusal that a person must mend (403, 422) is asked again this soon; rules.py says how far it backs off."""
+_MISSING = 404
+"""What a write needs is not there (a namespace), or not seen yet: the API server checks a binding against a view of the
+roles that may lag behind a role just made. It is asked again as soon as after a conflict."""
 _KEPT_CORRECTIONS = 8
 
 
@@ -121,7 +124,8 @@ def _failed(
 ) -> FailedWrite:
     attempt = before.attempt + 1 if before is not None and before.digest == result.digest else 1
     longest = LAST_RETRY if result.retryable else rules.longest_refusal_wait
-    wait = retry_wait(result.ref, attempt, retryable=result.retryable, longest=longest)
+    soon = result.retryable or result.code == _MISSING
+    wait = retry_wait(result.ref, attempt, retryable=soon, longest=longest)
     wait = max(wait, int(retry_after * 1000))
     return FailedWrite(
         action=result.action,

@@ -126,7 +126,7 @@ def _differences(owner: Owner, wanted: dict[Name, Document], there: dict[Name, D
         if name not in there:
             yield f"{owner}: {name} is missing"
         elif name not in wanted:
-            if name[0] not in _KEPT:
+            if name[0] not in _KEPT and _is_selected(there[name]):
                 yield f"{owner}: {name} is one too many"
         elif name[0] not in _KEPT and content(wanted[name]) != content(there[name]):
             difference = _first_difference(content(wanted[name]), content(there[name]))
@@ -359,16 +359,18 @@ class _Told:
         revision, before = decision["revision"], self._decided.get(message.subject, (0, b""))
         if self._is_swept and revision <= before[0]:
             return  # Written again, so that it does not age out.
-        self._decided[message.subject] = revision, message.data
         if message.data == before[1]:
             yield f"{where} was recorded twice"
-        elif revision < before[0] and before[0] < message.sequence:
-            yield f"{where} rests on {revision}, and the one before it on {before[0]}"
         inputs = decision["inputs"]
         if max(revision, *inputs.get("shared_revisions", {}).values(), 0) >= message.sequence:
-            # The log lost its end a moment ago. Nothing keeps this out of it; but nothing may come of it.
+            # The log lost its end a moment ago. Nothing keeps this out of it; but nothing may come of it, and what
+            # it rests on is no measure for those that follow.
             self._baseless.add(message.sequence)
+            self._decided[message.subject] = before[0], message.data
             return
+        self._decided[message.subject] = revision, message.data
+        if revision < before[0]:
+            yield f"{where} rests on {revision}, and the one before it on {before[0]}"
         epoch, current = inputs.get("partition_epoch", 0), self._epochs.get(tokens[2], 0)
         # An owner re-asserts its own epoch now and then: what it had planned before is still its own.
         if epoch != current and self._holders.get(epoch) != self._holders.get(current, ""):

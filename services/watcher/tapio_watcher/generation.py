@@ -14,6 +14,8 @@ class Remembered:
 
     created_at: str
     last_sequence: int
+    lost: str = ""
+    """Why it is not what it was, as a sentence, where that was found while it was in use."""
 
 
 def went_backwards(remembered: Remembered | None, info: LogInfo) -> str:
@@ -27,7 +29,7 @@ def went_backwards(remembered: Remembered | None, info: LogInfo) -> str:
             f"The stream ends at {info.last_sequence} and {remembered.last_sequence} was seen; "
             "everything is observed again."
         )
-    return ""
+    return remembered.lost
 
 
 def generation_of(info: LogInfo, told: Record | None, *, backwards: bool, now: int) -> str:

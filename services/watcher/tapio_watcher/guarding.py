@@ -27,6 +27,8 @@ class LogGuard:
         self._log, self._writer, self._shared, self._clock = event_log, writer, shared, clock
         self._looked = Remembered(info.created_at, info.last_sequence)
         self._begins = max(info.first_sequence, 1)  # 0 before anything was ever appended
+        self._lost = ""
+        """Why the log is not what it was, once a look has found that."""
         self._complete_from = 0
         """What has been vouched for: nothing live stands before it. 0 until `vouch` is called."""
 
@@ -45,7 +47,11 @@ class LogGuard:
     @property
     def remembered(self) -> Remembered:
         """The log as far as it was seen, what was appended since the last look included."""
-        return Remembered(self._looked.created_at, max(self._looked.last_sequence, self._writer.newest))
+        return Remembered(
+            self._looked.created_at,
+            max(self._looked.last_sequence, self._writer.newest),
+            self._lost or self._writer.standing.lost or self._shared.standing.lost,
+        )
 
     async def look(self) -> None:
         """Compare the log with what was seen of it, and sweep when that is due."""
@@ -53,7 +59,10 @@ class LogGuard:
         info = await self._log.info()
         reason = went_backwards(seen, info)
         if reason:
+            self._lost = reason
             raise LogRewound(reason)
+        await self._writer.standing.look(self._log)
+        await self._shared.standing.look(self._log)
         self._looked = Remembered(info.created_at, info.last_sequence)
         known = self._writer.known
         if lost_below(info, self._bound()) or self._is_due(info, self._bound()):

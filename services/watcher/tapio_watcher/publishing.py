@@ -16,7 +16,7 @@ from opentelemetry import trace
 from tenacity import AsyncRetrying, retry_if_exception, wait_random_exponential
 
 from tapio_shared.codec import digest
-from tapio_shared.errors import LogMissing, MessageTooLarge, RetryableError, RevisionConflict
+from tapio_shared.errors import LogMissing, LogRewound, MessageTooLarge, RetryableError, RevisionConflict
 from tapio_shared.keys import ObjectRef, OrderingKey, escape_token, object_subject, parse_subject, partition_prefix
 from tapio_shared.ports import Clock, EventLog, Message, NewMessage
 from tapio_shared.telemetry import inject_context
@@ -24,6 +24,7 @@ from tapio_watcher.encoding import EncodedFact, gone_fact
 from tapio_watcher.known import KnownFacts
 from tapio_watcher.metrics import Metrics
 from tapio_watcher.rates import KEY_RATE, OBJECT_RATE, Buckets
+from tapio_watcher.standing import Standing
 from tapio_watcher.waiting import Again, Entry, Waiting, merged
 
 log = structlog.get_logger(__name__)
@@ -51,6 +52,7 @@ class FactWriter:
         self._log, self._target, self._partitions = event_log, target, partitions
         self._clock, self._metrics, self._group = clock, metrics, group
         self.known = KnownFacts()
+        self.standing = Standing()
         self._waiting: dict[str, list[Entry]] = {}
         """Subjects that are being worked on, with what is to be appended next."""
         self._slots = asyncio.Semaphore(IN_FLIGHT)
@@ -78,8 +80,10 @@ class FactWriter:
         """
         for partition in range(self._partitions):
             prefix = f"{partition_prefix(partition)}.{escape_token(self._target)}"
-            for message in (await self._log.last_per_subject(f"{prefix}.*.*.object.>", at_least=at_least)).messages:
+            view = await self._log.last_per_subject(f"{prefix}.*.*.object.>", at_least=at_least)
+            for message in view.messages:
                 self._learn(message)
+            self.standing.believe_all(view.messages)
 
     def _learn(self, message: Message) -> None:
         reason = self.known.learn(message)
@@ -88,7 +92,7 @@ class FactWriter:
             log.error("message parked", subject=message.subject, sequence=message.sequence, reason=reason)
 
     async def _learn_again(self, subject: str) -> None:
-        last = await self._log.last(subject)
+        last = await self.standing.last(self._log, subject, self.known.sequence_of(subject))
         if last is None:
             self.known.forget(subject)
         else:
@@ -323,6 +327,7 @@ class FactWriter:
         now = self._clock.now()
         self.newest = max(self.newest, appended.sequence)
         self.known.appended(subject, appended.sequence, fact, now)
+        self.standing.believe(subject, appended.sequence, fact.data)
         self._metrics.published.labels("ObjectGone" if fact.is_gone else "ObjectObserved").inc()
         self._metrics.append_seconds.observe(self._clock.monotonic() - entry.told_at)
 
@@ -338,9 +343,10 @@ class FactWriter:
             return
         self.newest = max(self.newest, appended.sequence)
         self.known.moved(subject, appended.sequence, self._clock.now())
+        self.standing.believe(subject, appended.sequence, last.data)
         self._metrics.swept.inc()
 
 
 def _may_pass(error: BaseException) -> bool:
-    """A missing stream is not waited for here: everything must be observed anew once it is back."""
-    return isinstance(error, RetryableError) and not isinstance(error, LogMissing)
+    """Another log, or one that lost its end, is not waited for here: everything must be observed anew."""
+    return isinstance(error, RetryableError) and not isinstance(error, LogMissing | LogRewound)

@@ -8,7 +8,7 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception, wait_random_exponential
 
 from tapio_shared.codec import decode_record, digest, encode, to_document
-from tapio_shared.errors import LogMissing, RetryableError, RevisionConflict, Undecodable
+from tapio_shared.errors import LogMissing, LogRewound, RetryableError, RevisionConflict, Undecodable
 from tapio_shared.facts import (
     ConfigurationObserved,
     DiscoveryObserved,
@@ -21,6 +21,7 @@ from tapio_shared.facts import (
 from tapio_shared.keys import escape_token, shared_subject
 from tapio_shared.ports import Clock, EventLog, Message, NewMessage
 from tapio_watcher.known import Known
+from tapio_watcher.standing import Standing
 
 log = structlog.get_logger(__name__)
 SharedFact: TypeAlias = (
@@ -35,6 +36,7 @@ class SharedFacts:
     def __init__(self, event_log: EventLog, target: str, partitions: int, clock: Clock) -> None:
         self._log, self._target, self._partitions, self._clock = event_log, target, partitions, clock
         self.known: dict[str, Known] = {}
+        self.standing = Standing()
         self._records: dict[str, Record] = {}
 
     async def hydrate(self, at_least: int = 0) -> None:
@@ -43,6 +45,7 @@ class SharedFacts:
         view = await self._log.last_per_subject(pattern, at_least=at_least)
         for message in view.messages:
             self._learn(message)
+        self.standing.believe_all(view.messages)
 
     def last(self, what: str) -> Record | None:
         """The last fact of this name as the first partition has it."""
@@ -87,11 +90,13 @@ class SharedFacts:
                 await self._learn_again(subject)
             raise
         now = self._clock.now()
-        for index, (subject, _, wanted) in enumerate(facts):
-            self.known[subject] = Known(last - len(facts) + 1 + index, wanted, "", now)
+        for sequence, (subject, data, wanted) in enumerate(facts, start=last - len(facts) + 1):
+            self.known[subject] = Known(sequence, wanted, "", now)
+            self.standing.believe(subject, sequence, data)
 
     async def _learn_again(self, subject: str) -> None:
-        last = await self._log.last(subject)
+        believed = self.known[subject].sequence if subject in self.known else 0
+        last = await self.standing.last(self._log, subject, believed)
         if last is None:
             self.known.pop(subject, None)
         else:
@@ -118,4 +123,4 @@ def _digest(fact: object) -> bytes:
 
 
 def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, RetryableError) and not isinstance(error, LogMissing)
+    return isinstance(error, RetryableError) and not isinstance(error, LogMissing | LogRewound)

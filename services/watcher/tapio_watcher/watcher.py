@@ -67,6 +67,8 @@ class Watcher:
             limit=limit,
         )
         self._remembered: Remembered | None = None
+        self._backwards = ""
+        """Why the log is not what it was, until everything has been observed anew."""
         self._writer: FactWriter | None = None
         self._is_synced = False
         self._is_leading = False
@@ -162,6 +164,7 @@ class Watcher:
         backwards = went_backwards(self._remembered, info)
         if backwards:
             log.warning("log lost", reason=backwards)
+            self._backwards = backwards
         async with asyncio.TaskGroup() as publishing:
             writer = self._writer = FactWriter(
                 self._log,
@@ -173,7 +176,9 @@ class Watcher:
             )
             try:
                 async with asyncio.TaskGroup() as watching:
-                    lead = Lead(self._given, info, writer, watching, backwards=bool(backwards), synced=self._synced)
+                    lead = Lead(
+                        self._given, info, writer, watching, backwards=bool(self._backwards), synced=self._synced
+                    )
                     try:
                         await lead.run()
                         await asyncio.Event().wait()
@@ -195,7 +200,7 @@ class Watcher:
             )
 
     def _synced(self) -> None:
-        self._is_synced = True
+        self._is_synced, self._backwards = True, ""
         self._metrics.synced.set(1)
 
 

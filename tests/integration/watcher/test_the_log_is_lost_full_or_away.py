@@ -5,6 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from tapio_shared.adapters.nats_connection import NatsConnection
+from tapio_shared.adapters.nats_log import NatsEventLog
+from tapio_shared.adapters.nats_server import EmbeddedNatsServer
 from tapio_shared.codec import decode_record
 from tapio_shared.errors import LogRefused, RetryableError
 from tapio_shared.facts import CursorMoved, Synced
@@ -88,6 +91,31 @@ async def test_a_log_that_lost_its_end_is_filled_again_under_another_generation(
             await eventually(lambda: _has_other_generation(world, before))
             assert await _answer(world) == "43"
             assert await world.observed(config_map_ref("more-2")) is not None
+
+
+async def test_a_log_that_lost_its_end_and_has_grown_again_is_filled_again_too(tmp_path: Path) -> None:
+    """By the time that the watcher sees it again, the log is longer than it ever was."""
+    async with World(tmp_path) as world:
+        await world.create(config_map(answer="42"))
+        async with world.watcher():
+            before = await _generation(world)
+            await world.nats.stop()
+            shutil.copytree(world.nats.store, tmp_path / "backup")
+            await world.nats.start()
+            await world.patch(config_map(), {"data": {"answer": "43"}})
+            await eventually(lambda: _is(world, "43"), seconds=20)
+            length = (await world.log.info()).last_sequence
+            await world.nats.stop()
+            shutil.rmtree(world.nats.store)
+            shutil.copytree(tmp_path / "backup", world.nats.store)
+            async with EmbeddedNatsServer(world.nats.store.parent) as elsewhere:
+                other = await NatsConnection.connect([elsewhere.url], name="other")
+                while (await NatsEventLog(other).info()).last_sequence <= length:
+                    await NatsEventLog(other).append(NewMessage("tapio.log.0.local.default.other.decision", b"{}"))
+                await other.close()
+            await world.nats.start()
+            await eventually(lambda: _has_other_generation(world, before))
+            assert await _answer(world) == "43"
 
 
 async def test_what_changes_while_nats_is_away_is_told_when_it_is_back(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tapio_reconciler.shell.states import States
+from tapio_reconciler.shell.states import States, give_in_after
 from tapio_reconciler.shell.trust import Trust
 from tapio_shared.adapters.memory_log import MemoryEventLog
 from tapio_shared.codec import encode
@@ -61,5 +61,47 @@ def test_after_a_while_the_old_word_counts_again() -> None:
         trust.give_in()
         (message,) = owner.withheld.values()
         assert owner.fold(message)[1] is True
+
+    run_virtually(run())
+
+
+def test_a_word_of_before_that_comes_late_counts_after_a_while_too() -> None:
+    """From a watcher that was restarted meanwhile: it knows of no other log, and fills what is missing."""
+
+    async def run() -> None:
+        trust = Trust(known={"a"})
+        trust.went_back()
+        owner = states(trust)
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(give_in_after(60.0, owner, owner.fold))
+            await asyncio.sleep(100)
+            owner.fold(synced(5, "a"))
+            await asyncio.sleep(59)
+            assert owner.shared.get("local", {}) == {}
+            await asyncio.sleep(2)
+            assert owner.shared["local"]["synced"].sequence == 5
+            assert owner.withheld == {}
+            waiting.cancel()
+
+    run_virtually(run())
+
+
+def test_a_newer_word_is_taken_at_once_and_the_next_old_one_is_waited_for_anew() -> None:
+    async def run() -> None:
+        trust = Trust(known={"a"})
+        trust.went_back()
+        owner = states(trust)
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(give_in_after(60.0, owner, owner.fold))
+            owner.fold(synced(5, "a"))
+            await asyncio.sleep(30)
+            assert owner.fold(synced(6, "b"))[1] is True
+            await asyncio.sleep(100)
+            assert owner.fold(synced(7, "a"))[1] is False
+            await asyncio.sleep(59)
+            assert owner.shared["local"]["synced"].sequence == 6
+            await asyncio.sleep(2)
+            assert owner.shared["local"]["synced"].sequence == 7
+            waiting.cancel()
 
     run_virtually(run())

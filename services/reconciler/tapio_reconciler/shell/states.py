@@ -73,6 +73,8 @@ class States:
     trust: Trust = field(default_factory=Trust)
     withheld: dict[str, Message] = field(default_factory=dict[str, Message])
     """The last word on that the log is complete, by subject, where it is not gone by."""
+    withholds: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when there is such a word."""
     newer: str = ""
     """Why a worker of this version must not own the partition: a decision or an outcome that only a newer one reads."""
     _recorded: dict[str, int] = field(default_factory=dict[str, int])
@@ -101,6 +103,7 @@ class States:
                 return address, False  # the last one that could be read counts
             if isinstance(entry.record, Synced) and not self.trust.takes(entry.record.generation):
                 self.withheld[message.subject] = message
+                self.withholds.set()
                 return address, False
             self.withheld.pop(message.subject, None)
             facts = self.shared.setdefault(address.target, {})
@@ -255,13 +258,19 @@ def _newer_version(entry: Entry) -> str:
     return entry.record.reason if isinstance(entry.record, MessageParked) and entry.record.newer else ""
 
 
-async def give_in_after(seconds: float, states: States, receive: Callable[[Message], None]) -> None:
-    """Where a word on that the log is complete is withheld, and no newer one comes in time, go by it after all."""
-    if not states.withheld:
-        return
-    await asyncio.sleep(seconds)
-    if states.withheld:
-        log.warning("nobody has observed everything anew", partition=states.number, waited=seconds)
-        states.trust.give_in()
-        for message in list(states.withheld.values()):
-            receive(message)
+async def give_in_after(seconds: float, states: States, receive: Callable[[Message], object]) -> None:
+    """Whenever a word on that the log is complete is withheld, and no newer one comes in time, go by it after all.
+
+    It may come long after the partition was taken over: from a watcher that knows of no other log, or forgot it.
+    """
+    while True:
+        await states.withholds.wait()
+        waiting = set(states.withheld)
+        await asyncio.sleep(seconds)
+        if waiting & states.withheld.keys():
+            log.warning("nobody has observed everything anew", partition=states.number, waited=seconds)
+            states.trust.give_in()
+            for message in list(states.withheld.values()):
+                receive(message)
+        if not states.withheld:
+            states.withholds.clear()

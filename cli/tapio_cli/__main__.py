@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 
 from tapio_cli.doctor.command import add_doctor_command
+from tapio_cli.history.codes import MISUSED
 from tapio_cli.history.commands import add_history_commands
 from tapio_cli.history.keeping import add_keeping_commands
 from tapio_cli.history.readers import NewReader, add_reader_command
@@ -30,7 +31,7 @@ from tapio_shared.absence import absent
 from tapio_shared.adapters.clock import SystemClock
 from tapio_shared.adapters.random import SystemRandom
 from tapio_shared.api.served import NEWEST, further_groups
-from tapio_shared.errors import TapioError
+from tapio_shared.errors import LogUnavailable, TapioError
 from tapio_shared.keys import ADMITTED_STREAM
 
 if TYPE_CHECKING:
@@ -42,12 +43,37 @@ _PATIENCE = 5.0
 """Seconds to wait for a NATS that a person has named."""
 _PASSWORD = 32
 """Characters of a new reader's password."""
-app = typer.Typer(add_completion=True, no_args_is_help=True, help="The Tapio Operator's command line.")
+app = typer.Typer(add_completion=True, no_args_is_help=True)
+
+
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"tapioctl {importlib.metadata.version('tapio-operator')}")
+        raise typer.Exit
 
 
 @app.callback()
-def root() -> None:
-    """The Tapio Operator's command line."""
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Ask the Tapio Operator what it knows: what is wrong, why, since when, who asked for it, and what would happen.
+
+    CLUSTER is namespace/name of a TapioCluster. In a folder with a run (make run) no option is needed; elsewhere name
+    the operator's NATS (--through CONTEXT, or --nats-url) or an archive (--from FILE).
+
+    \b
+    Exit codes: 0 well; 1 it can't be told or done; 2 and 3 are answers, which each command's help names; 64 an option
+    or argument that there is not.
+
+    \b
+    Examples:
+      tapioctl status
+      tapioctl explain team/production
+      tapioctl doctor team/production --through my-cluster
+      tapioctl history team/production --since -1h --from today.tapio
+    """
 
 
 @app.command(name="run")
@@ -180,14 +206,17 @@ async def _nats_of(source: Live, name: str) -> AsyncGenerator[NatsConnection]:
     login = read_login(source.credentials) if source.credentials else None
     async with _address(source) as address:
         # Answers go to an inbox of the user's own: who reads one namespace must not hear what another asks for.
-        connection = await NatsConnection.connect(
-            [address],
-            name=name if login is None else login.user,
-            credentials=source.credentials,
-            ca_file=source.ca,
-            server_name="" if source.forward is None else source.forward.server_name,
-            patience=_PATIENCE,
-        )
+        try:
+            connection = await NatsConnection.connect(
+                [address],
+                name=name if login is None else login.user,
+                credentials=source.credentials,
+                ca_file=source.ca,
+                server_name="" if source.forward is None else source.forward.server_name,
+                patience=_PATIENCE,
+            )
+        except LogUnavailable as err:
+            raise LogUnavailable(f"{err} {source.hint}") from err
         try:
             yield connection
         finally:
@@ -252,6 +281,10 @@ def _nats(directory: Path, partitions: int) -> PrivateNatsServer:
 
 def main() -> None:
     """Entry point of the command `tapioctl`."""
+    # Typer ends with 2 on a wrong option, as `tapioctl plan` does where something would change.
+    for kind in typer.BadParameter.__mro__:
+        if issubclass(kind, Exception) and "exit_code" in vars(kind):
+            setattr(kind, "exit_code", MISUSED)  # noqa: B010 - the class that declares it is private to Typer
     app()
 
 

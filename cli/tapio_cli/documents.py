@@ -63,8 +63,10 @@ def in_namespace(document: JsonObject, namespace: str) -> JsonObject:
 def _text(path: str, name: str) -> str:
     try:
         return sys.stdin.read() if path == STANDARD_INPUT else Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as err:
-        raise InvalidSettings(f"{name} can't be read: {err}.") from err
+    except OSError as err:
+        raise InvalidSettings(f"{name} can't be read: {err.strerror or err}.") from err
+    except UnicodeDecodeError as err:
+        raise InvalidSettings(f"{name} can't be read: it is no text in UTF-8 ({err.reason}).") from err
 
 
 def _values(text: str, name: str) -> list[JsonValue]:

@@ -14,8 +14,10 @@ import pytest
 
 from tapio_cli.history.archive import Archive
 from tapio_cli.history.explaining import explain
+from tapio_cli.history.exporting import or_exit
 from tapio_cli.history.fields import changed_fields
-from tapio_cli.history.instants import sequence_at
+from tapio_cli.history.instants import sequence_at, span
+from tapio_cli.history.printing import moment
 from tapio_cli.history.snapshots import difference, snapshot
 from tapio_cli.history.standing import status_of
 from tapio_cli.history.story import NotInWindow, Story, read_story
@@ -95,7 +97,8 @@ def test_an_object_that_may_be_several_or_none_is_asked_for_again(story: Story) 
     with pytest.raises(InvalidSettings, match=rf"may mean .*Deployment/{KEY.name}-gateway.*; name the kind too"):
         explain(story, until=last, about=f"{KEY.name}-gateway")
     with pytest.raises(
-        InvalidSettings, match=rf"Nothing is recorded of 'Job/x'\. There are: .*ConfigMap/{KEY.name}-nats-config"
+        InvalidSettings,
+        match=rf"Nothing is recorded of 'Job/x'; name a component.* There are: .*ConfigMap/{KEY.name}-nats-config",
     ):
         explain(story, until=last, about="Job/x")
 
@@ -132,9 +135,11 @@ def test_every_instant_tells_the_last_words_before_it(story: Story) -> None:
     ("text", "error", "message"),
     [
         pytest.param("soon", InvalidSettings, "'soon' is no instant; write how long ago", id="no instant"),
-        pytest.param("-99d", NotInWindow, "is outside of it. The history of .* is complete from 20", id="too early"),
-        pytest.param("@999999", NotInWindow, "@999999 is outside of it.", id="a revision to come"),
-        pytest.param("2000-01-01", NotInWindow, "2000-01-01T00:00:00.000Z is outside of it.", id="long ago"),
+        pytest.param(
+            "-99d", NotInWindow, "is outside of the window. The history of .* is complete from 20", id="too early"
+        ),
+        pytest.param("@999999", NotInWindow, "@999999 is outside of the window.", id="a revision to come"),
+        pytest.param("2000-01-01", NotInWindow, "2000-01-01T00:00:00.000Z is outside of the window.", id="long ago"),
     ],
 )
 def test_instants_that_the_history_does_not_cover_are_refused_with_its_bounds(
@@ -220,3 +225,81 @@ def test_commands_on_an_archive(arguments: list[str], code: int, archive: Path) 
     assert (ended.stderr.startswith("tapioctl: ")) == (code == 1)
     if "json" in arguments:
         cast("JsonObject", json.loads(ended.stdout))
+
+
+def test_events_are_shown_from_the_instant_on_and_not_from_the_record_before(story: Story) -> None:
+    events = timeline(story)
+    middle = events[len(events) // 2]
+    text = f"{moment(middle.at + 1)}"
+    shown = span(story, text, "", now=story.last_at)
+    assert [one for one in events if shown.holds(one)] == [one for one in events if one.at > middle.at]
+    between = span(story, f"@{middle.sequence}", f"@{middle.sequence + 3}", now=story.last_at)
+    found = {one.sequence for one in events if between.holds(one)}
+    assert middle.sequence in found <= {middle.sequence + number for number in range(4)}
+    assert (shown.remark, between.remark) == ("", "")
+
+
+def test_what_was_before_the_history_began_is_told_and_the_rest_is_shown(story: Story) -> None:
+    shown = span(story, "-99d", "", now=story.last_at)
+    assert all(shown.holds(one) for one in timeline(story))
+    assert shown.remark.startswith(f"The history of default/{KEY.name} is complete from 20")
+
+
+def test_who_created_it_is_not_who_wrote_its_finalizer(story: Story) -> None:
+    """The operator's own write is admitted a moment later, with the same spec."""
+    created = next(one for one in story.own if one.message.subject.endswith(f"TapioCluster.default.{KEY.name}"))
+    fact = created.entry.record
+    assert isinstance(fact, ObjectObserved)
+
+    def asked(user: str, operation: str, previous: str, later: int) -> Admission:
+        return Admission(
+            request=user,
+            handler="validate",
+            target="local",
+            kind="TapioCluster",
+            namespace="default",
+            name=KEY.name,
+            operation=operation,
+            user=user,
+            allowed=True,
+            spec_digest=digest(normalise_spec("TapioCluster", object_at(fact.object, "spec"))),
+            previous_version=previous,
+            answered_at=created.at + later,
+        )
+
+    answers = [asked("alice", "CREATE", "", -5), asked("the operator", "UPDATE", fact.resource_version, 40)]
+    found = explain(story, answers, until=created.sequence + 40)
+    line = next(one for one in found.because if " was created at " in one)
+    assert line.endswith("by alice (probably: the webhook admitted this spec).")
+
+
+def test_a_component_is_asked_about_by_its_name(story: Story) -> None:
+    found = explain(story, until=story.own[-1].sequence, about="gateway")
+    assert found.answer.startswith(f"Deployment.apps default/{KEY.name}-gateway was last written by the decision at ")
+
+
+def test_of_two_long_texts_what_differs_is_shown() -> None:
+    before = "[" + "a" * 100 + "before" + "z" * 100
+    after = "[" + "a" * 100 + "after" + "z" * 100
+    (change,) = changed_fields({"list": before}, {"list": after})
+    assert str(change) == f"list: …{'a' * 15}before{'z' * 39}… → …{'a' * 15}after{'z' * 40}…"
+
+
+def test_a_file_that_can_not_be_written_is_a_sentence_and_no_traceback(archive: Path, tmp_path: Path) -> None:
+    where = tmp_path / "missing" / "d.tar.gz"
+    command = ["tapioctl", "diagnostics", str(where), "--from", str(archive)]
+    ended = subprocess.run(
+        [str(Path(sys.executable).with_name(command[0])), *command[1:]], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"tapioctl: {where} can't be written: No such file or directory. Name another file.\n"
+
+
+def test_an_error_of_a_file_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        or_exit(Path("/no/a.partial").read_bytes)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == (
+        "tapioctl: /no/a can't be read or written: No such file or directory. "
+        "See that the folder is there, is yours and has room.\n"
+    )

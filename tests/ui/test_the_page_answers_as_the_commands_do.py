@@ -226,7 +226,9 @@ async def test_the_server_answers_all_of_it(archive: Path, story: Story) -> None
     [
         pytest.param("marks", {}, "Name a TapioCluster: cluster=namespace/name.", id="no cluster"),
         pytest.param("marks", {"cluster": "default/nobody"}, "Nothing is recorded of TapioCluster", id="nobody"),
-        pytest.param("at", {"cluster": CLUSTER, "instant": "@999999"}, "@999999 is outside of it. The ", id="too late"),
+        pytest.param(
+            "at", {"cluster": CLUSTER, "instant": "@999999"}, "@999999 is outside of the window. The ", id="too late"
+        ),
         pytest.param("at", {"cluster": CLUSTER, "instant": "soon"}, "'soon' is no instant; write", id="no instant"),
         pytest.param("at", {"cluster": CLUSTER, "instant": "-1h"}, "'-1h' is counted from now, which", id="from now"),
         pytest.param("mark", {"cluster": CLUSTER, "number": "99999"}, "There is no mark 99999; marks", id="no mark"),

@@ -1,4 +1,4 @@
-"""The nine checks of one TapioCluster: three of its collectors, three of Neo4j, three of NATS.
+"""The checks of one TapioCluster: three of its collectors, three of Neo4j, three of NATS, and how it stands at all.
 
 Made from what the operator was told and wants, as the log has them, so that they can be asked of an archive too. What
 the operator is not told of (network policies that are somebody else's, say) is named, not guessed.
@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tapio_cli.doctor.findings import Finding, finding, unknown
+import msgspec
+
+from tapio_cli.doctor.findings import Finding, Verdict, finding, unknown
 from tapio_cli.history.ahead import wanted_now
 from tapio_cli.history.fields import changed_fields
 from tapio_reconciler.core.comparison import holds
@@ -22,7 +24,7 @@ from tapio_shared.api.reasons import Reason
 from tapio_shared.json import JsonObject, int_at, objects_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef
 
-COLLECTORS, GRAPH, MESSAGING = "collectors", "Neo4j", "NATS"
+COLLECTORS, GRAPH, MESSAGING, WHOLE = "collectors", "Neo4j", "NATS", "cluster"
 CHECKS = (
     (COLLECTORS, "RBAC permissions"),
     (COLLECTORS, "node selectors"),
@@ -33,7 +35,9 @@ CHECKS = (
     (MESSAGING, "network policies"),
     (MESSAGING, "service discovery"),
     (MESSAGING, "credentials"),
+    (WHOLE, "components"),
 )
+_FAILS = frozenset({"Failed", "Unavailable"})
 _RIGHTS = frozenset({"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"})
 _SHOWN = 3
 _PUT_BACK = (
@@ -77,7 +81,7 @@ class Patient:
 
 
 def examine(state: State, now: int) -> list[Finding]:
-    """All nine; unknown where what is wanted can't be told."""
+    """All of them; unknown where what is wanted can't be told."""
     name = f"TapioCluster {state.key.namespace}/{state.key.name}"
     seen = state.seen()
     cluster = seen.get(cluster_ref(state.key.namespace, state.key.name))
@@ -86,9 +90,10 @@ def examine(state: State, now: int) -> list[Finding]:
         return _all_unknown(f"{name} does not exist.", "")
     if isinstance(wanted, Refused):
         why = f"{name} is stalled, so nothing is wanted of it: {wanted.reason}: {wanted.message}"
-        return _all_unknown(why, "Mend the spec, then ask again.")
+        *others, whole = _all_unknown(why, "Mend the spec, then ask again.")
+        return [*others, msgspec.structs.replace(whole, verdict=Verdict.PROBLEM)]
     patient = Patient(state, seen, wanted, cluster.document)
-    return [
+    single = [
         _rights(patient),
         _nodes(patient),
         _security(patient),
@@ -99,6 +104,7 @@ def examine(state: State, now: int) -> list[Finding]:
         _services(patient),
         _credentials(patient),
     ]
+    return [*single, _components(patient, single)]
 
 
 def _all_unknown(why: str, next_step: str) -> list[Finding]:
@@ -185,7 +191,7 @@ def _volumes(patient: Patient) -> Finding:
         area,
         check,
         problems,
-        ok=f"{len(claims)} PersistentVolumeClaims are bound.",
+        ok=f"{len(claims)} PersistentVolumeClaim{' is' if len(claims) == 1 else 's are'} bound.",
         next_step="kubectl describe pvc says what provisioning waits for; kubectl get storageclass what there is.",
     )
 
@@ -283,8 +289,33 @@ def _credentials(patient: Patient) -> Finding:
         area,
         check,
         problems,
-        ok=f"{held} Secrets that the operator made hold every key" + (f", and {external} exists." if external else "."),
+        ok=("1 Secret that the operator made holds" if held == 1 else f"{held} Secrets that the operator made hold")
+        + " every key"
+        + (f", and {external} exists." if external else "."),
         next_step="A Secret that the operator made is made again when it is gone; one of yours has to be brought.",
+    )
+
+
+# --- the cluster as a whole ------------------------------------------------------------------------------------------
+
+
+def _components(patient: Patient, single: Sequence[Finding]) -> Finding:
+    """What the status says of every component, unless one of the checks of `single` things has found it already."""
+    area, check = CHECKS[9]
+    parts = objects_at(patient.cluster, "status", "components")
+    told = " ".join(one.evidence for one in single if one.verdict is Verdict.PROBLEM)
+    problems = [
+        f"{str_at(one, 'name')} is {str_at(one, 'state')} since {str_at(one, 'since')}: {str_at(one, 'reason')}: "
+        f"{str_at(one, 'message')}"
+        for one in parts
+        if str_at(one, "state") in _FAILS and str_at(one, "message") not in told
+    ]
+    others = [f"{str_at(one, 'name')} is {str_at(one, 'state')}" for one in parts if str_at(one, "state") != "Ready"]
+    ready = f"{len(parts) - len(others)} of {len(parts)} components are ready"
+    ok = f"{'; '.join([ready, *others])}."
+    key = patient.state.key
+    return finding(
+        area, check, problems, ok=ok, next_step=f"tapioctl explain {key.namespace}/{key.name} says what led to it."
     )
 
 

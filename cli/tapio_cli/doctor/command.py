@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -58,8 +59,9 @@ def add_doctor_command(app: typer.Typer, connect: Connect, *, version: str, now:
         """Check the operator and its clusters: what is wrong, how that was found, and what to do next.
 
         Of a cluster: RBAC, node selectors and security contexts of its collectors; volumes, memory and init containers
-        of Neo4j; network policies, Services and credentials of NATS. Of the operator: log, window, partitions,
-        versions; with a kubeconfig also its leases and its webhook's certificate. Nothing is changed.
+        of Neo4j; network policies, Services and credentials of NATS; and what fails at all. Of the operator: log,
+        window, partitions, versions; with a kubeconfig also its leases and its webhook's certificate. Nothing is
+        changed.
 
         \b
         Exit codes: 0 no check found a problem; 1 the checks can't be made; 2 at least one found a problem.
@@ -77,6 +79,7 @@ def add_doctor_command(app: typer.Typer, connect: Connect, *, version: str, now:
         if output is Format.PEOPLE:
             for about, findings in answers.items():
                 _print(about, findings)
+            print(_summed_up(answers))
         else:
             print_document(
                 {about: [to_document(one) for one in findings] for about, findings in answers.items()}, output
@@ -174,6 +177,15 @@ async def _examined(
     own += await examine_kubernetes(kubectl, namespace=namespace, target=where.target, now=now)
     of_clusters = {f"{one.key.namespace}/{one.key.name}": examine(one.state(one.ends), now) for one in stories}
     return _Examined(findings={"operator": own, **of_clusters}, stories=stories, info=info)
+
+
+def _summed_up(answers: Mapping[str, Sequence[Finding]]) -> str:
+    """The last line, which is what is to be seen where the tables before it have scrolled away."""
+    counted = Counter(str(one.verdict) for findings in answers.values() for one in findings)
+    names = [about for about, findings in answers.items() if any(one.verdict == "problem" for one in findings)]
+    found = f"{counted['problem']} found a problem: see {', '.join(names)}" if names else "none found a problem"
+    unsure = f", {counted['unknown']} can't be made from here" if counted["unknown"] else ""
+    return f"Of {counted.total()} checks {found}{unsure}."
 
 
 def _print(about: str, findings: Sequence[Finding]) -> None:

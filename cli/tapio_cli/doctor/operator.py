@@ -50,7 +50,9 @@ async def examine_log(recorded: Recorded, stories: Sequence[Story], *, now: int,
         AREA,
         WINDOW,
         incomplete,
-        ok=f"Complete for {len(stories)} clusters since {moment(begins)}." if begins else "No cluster is recorded.",
+        ok=f"Complete for {len(stories)} cluster{'s' * (len(stories) != 1)} since {moment(begins)}."
+        if begins
+        else "No cluster is recorded.",
         next_step="The watcher tells everything again by itself; if this lasts, see its log, and TAPIO_LOG_MAX_BYTES.",
     )
     return [reached, window, await _workers(recorded, info.partitions, is_live=is_live), _versions(stories)]

@@ -22,6 +22,7 @@ from typing import BinaryIO, TypeVar
 
 import msgspec
 
+from tapio_cli.history.codes import PARTIAL
 from tapio_shared.errors import TerminalError
 from tapio_shared.keys import subject_matches
 from tapio_shared.ports import LogInfo, Message
@@ -87,7 +88,7 @@ class ArchiveWriter:
     """Writes one archive. A context manager: the file appears under its name when all of it was written."""
 
     def __init__(self, path: Path, header: Header) -> None:
-        self._path, self._temporary = path, path.with_name(path.name + ".partial")
+        self._path, self._temporary = path, path.with_name(path.name + PARTIAL)
         self._header = header
         self._checksum = hashlib.sha256(MAGIC).digest()
         self._waiting: list[tuple[str, int, bytes, dict[str, str], int]] = []

@@ -92,8 +92,8 @@ def changed_by(story: Story, admissions: Sequence[Admission], one: Record) -> st
         return ""
     before = [other for other in story.own if other.message.subject == one.message.subject]
     former = next((other for other in reversed(before) if other.sequence < one.sequence), None)
-    old = former.entry.record.object if former and isinstance(former.entry.record, ObjectObserved) else {}
-    return _who(admissions, one, about, old, record.object, ours=_is_ours(about))
+    old = former.entry.record if former and isinstance(former.entry.record, ObjectObserved) else None
+    return _who(admissions, one, about, old, record, ours=_is_ours(about))
 
 
 def changes_of(story: Story, admissions: Sequence[Admission], ref: ObjectRef, until: int) -> list[str]:
@@ -106,10 +106,16 @@ def _is_ours(about: ObjectRef) -> bool:
 
 
 def _who(
-    admissions: Sequence[Admission], one: Record, about: ObjectRef, old: JsonObject, new: JsonObject, *, ours: bool
+    admissions: Sequence[Admission],
+    one: Record,
+    about: ObjectRef,
+    old: ObjectObserved | None,
+    new: ObjectObserved,
+    *,
+    ours: bool,
 ) -> str:
-    writers = ", ".join(sorted(_writers(old, new) - {FIELD_MANAGER}))
-    return (_asked(admissions, one, about, new) if ours else "") or (f" by {writers}" if writers else "")
+    writers = ", ".join(sorted(_writers({} if old is None else old.object, new.object) - {FIELD_MANAGER}))
+    return (_asked(admissions, one, about, old, new) if ours else "") or (f" by {writers}" if writers else "")
 
 
 def changes_between(
@@ -140,8 +146,8 @@ def changes_between(
             )
         if not isinstance(record, ObjectObserved):
             continue
-        old = former.object if isinstance(former, ObjectObserved) else None
-        yield from _change(story, admissions, one, about, old, record.object, ours=ours)
+        old = former if isinstance(former, ObjectObserved) else None
+        yield from _change(story, admissions, one, about, old, record, ours=ours)
 
 
 def _change(
@@ -149,15 +155,17 @@ def _change(
     admissions: Sequence[Admission],
     one: Record,
     about: ObjectRef,
-    old: JsonObject | None,
-    new: JsonObject,
+    former: ObjectObserved | None,
+    record: ObjectObserved,
     *,
     ours: bool,
 ) -> Iterator[str]:
-    if old is None:
+    if former is None:
         if ours:
-            yield f"{about} was created at {when(story, one.sequence)}{_asked(admissions, one, about, new)}."
+            by = _asked(admissions, one, about, None, record)
+            yield f"{about} was created at {when(story, one.sequence)}{by}."
         return
+    old, new = former.object, record.object
     compared = ("spec", "metadata") if ours else ("spec", "data", "rules", "metadata")
     changes = [
         change
@@ -171,7 +179,7 @@ def _change(
     if changes:
         shown = ", ".join(str(change) for change in changes[:_SHOWN])
         more = f" and {len(changes) - _SHOWN} more fields" if len(changes) > _SHOWN else ""
-        by = _who(admissions, one, about, old, new, ours=ours)
+        by = _who(admissions, one, about, former, record, ours=ours)
         yield f"{about} was changed at {when(story, one.sequence)}{by}: {shown}{more}."
 
 
@@ -180,9 +188,15 @@ def _is_controllers(path: str) -> bool:
     return path.startswith("metadata.") and ("finalizers" in path or "deployment.kubernetes.io" in path)
 
 
-def _asked(admissions: Sequence[Admission], one: Record, about: ObjectRef, document: JsonObject) -> str:
-    """Who asked for it, by the webhook's record of the same spec shortly before; a probable join, and marked so."""
-    wanted = digest(normalise_spec(about.kind, object_at(document, "spec")))
+def _asked(
+    admissions: Sequence[Admission], one: Record, about: ObjectRef, old: ObjectObserved | None, new: ObjectObserved
+) -> str:
+    """Who asked for it, by the webhook's record of the same spec shortly before; a probable join, and marked so.
+
+    Of several the one that was about the version before: the operator's own writes leave the spec as it was, and come
+    right after.
+    """
+    wanted = digest(normalise_spec(about.kind, object_at(new.object, "spec")))
     matching = [
         found
         for found in admissions
@@ -193,7 +207,13 @@ def _asked(admissions: Sequence[Admission], one: Record, about: ObjectRef, docum
     ]
     if not matching:
         return ""
-    return f" by {max(matching, key=lambda found: found.answered_at).user} (probably: the webhook admitted this spec)"
+    followed = [
+        found
+        for found in matching
+        if (found.operation == "CREATE" if old is None else found.previous_version == old.resource_version)
+    ]
+    last = max(followed or matching, key=lambda found: found.answered_at)
+    return f" by {last.user} (probably: the webhook admitted this spec)"
 
 
 def _writers(old: JsonObject, new: JsonObject) -> set[str]:

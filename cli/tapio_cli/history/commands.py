@@ -22,7 +22,7 @@ from tapio_cli.history.admitted import admissions_of
 from tapio_cli.history.codes import DIVERGED, REFUSED
 from tapio_cli.history.exporting import Connect, exported, opened, or_exit
 from tapio_cli.history.following import Wanted, follow_history
-from tapio_cli.history.instants import sequence_at
+from tapio_cli.history.instants import Span, sequence_at, span
 from tapio_cli.history.options import Where, with_history
 from tapio_cli.history.printing import (
     Format,
@@ -40,6 +40,7 @@ from tapio_cli.history.timeline import Event, timeline
 from tapio_cli.history.where import live
 from tapio_shared.admissions import Admission
 from tapio_shared.codec import to_document
+from tapio_shared.errors import InvalidSettings
 from tapio_shared.json import JsonObject
 from tapio_shared.keys import OrderingKey
 
@@ -154,27 +155,23 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
           tapioctl history team/production --object Deployment --from today.tapio -o json
         """
 
-        def work() -> list[Event]:
-            key = where.key(cluster)
-            story, admissions = asyncio.run(_told_of(connect, key, where))
-            events = timeline(story, admissions)
-            if since:
-                first = sequence_at(story, since, now=now())
-                begin = next((one.at for one in events if one.sequence >= first), 0)
-                events = [one for one in events if one.sequence >= first or (not one.sequence and one.at >= begin)]
-            if until:
-                last = sequence_at(story, until, now=now())
-                end = max((one.at for one in events if one.sequence <= last), default=0)
-                events = [one for one in events if one.sequence <= last and one.at <= end]
-            return [one for one in events if about.lower() in one.about.lower()]
+        def work() -> tuple[list[Event], Span]:
+            story, admissions = asyncio.run(_told_of(connect, where.key(cluster), where))
+            shown = span(story, since, until, now=now())
+            events = [one for one in timeline(story, admissions) if shown.holds(one)]
+            return [one for one in events if about.lower() in one.about.lower()], shown
 
         if follow:
             wanted = Wanted(since=since, until=until, about=about)
             or_exit(lambda: follow_history(connect, where, where.key(cluster), wanted, output, now=now()))
             return
-        events = or_exit(work)
+        events, shown = or_exit(work)
+        if shown.remark:
+            print(shown.remark, file=sys.stderr)
         if output is Format.PEOPLE:
             print_events(events, _people())
+            if not events:
+                print("Nothing is recorded there: widen --since, --until or --object.", file=sys.stderr)
         else:
             print_document(to_document(events), output)
 
@@ -239,7 +236,9 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
     def explain_command(
         where: Where,
         cluster: Cluster,
-        about: Annotated[str, typer.Argument(metavar="[OBJECT]", help="Kind/name of an object, or its name.")] = "",
+        about: Annotated[
+            str, typer.Argument(metavar="[OBJECT]", help="A component, Kind/name of an object, or its name.")
+        ] = "",
         at: Annotated[str, typer.Option(help="As of this instant: -10m, a time, @revision.")] = "now",
         output: Output = Format.PEOPLE,
     ) -> None:
@@ -251,6 +250,7 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
         \b
         Examples:
           tapioctl explain team/production
+          tapioctl explain team/production gateway
           tapioctl explain team/production Deployment/production-gateway --at -2h
         """
 
@@ -296,6 +296,8 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
 
         def work() -> list[Ahead]:
             documents = [in_namespace(one, namespace) for one in read_documents(files)]
+            if not documents:
+                raise InvalidSettings(f"There is no resource in {', '.join(files)}, so there is nothing to plan.")
             return asyncio.run(_planned(connect, documents, where, now()))
 
         found = or_exit(work)

@@ -9,9 +9,10 @@ import msgspec
 from tapio_cli.history.causes import actions_on, causes, changed_by, changes_of, last_decision, when
 from tapio_cli.history.printing import moment
 from tapio_cli.history.story import Record, Story
+from tapio_reconciler.core.drafting import WORKLOADS
 from tapio_reconciler.core.state import State
 from tapio_shared.admissions import Admission
-from tapio_shared.api.labels import PAUSED
+from tapio_shared.api.labels import COMPONENT, PAUSED
 from tapio_shared.api.names import API_GROUP, CLUSTER_KIND, cluster_ref
 from tapio_shared.api.reasons import Reason
 from tapio_shared.errors import InvalidSettings
@@ -144,13 +145,23 @@ def _the_object(state: State, about: str) -> ObjectRef:
     kind, slash, name = about.rpartition("/")
     known = [ref for ref in state.seen() if ref.kind not in _NOT_ASKED_ABOUT]
     found = sorted(ref for ref in known if ref.name == name and (not slash or ref.kind.lower() == kind.lower()))
+    if not found and not slash:  # A component, by the name that status has for it.
+        found = sorted(ref for ref in known if ref.kind in WORKLOADS and _component(state, ref) == name)
     if len(found) == 1:
         return found[0]
     if not found:
         close = ", ".join(sorted(f"{ref.kind}/{ref.name}" for ref in known)[:_NAMED])
-        raise InvalidSettings(f"Nothing is recorded of {about!r}. There are: {close}.")
+        raise InvalidSettings(
+            f"Nothing is recorded of {about!r}; name a component, or Kind/name of an object. There are: {close}."
+        )
     choices = ", ".join(f"{ref.kind}/{ref.name}" for ref in found)
     raise InvalidSettings(f"{about!r} may mean {choices}; name the kind too.")
+
+
+def _component(state: State, ref: ObjectRef) -> str:
+    """The component that an object is of, by its label."""
+    seen = state.seen().get(ref)
+    return "" if seen is None else strings_at(seen.document, "metadata", "labels").get(COMPONENT, "")
 
 
 def _began(story: Story, ref: ObjectRef, holds: Callable[[JsonObject], bool]) -> Record | None:

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from tapio_cli.history.codes import UNUSABLE
+from tapio_cli.history.codes import PARTIAL, UNUSABLE
 from tapio_cli.history.options import Where
 from tapio_cli.history.source import Sources
 from tapio_cli.history.where import Live, live
@@ -52,9 +52,13 @@ async def exported(
 
 
 def or_exit(work: Callable[[], T]) -> T:
-    """What `work` answers; an error of ours is told in its sentence, and ends the command."""
+    """What `work` answers; an error of ours, or of a file, is told in its sentence, and ends the command."""
     try:
         return work()
     except TapioError as err:
         print(f"tapioctl: {err}", file=sys.stderr)
-        sys.exit(UNUSABLE)
+    except OSError as err:
+        why = err.strerror or str(err)
+        named = "" if err.filename is None else f"{str(err.filename).removesuffix(PARTIAL)} can't be read or written: "
+        print(f"tapioctl: {named}{why}. See that the folder is there, is yours and has room.", file=sys.stderr)
+    sys.exit(UNUSABLE)

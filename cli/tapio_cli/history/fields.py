@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from tapio_shared.json import JsonObject, JsonValue
 
 _LONGEST = 60
+_BEFORE = 15
 _NOISE = frozenset({"managedFields", "resourceVersion", "generation", "uid", "creationTimestamp"})
 
 
@@ -24,7 +26,11 @@ class FieldChange:
     after: JsonValue
 
     def __str__(self) -> str:
-        return f"{self.path}: {_short(self.before)} → {_short(self.after)}"
+        before, after = _text(self.before), _text(self.after)
+        alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False)))
+        # Of two long texts that begin alike, what is shown begins shortly before they differ.
+        begin = alike - _BEFORE if alike > _LONGEST // 2 and max(len(before), len(after)) > _LONGEST else 0
+        return f"{self.path}: {_short(before, begin)} → {_short(after, begin)}"
 
 
 def changed_fields(before: JsonObject, after: JsonObject) -> list[FieldChange]:
@@ -67,8 +73,12 @@ def _by_name(values: list[JsonValue]) -> JsonObject | None:
     return found
 
 
-def _short(value: JsonValue) -> str:
+def _text(value: JsonValue) -> str:
     if value is None:
         return "absent"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _short(text: str, begin: int) -> str:
+    shown = text[begin : begin + _LONGEST]
+    return f"{'…' if begin else ''}{shown}{'…' if begin + _LONGEST < len(text) else ''}"

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tapio_cli.history.admitted import admissions_of
 from tapio_cli.history.exporting import Connect, opened
-from tapio_cli.history.instants import sequence_at
+from tapio_cli.history.instants import Span, span
 from tapio_cli.history.options import Where
 from tapio_cli.history.printing import Format, print_events, print_line
 from tapio_cli.history.source import Sources
@@ -49,13 +49,11 @@ def follow_history(
 async def _print_on(connect: Connect, where: Where, key: OrderingKey, wanted: Wanted, output: Format, now: int) -> None:
     console = Console(highlight=False, soft_wrap=True)
     async with opened(connect, where) as sources:
-        begin = 0
+        begun = Span()
         if wanted.since:
-            story = await read_story(sources.log, key)
-            first = sequence_at(story, wanted.since, now=now)
-            begin = max((one.at for one in (*story.own, *story.shared) if one.sequence <= first), default=0)
+            begun = span(await read_story(sources.log, key), wanted.since, "", now=now)
         async for events in follow(sources, key):
-            shown = [one for one in events if one.at >= begin and wanted.about.lower() in one.about.lower()]
+            shown = [one for one in events if begun.holds(one) and wanted.about.lower() in one.about.lower()]
             if output is Format.PEOPLE:
                 print_events(shown, console)
                 continue

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tapio_cli.history.printing import moment
 from tapio_cli.history.story import NotInWindow, Story
+from tapio_cli.history.timeline import Event
 from tapio_shared.errors import InvalidSettings
 
 _AGO = re.compile(r"-(\d+)(ms|s|m|h|d)", re.ASCII)
@@ -22,24 +24,70 @@ def sequence_at(story: Story, text: str, *, now: int) -> int:
     window = story.window
     if window is None:
         raise NotInWindow(
-            f"The history of {story.key} is complete nowhere: what it began with was dropped from the log, and nothing "
-            "has been vouched for since."
+            f"The history of {_name(story)} is complete nowhere: what it began with was dropped from the log, and "
+            "nothing has been vouched for since."
         )
     first, last = window
     bounds = (
-        f"The history of {story.key} is complete from {moment(first.at)} (@{first.sequence}) to {moment(last.at)} "
+        f"The history of {_name(story)} is complete from {moment(first.at)} (@{first.sequence}) to {moment(last.at)} "
         f"(@{story.ends})."
     )
     revision = _REVISION.fullmatch(text)
     if revision is not None:
         wanted = int(revision[1])
         if not first.sequence <= wanted <= story.ends:
-            raise NotInWindow(f"@{wanted} is outside of it. {bounds}")
+            raise NotInWindow(f"@{wanted} is outside of the window. {bounds}")
         return wanted
     instant = _instant(text, now)
     if instant < first.at or instant > max(now, last.at):
-        raise NotInWindow(f"{moment(instant)} is outside of it. {bounds}")
+        raise NotInWindow(f"{moment(instant)} is outside of the window. {bounds}")
     return max(one.sequence for one in (first, *story.own, *story.shared) if one.at <= instant)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """From where to where events are shown. What has no place in the log, an admission, goes by its instant."""
+
+    first: int = 0
+    since: int = 0
+    last: int = 0
+    """0 leaves that end open, as does an `until` of 0."""
+    until: int = 0
+    remark: str = ""
+    """What a person should know of what is not shown; empty where that is nothing."""
+
+    def holds(self, event: Event) -> bool:
+        """Whether `event` lies in it."""
+        begun = event.sequence >= self.first if event.sequence and self.first else event.at >= self.since
+        if event.sequence and self.last:
+            return begun and event.sequence <= self.last
+        return begun and (not self.until or event.at <= self.until)
+
+
+def span(story: Story, since: str, until: str, *, now: int) -> Span:
+    """What `--since` and `--until` mean. As `sequence_at`, but to begin before the history does is to begin with it."""
+    first = begin = last = end = 0
+    remark = ""
+    if since:
+        revision = _REVISION.fullmatch(since)
+        first = int(revision[1]) if revision is not None else 0
+        together = [one for one in (*story.own, *story.shared) if one.sequence >= first]
+        begin = min((one.at for one in together), default=now) if first else _instant(since, now)
+        window = story.window
+        if window is not None and (begin < window[0].at or 0 < first < window[0].sequence):
+            begins = f"{moment(window[0].at)} (@{window[0].sequence})"
+            remark = f"The history of {_name(story)} is complete from {begins} on, and not before."
+    if until:
+        last = sequence_at(story, until, now=now)
+        is_revision = _REVISION.fullmatch(until) is not None
+        end = max(one.at for one in (*story.own, *story.shared) if one.sequence <= last)
+        if not is_revision:
+            last, end = 0, _instant(until, now)
+    return Span(first=first, since=begin, last=last, until=end, remark=remark)
+
+
+def _name(story: Story) -> str:
+    return f"{story.key.namespace}/{story.key.name}"
 
 
 def _instant(text: str, now: int) -> int:

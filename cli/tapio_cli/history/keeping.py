@@ -94,6 +94,11 @@ def add_keeping_commands(
         async def work() -> Restored:
             from tapio_cli.history.restoring import restore
 
+            if overwrite and not where.url and not where.through:
+                raise InvalidSettings(
+                    f"--overwrite would delete the log of the run in {where.directory}, which its operator lives on. "
+                    "Name the NATS whose streams may go (--nats-url)."
+                )
             async with change(live_to_change(where)) as streams:
                 return await restore(file, streams, with_users=with_users, overwrite=overwrite)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -76,6 +77,8 @@ def print_summary(summary: Summary, console: Console) -> None:
     console.print(f"{found} decisions of {summary.keys} clusters came out {how}, planned {by}.", style=style)
 
 
+_NARROW = 4
+"""Columns by which what goes on is indented where there is no room for more."""
 _COLOURS = {"fact": "cyan", "decision": "magenta", "outcome": "green", "timer": "dim", "admission": "yellow"}
 _STATES = {"Ready": "green", "Progressing": "yellow", "Waiting": "yellow", "Failed": "red", "Unavailable": "dim"}
 
@@ -83,22 +86,37 @@ _STATES = {"Ready": "green", "Progressing": "yellow", "Waiting": "yellow", "Fail
 def print_events(events: Sequence[Event], console: Console) -> None:
     """A time line, a line each."""
     for one in events:
-        place = f"@{one.sequence}" if one.sequence else one.user
-        console.print(
-            Text.assemble(
-                (moment(one.at), "dim"),
-                f" {place:>8} ",
-                (f"{one.what:<9}", _COLOURS.get(one.what, "")),
-                f" {one.about}: {one.text}" if one.about else f" {one.text}",
-            )
+        place = f"@{one.sequence}" if one.sequence else ""
+        head = Text.assemble(
+            (moment(one.at), "dim"), f" {place:>8} ", (f"{one.what:<9}", _COLOURS.get(one.what, "")), " "
         )
+        text = f"{one.about}: {one.text}" if one.about else one.text
+        _print_hanging(head, f"{text}, asked for by {one.user}" if one.user else text, console)
 
 
 def print_explanation(answer: Explanation, console: Console) -> None:
     """The answer first, then what led to it."""
-    console.print(Text(answer.answer, style="bold"))
+    _print_hanging(Text(), answer.answer, console, style="bold")
     for line in answer.because:
-        console.print(Text(f"  {line}"))
+        _print_hanging(Text("  "), line, console)
+
+
+def _print_hanging(head: Text, text: str, console: Console, *, style: str = "") -> None:
+    """`text` beside `head`; on a terminal what does not fit goes below it, elsewhere a line stays one line."""
+    if not console.is_terminal or len(head) + len(text) <= console.width:
+        console.print(head + Text(text, style))
+        return
+    indent = len(head) + 2 if len(head) <= console.width // 3 else _NARROW
+    first, *rest = textwrap.wrap(
+        text,
+        max(console.width, len(head) + _NARROW),
+        initial_indent=" " * len(head),
+        subsequent_indent=" " * indent,
+        break_on_hyphens=False,
+    )
+    console.print(head + Text(first[len(head) :], style))
+    for line in rest:
+        console.print(Text(line, style))
 
 
 def print_difference(lines: Sequence[str], console: Console) -> None:
@@ -132,15 +150,19 @@ def print_tree(status: JsonObject, console: Console) -> None:
         tree.add(line)
     for one in objects_at(status, "skipped"):
         tree.add(Text(f"{str_at(one, 'collector')}  skipped  {str_at(one, 'reason')}: {str_at(one, 'message')}", "dim"))
-    for one in objects_at(status, "conditions"):
-        tree.add(Text(f"{str_at(one, 'type')}: {str_at(one, 'reason')}: {str_at(one, 'message')}", "yellow"))
+    components = {str_at(one, "message") for one in objects_at(status, "components")}
+    for condition in objects_at(status, "conditions"):
+        kind, reason, message = (str_at(condition, name) for name in ("type", "reason", "message"))
+        if message in components:
+            continue  # Said beside the component already.
+        tree.add(Text(f"{kind}: {message}" if kind == reason else f"{kind}: {reason}: {message}", "yellow"))
     for sentence in list_at(status, "waiting"):
         tree.add(Text(f"waiting: {sentence}", "yellow"))
     change = object_at(status, "lastChange")
     if change:
         last = tree.add(Text(f"last change: {str_at(change, 'decided')}"))
-        for reason in list_at(change, "because"):
-            last.add(Text(str(reason)))
+        for sentence in list_at(change, "because"):
+            last.add(Text(str(sentence)))
     console.print(tree, soft_wrap=False)
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import msgspec
 
 from tapio_cli.history import story as stories
-from tapio_cli.history.fields import changed_fields
+from tapio_cli.history.fields import FieldChange, changed_fields
 from tapio_cli.history.story import Story
 from tapio_shared.admissions import Admission
+from tapio_shared.api.labels import DESIRED_HASH, REVISION
 from tapio_shared.facts import (
     ConfigurationObserved,
     CursorMoved,
@@ -33,6 +34,7 @@ from tapio_shared.keys import address_of
 
 _SHOWN = 3
 """Changed fields that a line names; the others are counted."""
+_WAITS_SHOWN = 2
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,12 +138,19 @@ def _told(record: Record, before: Record | None) -> str:
 def _observed(record: ObjectObserved, before: Record | None) -> str:
     if not isinstance(before, ObjectObserved) or before.uid != record.uid:
         return f"appeared{_by(record.object, None)}"
-    changes = changed_fields(before.object, record.object)
+    changes = sorted(changed_fields(before.object, record.object), key=_weight)
     if not changes:
         return "was told again"
     shown = ", ".join(str(one) for one in changes[:_SHOWN])
     more = f" and {len(changes) - _SHOWN} more fields" if len(changes) > _SHOWN else ""
     return f"changed{_by(record.object, before.object)}: {shown}{more}"
+
+
+def _weight(change: FieldChange) -> int:
+    """What people and controllers mean comes before what goes with it, and the operator's own marks come last."""
+    if change.path.endswith((DESIRED_HASH, REVISION)):
+        return 2
+    return 1 if change.path.startswith("metadata.") else 0
 
 
 def _by(document: JsonObject, before: JsonObject | None) -> str:
@@ -165,8 +174,12 @@ def decided(record: DecisionRecorded) -> str:
     ]
     parts += ["write status"] if record.status is not None else []
     parts += [f"{record.finalizer} the finalizer"] if record.finalizer else []
-    parts += [f"wait: {one}" for one in record.waiting]
-    return ", ".join(parts) or "nothing to do"
+    text = ", ".join(parts) or "nothing to do"
+    if not record.waiting:
+        return text
+    more = len(record.waiting) - _WAITS_SHOWN
+    waits = " ".join(record.waiting[:_WAITS_SHOWN]) + (f" And {more} more wait." if more > 0 else "")
+    return f"{text}; {waits.removesuffix('.')}"  # Whoever puts this into a sentence ends that with a full stop.
 
 
 def _outcome(record: OutcomeRecorded) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -29,6 +29,18 @@ class Live:
     ca: str = ""
     forward: Forward | None = None
     """How its port comes to this machine; `url` is then of the Service, for people."""
+    run: str = ""
+    """The folder of the run on this machine that it is of; empty for any other."""
+
+    @property
+    def hint(self) -> str:
+        """What to do when it can't be reached."""
+        if self.run:
+            return f"The run in {self.run} seems to have ended: start it again (make run), or name another history."
+        return (
+            "See that it runs and that its port is forwarded to here, or have it forwarded (--through CONTEXT); an "
+            "archive needs no NATS (--from FILE)."
+        )
 
 
 def live(named: Where) -> Live:
@@ -40,7 +52,7 @@ def live(named: Where) -> Live:
     running = named.directory / CLIENT_FILE
     if running.is_file():
         known = cast("JsonObject", json.loads(running.read_text()))
-        return Live(url=str_at(known, "url"), credentials=str_at(known, "credentials"))
+        return Live(url=str_at(known, "url"), credentials=str_at(known, "credentials"), run=str(named.directory))
     raise InvalidSettings(
         "No history is named and none is running here. Name an archive (--from FILE) or the operator's NATS "
         "(--nats-url, --nats-credentials), have its port forwarded (--through CONTEXT), or start a run in this folder "
@@ -66,4 +78,4 @@ def live_to_change(named: Where) -> Live:
     found = live(named)
     if named.url or named.through:
         return found
-    return Live(url=found.url, credentials=str(Path(found.credentials).with_name(f"{KEEPER}.json")), ca=found.ca)
+    return replace(found, credentials=str(Path(found.credentials).with_name(f"{KEEPER}.json")))

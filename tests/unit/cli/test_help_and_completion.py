@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
 import os
 import re
@@ -67,6 +68,28 @@ def test_a_command_has_examples_and_exit_codes(name: str) -> None:
 def test_bash_completes(words: str, position: int, completed: list[str]) -> None:
     asked = {"_TAPIOCTL_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(position)}
     assert tapioctl(environment=asked).split() == completed
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["plan"], id="an option is missing"),
+        pytest.param(["diff", "-1h", "now"], id="an argument is missing"),
+        pytest.param(["doctor", "--no-such-option"], id="an option that there is not"),
+        pytest.param(["replay", "-o", "xml"], id="a value that there is not"),
+        pytest.param(["explian"], id="a command that there is not"),
+    ],
+)
+def test_a_wrong_option_is_never_taken_for_an_answer(arguments: list[str]) -> None:
+    """Exit code 2 says that something would change, differs, or is wrong."""
+    command = [str(Path(sys.executable).with_name("tapioctl")), *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (64, "")
+    assert "Error" in ended.stderr
+
+
+def test_the_version_is_printed() -> None:
+    assert tapioctl("--version", environment={}) == f"tapioctl {importlib.metadata.version('tapio-operator')}\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -43,7 +43,64 @@ _PATIENCE = 5.0
 """Seconds to wait for a NATS that a person has named."""
 _PASSWORD = 32
 """Characters of a new reader's password."""
-app = typer.Typer(add_completion=True, no_args_is_help=True)
+
+
+@asynccontextmanager
+async def _nats_of(source: Live, name: str) -> AsyncGenerator[NatsConnection]:
+    """A connection to the NATS that holds a history."""
+    structlog.configure(  # What a program reads stands on standard output, and nothing else.
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
+    with absent(
+        "aiohttp"
+    ):  # With it nats-py speaks websockets, which nobody here does; it takes a quarter of a second.
+        from tapio_shared.adapters.nats_connection import NatsConnection
+    from tapio_shared.adapters.nats_credentials import read_login
+
+    login = read_login(source.credentials) if source.credentials else None
+    async with _address(source) as address:
+        # Answers go to an inbox of the user's own: who reads one namespace must not hear what another asks for.
+        try:
+            connection = await NatsConnection.connect(
+                [address],
+                name=name if login is None else login.user,
+                credentials=source.credentials,
+                ca_file=source.ca,
+                server_name="" if source.forward is None else source.forward.server_name,
+                patience=_PATIENCE,
+            )
+        except LogUnavailable as err:
+            raise LogUnavailable(f"{err} {source.hint}") from err
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+
+@asynccontextmanager
+async def _address(source: Live) -> AsyncGenerator[str]:
+    """Where that NATS can be reached while this lasts."""
+    if source.forward is None:
+        yield source.url
+        return
+    from tapio_cli.history.forwarding import forwarded
+
+    async with forwarded(source.forward) as port:
+        yield f"{source.url.partition('://')[0]}://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def _connected(source: Live) -> AsyncGenerator[Sources]:
+    """The logs of a NATS, for reading."""
+    async with _nats_of(source, "tapioctl") as connection:
+        from tapio_shared.adapters.nats_log import NatsEventLog
+
+        yield Sources(NatsEventLog(connection, may_get=False), NatsEventLog(connection, ADMITTED_STREAM, may_get=False))
+
+
+app = typer.Typer(add_completion=True, no_args_is_help=True, context_settings={"obj": _connected})
+"""What completes reaches the history by the context's `obj`."""
 
 
 def _say_version(is_asked: bool) -> None:
@@ -188,60 +245,6 @@ def render_command(
         print(remark, file=sys.stderr)
     sys.stdout.write(answer.output)
     sys.exit(answer.code)
-
-
-@asynccontextmanager
-async def _nats_of(source: Live, name: str) -> AsyncGenerator[NatsConnection]:
-    """A connection to the NATS that holds a history."""
-    structlog.configure(  # What a program reads stands on standard output, and nothing else.
-        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-    )
-    with absent(
-        "aiohttp"
-    ):  # With it nats-py speaks websockets, which nobody here does; it takes a quarter of a second.
-        from tapio_shared.adapters.nats_connection import NatsConnection
-    from tapio_shared.adapters.nats_credentials import read_login
-
-    login = read_login(source.credentials) if source.credentials else None
-    async with _address(source) as address:
-        # Answers go to an inbox of the user's own: who reads one namespace must not hear what another asks for.
-        try:
-            connection = await NatsConnection.connect(
-                [address],
-                name=name if login is None else login.user,
-                credentials=source.credentials,
-                ca_file=source.ca,
-                server_name="" if source.forward is None else source.forward.server_name,
-                patience=_PATIENCE,
-            )
-        except LogUnavailable as err:
-            raise LogUnavailable(f"{err} {source.hint}") from err
-        try:
-            yield connection
-        finally:
-            await connection.close()
-
-
-@asynccontextmanager
-async def _address(source: Live) -> AsyncGenerator[str]:
-    """Where that NATS can be reached while this lasts."""
-    if source.forward is None:
-        yield source.url
-        return
-    from tapio_cli.history.forwarding import forwarded
-
-    async with forwarded(source.forward) as port:
-        yield f"{source.url.partition('://')[0]}://127.0.0.1:{port}"
-
-
-@asynccontextmanager
-async def _connected(source: Live) -> AsyncGenerator[Sources]:
-    """The logs of a NATS, for reading."""
-    async with _nats_of(source, "tapioctl") as connection:
-        from tapio_shared.adapters.nats_log import NatsEventLog
-
-        yield Sources(NatsEventLog(connection), NatsEventLog(connection, ADMITTED_STREAM))
 
 
 @asynccontextmanager

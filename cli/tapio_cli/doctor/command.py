@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tapio_cli.history.completing import clusters
 from tapio_cli.history.exporting import Connect, opened, or_exit
 from tapio_cli.history.options import Where, with_history
 from tapio_cli.history.printing import Format, moment, print_document
@@ -36,7 +37,10 @@ _OF_A_RUN = "kubeconfig"
 
 
 Some = Annotated[
-    str, typer.Argument(help="namespace/name of a TapioCluster; namespace/ means all in it, none means all.")
+    str,
+    typer.Argument(
+        help="namespace/name of a TapioCluster; namespace/ means all in it, none means all.", autocompletion=clusters
+    ),
 ]
 Kubeconfig = Annotated[Path | None, typer.Option(help="Of the operator's cluster, for its leases and its webhook.")]
 Context = Annotated[str, typer.Option(help="Context in the kubeconfig; its current one when none is named.")]

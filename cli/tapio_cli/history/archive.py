@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -23,9 +23,10 @@ from typing import BinaryIO, TypeVar
 import msgspec
 
 from tapio_cli.history.codes import PARTIAL
+from tapio_cli.history.source import Recorded
 from tapio_shared.errors import TerminalError
 from tapio_shared.keys import subject_matches
-from tapio_shared.ports import LogInfo, Message
+from tapio_shared.ports import LogInfo, Message, View
 
 T = TypeVar("T")
 MAGIC = b"TAPIO-HISTORY 2\n"
@@ -190,6 +191,10 @@ class Archive:
             if from_sequence <= message.sequence <= up_to and matches(message.subject):
                 yield message
 
+    async def last_per_subject(self, *filters: str, at_least: int = 0) -> View:
+        """As `Recorded.last_per_subject`; the whole file is checked on the way."""
+        return await _last_of(self, filters, at_least)
+
     async def info(self) -> LogInfo:
         """The stream as it was when the archive was made."""
         return _info(self.header.stream, self.path)
@@ -214,9 +219,23 @@ class Answers:
                 case Header():
                     pass
 
+    async def last_per_subject(self, *filters: str, at_least: int = 0) -> View:
+        """As `Recorded.last_per_subject`."""
+        return await _last_of(self, filters, at_least)
+
     async def info(self) -> LogInfo:
         """The stream as it was when the archive was made."""
         return _info(self._stream, self._path)
+
+
+async def _last_of(recorded: Recorded, filters: Sequence[str], at_least: int) -> View:
+    """The last message of each subject; an archive ends where it ends, however much is asked for."""
+    revision = max((await recorded.info()).last_sequence, at_least)
+    found: dict[str, Message] = {}
+    for one in filters:
+        async for message in recorded.read(one, up_to=revision):
+            found[message.subject] = message
+    return View(tuple(sorted(found.values(), key=lambda message: message.sequence)), revision)
 
 
 def _info(stream: Stream, path: Path) -> LogInfo:

@@ -20,6 +20,7 @@ from rich.console import Console
 from tapio_cli.documents import in_namespace, read_documents
 from tapio_cli.history.admitted import admissions_of
 from tapio_cli.history.codes import DIVERGED, REFUSED
+from tapio_cli.history.completing import clusters, objects
 from tapio_cli.history.exporting import Connect, exported, opened, or_exit
 from tapio_cli.history.following import Wanted, follow_history
 from tapio_cli.history.instants import Span, sequence_at, span
@@ -35,7 +36,7 @@ from tapio_cli.history.printing import (
     print_tree,
 )
 from tapio_cli.history.snapshots import difference, snapshot
-from tapio_cli.history.story import Story, read_story, recorded_keys
+from tapio_cli.history.story import Story, read_present, read_story, recorded_keys
 from tapio_cli.history.timeline import Event, timeline
 from tapio_cli.history.where import live
 from tapio_shared.admissions import Admission
@@ -48,10 +49,12 @@ if TYPE_CHECKING:
     from tapio_cli.history.ahead import Ahead
     from tapio_cli.history.explaining import Explanation
 
+_TOLD_WHOLE = 10
+"""TapioClusters whose whole history `status` reads to tell what changed last; of more it tells how they stand."""
 _INSTANTS = {"ignore_unknown_options": True}
 """-10m is an instant and no option."""
 
-Cluster = Annotated[str, typer.Argument(help="namespace/name of a TapioCluster.")]
+Cluster = Annotated[str, typer.Argument(help="namespace/name of a TapioCluster.", autocompletion=clusters)]
 Instant = Annotated[
     str,
     typer.Argument(metavar="INSTANT", help="How long ago (-10m), a time (2026-11-23T14:02:00Z), @revision, or now."),
@@ -67,7 +70,8 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
     def replay_command(
         where: Where,
         clusters: Annotated[
-            list[str] | None, typer.Argument(help="namespace/name of a TapioCluster; several; none means all.")
+            list[str] | None,
+            typer.Argument(help="namespace/name of a TapioCluster; several; none means all.", autocompletion=clusters),
         ] = None,
         jobs: Annotated[int, typer.Option(help="Processes; 0 means one per core.")] = 0,
         release: Annotated[
@@ -237,7 +241,12 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
         where: Where,
         cluster: Cluster,
         about: Annotated[
-            str, typer.Argument(metavar="[OBJECT]", help="A component, Kind/name of an object, or its name.")
+            str,
+            typer.Argument(
+                metavar="[OBJECT]",
+                help="A component, Kind/name of an object, or its name.",
+                autocompletion=objects,
+            ),
         ] = "",
         at: Annotated[str, typer.Option(help="As of this instant: -10m, a time, @revision.")] = "now",
         output: Output = Format.PEOPLE,
@@ -314,7 +323,12 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
     def status_command(
         where: Where,
         cluster: Annotated[
-            str, typer.Argument(metavar="[CLUSTER]", help="namespace/name; namespace/ means all in it, none means all.")
+            str,
+            typer.Argument(
+                metavar="[CLUSTER]",
+                help="namespace/name; namespace/ means all in it, none means all.",
+                autocompletion=clusters,
+            ),
         ] = "",
         output: Output = Format.PEOPLE,
     ) -> None:
@@ -334,17 +348,25 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
 
         def work() -> list[JsonObject]:
             namespace = where.keys_in(cluster)
-            if namespace is not None:
-                stories = asyncio.run(_all_told(connect, where, namespace))
-                return [status_of(story, ()) for story in stories]
-            key = where.key(cluster)
-            story, admissions = asyncio.run(_told_of(connect, key, where))
-            return [status_of(story, admissions)]
+            if namespace is None:
+                key = where.key(cluster)
+                story, admissions = asyncio.run(_told_of(connect, key, where))
+                return [status_of(story, admissions)]
+            stories = asyncio.run(_all_told(connect, where, namespace))
+            if stories is not None:
+                return [status_of(story, admissions) for story, admissions in stories]
+            return [status_of(story, (), is_whole=False) for story in asyncio.run(_present(connect, where, namespace))]
 
         found = or_exit(work)
         if output is Format.PEOPLE:
             for one in found:
                 print_tree(one, _people())
+            if not found:
+                print(
+                    "No TapioCluster is recorded there. If there should be one, see tapioctl doctor.", file=sys.stderr
+                )
+            elif len(found) > _TOLD_WHOLE:
+                print("What changed last, and by whom: tapioctl status CLUSTER, or tapioctl explain CLUSTER.")
         else:
             print_document([*found], output)
 
@@ -374,9 +396,18 @@ async def _planned(connect: Connect, documents: list[JsonObject], where: Where, 
         return found
 
 
-async def _all_told(connect: Connect, where: Where, namespace: str) -> list[Story]:
+async def _all_told(connect: Connect, where: Where, namespace: str) -> list[tuple[Story, list[Admission]]] | None:
+    """The stories of all TapioClusters of a namespace, or of all; None where those are too many to read each whole."""
     async with opened(connect, where) as sources:
-        return [await read_story(sources.log, key) for key in await recorded_keys(sources.log, where.target, namespace)]
+        keys = await recorded_keys(sources.log, where.target, namespace)
+        if len(keys) > _TOLD_WHOLE:
+            return None
+        return [(await read_story(sources.log, key), await admissions_of(sources.admitted, key)) for key in keys]
+
+
+async def _present(connect: Connect, where: Where, namespace: str) -> list[Story]:
+    async with opened(connect, where) as sources:
+        return await read_present(sources.log, where.target, namespace)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from tapio_shared.ports import LogInfo, Message
+from tapio_shared.ports import LogInfo, Message, View
 
 
 class Recorded(Protocol):
@@ -14,6 +14,10 @@ class Recorded(Protocol):
 
     def read(self, filter_subject: str, *, from_sequence: int = 1, up_to: int) -> AsyncIterator[Message]:
         """Every message that matches, in order, up to and including `up_to`; see `ports.EventLog.read`."""
+        ...
+
+    async def last_per_subject(self, *filters: str, at_least: int = 0) -> View:
+        """The last message of every subject that matches any of `filters`; see `ports.EventLog.last_per_subject`."""
         ...
 
     async def info(self) -> LogInfo: ...

@@ -13,8 +13,11 @@ from tapio_shared.json import JsonObject, JsonValue, list_at, object_at, objects
 _TROUBLES = frozenset({"Degraded", "NotYetSupported", "Paused", "Reconciling", "Stalled"})
 
 
-def status_of(story: Story, admissions: Sequence[Admission]) -> JsonObject:
-    """The status as last observed, and what the last decision that wrote anything but a status was made for."""
+def status_of(story: Story, admissions: Sequence[Admission], *, is_whole: bool = True) -> JsonObject:
+    """The status as last observed, and what the last decision that wrote anything but a status was made for.
+
+    The latter only of a story that `is_whole`: one of last records (`read_present`) does not tell what changed.
+    """
     last = max((one.sequence for one in (*story.own, *story.shared)), default=0)
     state = story.state(last)
     seen = state.seen().get(cluster_ref(story.key.namespace, story.key.name))
@@ -24,7 +27,7 @@ def status_of(story: Story, admissions: Sequence[Admission]) -> JsonObject:
     wrote = last_decision(story, last, lambda one: bool(one.apply or one.delete))
     waiting = last_decision(story, last, lambda _: True)
     change: JsonValue = None
-    if wrote is not None:
+    if wrote is not None and is_whole:
         why = causes(story, admissions, wrote)
         change = {"at": when(story, wrote.sequence), "decided": why[0], "because": [*why[1:]]}
     return {

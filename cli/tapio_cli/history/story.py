@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 
 from tapio_cli.history.source import Recorded
 from tapio_reconciler.core.reading import entry_of, is_unreadable
 from tapio_reconciler.core.state import Entry, State, evolve
-from tapio_shared.errors import LogRewound, TerminalError
+from tapio_shared.api.names import API_GROUP, CLUSTER_KIND
+from tapio_shared.errors import LogRefused, LogRewound, TerminalError
 from tapio_shared.facts import SweepMarked, Synced
 from tapio_shared.keys import OrderingKey, address_of, escape_token, key_prefix, partition_of, shared_prefix
 from tapio_shared.ports import Message
+
+_OFFERED = 8
+"""TapioClusters that are named when the one that was asked for is unknown."""
 
 
 class NotInWindow(TerminalError):
@@ -88,10 +93,7 @@ async def read_story(recorded: Recorded, key: OrderingKey, *, may_be_new: bool =
     partitions = max(info.partitions, 1)
     own = await _read(recorded, f"{key_prefix(key, partitions)}.>", info.last_sequence)
     if not own and not may_be_new:
-        raise NotInWindow(
-            f"Nothing is recorded of TapioCluster {key.namespace}/{key.name} of {key.target}. Name one that exists, or "
-            "existed while this history was recorded."
-        )
+        raise NotInWindow(await _unknown(recorded, key))
     shared = await _read(recorded, f"{shared_prefix(partition_of(key, partitions), key.target)}.>", info.last_sequence)
     return Story(
         key=key,
@@ -127,11 +129,14 @@ async def read_on(recorded: Recorded, story: Story) -> Story:
 
 
 async def recorded_keys(recorded: Recorded, target: str, namespace: str = "") -> list[OrderingKey]:
-    """Every TapioCluster of `target`, in one namespace or in all, of which anything is recorded."""
-    info = await recorded.info()
+    """Every TapioCluster of `target`, in one namespace or in all, that is recorded: told of, or decided about.
+
+    Read from the last messages of those subjects alone: a log may hold a million of others.
+    """
+    where = f"tapio.log.*.{escape_token(target)}.{escape_token(namespace) if namespace else '*'}.*"
+    told = f"{where}.object.{escape_token(API_GROUP)}.{CLUSTER_KIND}.*.*"
     found: set[OrderingKey] = set()
-    where = f"tapio.log.*.{escape_token(target)}.{escape_token(namespace) if namespace else '*'}.>"
-    async for message in recorded.read(where, up_to=info.last_sequence):
+    for message in (await recorded.last_per_subject(told, f"{where}.decision")).messages:
         try:
             key = address_of(message.subject).key
         except ValueError:
@@ -139,6 +144,46 @@ async def recorded_keys(recorded: Recorded, target: str, namespace: str = "") ->
         if key is not None and key.target == target:
             found.add(key)
     return sorted(found)
+
+
+async def read_present(recorded: Recorded, target: str, namespace: str = "") -> list[Story]:
+    """How every TapioCluster stands, as its last records tell, without what led there: a story of its last chapter.
+
+    What follows from the order of records (when something began, who changed what) is not to be asked of it.
+    """
+    info = await recorded.info()
+    where = f"tapio.log.*.{escape_token(target)}.{escape_token(namespace) if namespace else '*'}.>"
+    own: dict[OrderingKey, list[Record]] = {}
+    for message in (await recorded.last_per_subject(where)).messages:
+        key = address_of(message.subject).key
+        if key is not None:
+            own.setdefault(key, []).append(Record(message, entry_of(message)))
+    return [
+        Story(
+            key=key,
+            own=tuple(own[key]),
+            shared=(),
+            begins=max(info.first_sequence, 1),
+            ends=info.last_sequence,
+            partitions=max(info.partitions, 1),
+        )
+        for key in sorted(own)
+    ]
+
+
+async def _unknown(recorded: Recorded, key: OrderingKey) -> str:
+    """That nothing is recorded of `key`, and of which ones there is, as far as the reader may ask for all of them."""
+    nothing = f"Nothing is recorded of TapioCluster {key.namespace}/{key.name} of {key.target}."
+    try:
+        known = await recorded_keys(recorded, key.target)
+    except LogRefused:
+        return f"{nothing} Name one that exists, or existed while this history was recorded."
+    names = [f"{one.namespace}/{one.name}" for one in known]
+    close = get_close_matches(f"{key.namespace}/{key.name}", names, n=_OFFERED, cutoff=0.0)
+    if not close:
+        return f"{nothing} None at all is recorded of it: see `tapioctl doctor`, and --target."
+    left = f" and {len(names) - len(close)} more" if len(names) > len(close) else ""
+    return f"{nothing} There are: {', '.join(close)}{left}."
 
 
 async def _read(recorded: Recorded, pattern: str, up_to: int, after: int = 0) -> tuple[Record, ...]:

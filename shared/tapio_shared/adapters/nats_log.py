@@ -22,8 +22,10 @@ _AGAIN = 0.1
 class NatsEventLog:
     """The log on one connection. Safe for many concurrent callers."""
 
-    def __init__(self, connection: NatsConnection, stream: str = LOG_STREAM) -> None:
-        self._connection = connection
+    def __init__(self, connection: NatsConnection, stream: str = LOG_STREAM, *, may_get: bool = True) -> None:
+        """Without `may_get` everything is read by consumers: who may read one namespace may ask for no single message,
+        since a direct get names no subject that a permission could be about."""
+        self._connection, self._may_get = connection, may_get
         self._publisher = Publisher(connection)
         self._reader = Reader(connection, stream)
         self._consumers = OrderedConsumers(connection, stream)
@@ -54,7 +56,7 @@ class NatsEventLog:
         return await self._reader.last(subject)
 
     async def last_per_subject(self, *filters: str, at_least: int = 0) -> View:
-        view = await self._reader.multi_last(filters, at_least=at_least)
+        view = await self._reader.multi_last(filters, at_least=at_least) if self._may_get else None
         if view is not None:
             return view
         revision = max(at_least, (await self._reader.info()).last_sequence)

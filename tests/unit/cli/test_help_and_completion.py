@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from tapio_cli.__main__ import app
+from tests.support.operator_in_process import NAMES
+from tests.support.recorded_histories import recorded_history, write_archive
 
 COMMANDS = sorted(
     name for one in app.registered_commands if (name := one.name or (one.callback.__name__ if one.callback else ""))
@@ -112,3 +114,39 @@ def test_kubectl_completes_as_the_documentation_says(tmp_path: Path) -> None:
         env={**os.environ, "PATH": f"{tmp_path}:{beside}:{os.environ['PATH']}"},
     )
     assert ended.stdout.splitlines() == ["explain", "export", ":4"]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_archive(tmp_path_factory.mktemp("history") / "a", recorded_history())
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        pytest.param(["explain"], [f"default/{name}" for name in sorted(NAMES)], id="every TapioCluster"),
+        pytest.param(["status", f"default/{NAMES[0][:3]}"], [f"default/{NAMES[0]}"], id="those that begin so"),
+        pytest.param(["at", "-10m"], [f"default/{name}" for name in sorted(NAMES)], id="after an instant"),
+        pytest.param(
+            ["explain", f"default/{NAMES[0]}", f"Deployment/{NAMES[0]}-g"],
+            [f"Deployment/{NAMES[0]}-gateway"],
+            id="objects of the one named",
+        ),
+        pytest.param(["explain", "default/none", ""], [], id="objects of one that there is not"),
+    ],
+)
+def test_names_are_completed_from_the_history(words: list[str], completed: list[str], archive: Path) -> None:
+    command, *rest = words
+    line = ["tapioctl", command, "--from", str(archive), *rest]
+    position = len(line) if len(rest) == (1 if command == "at" else 0) else len(line) - 1
+    asked = {"_TAPIOCTL_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(line), "COMP_CWORD": str(position)}
+    assert tapioctl(environment=asked).split() == completed
+
+
+def test_where_nothing_can_be_read_nothing_is_offered_and_nothing_said(tmp_path: Path) -> None:
+    asked = {"_TAPIOCTL_COMPLETE": "complete_bash", "COMP_WORDS": "tapioctl explain", "COMP_CWORD": "2"}
+    command = [str(Path(sys.executable).with_name("tapioctl"))]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **asked}, cwd=tmp_path
+    )
+    assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (0, "", "")

@@ -127,7 +127,7 @@ class Replayer:
                 return skipped(f"The history does not hold the shared fact {name} at {at}, on which it rests.")
             shared[name] = entry
         state.shared = shared
-        planned = plan(state, recorded.inputs)
+        planned = plan(_as_read(state, recorded.inputs.log_begins), recorded.inputs)
         same = planned.decision.digest == recorded.digest
         return Replayed(
             key=state.key,
@@ -136,3 +136,14 @@ class Replayer:
             recorded=recorded,
             planned=planned,
         )
+
+
+def _as_read(state: State, begins: int) -> State:
+    """`state` as it was read from a log that began at `begins`: what stood before had been dropped.
+
+    An archive still holds it; but the end of an object that the log told of no more was never told.
+    """
+    if begins <= 1 or all(entry.sequence >= begins for entry in state.own.values()):
+        return state
+    kept = {subject: entry for subject, entry in state.own.items() if entry.sequence >= begins}
+    return State(state.key, own=kept, shared=state.shared, revision=state.revision, log_begins=state.log_begins)

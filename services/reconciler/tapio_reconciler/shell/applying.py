@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from functools import partial
 from itertools import groupby
 from typing import cast
 
@@ -67,7 +68,7 @@ class Applier:
             if report.results[-1].error:
                 return report
         for _, actions in groupby(decision.apply, key=lambda action: action.phase):
-            await self._together(self._write(report, key, action, plan) for action in actions)
+            await self._together(partial(self._write, report, key, action, plan) for action in actions)
         objected = await objection(self._kube, plan.premises)
 
         async def still_asked_for() -> None:
@@ -76,7 +77,7 @@ class Applier:
                 raise objected
 
         for _, gone in groupby(decision.delete, key=lambda action: action.phase):
-            await self._together(self._delete(report, key, action, still_asked_for) for action in gone)
+            await self._together(partial(self._delete, report, key, action, still_asked_for) for action in gone)
         if decision.status is not None and plan.cluster is not None:
             before = object_at(plan.cluster.document, "status")
             await self._attempt(
@@ -95,12 +96,13 @@ class Applier:
             await self._attempt(report, "finalizer", "finalizer", "remove", work)
         return report
 
-    async def _together(self, writes: Iterable[Awaitable[None]]) -> None:
+    async def _together(self, writes: Iterable[Callable[[], Awaitable[None]]]) -> None:
+        """All of `writes`, each begun when there is room for it, or never: when they are given up, nothing is left."""
         slots = asyncio.Semaphore(_CONCURRENT_WRITES)
 
-        async def one(write: Awaitable[None]) -> None:
+        async def one(write: Callable[[], Awaitable[None]]) -> None:
             async with slots:
-                await write
+                await write()
 
         try:
             async with asyncio.TaskGroup() as group:

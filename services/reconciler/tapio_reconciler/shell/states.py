@@ -148,7 +148,8 @@ class States:
             state = State(key, log_begins=begins)
             for message in view.messages:
                 address = self._addressed(message)
-                if address is not None:
+                # What was dropped while it was read is left out: the decision says from where on it rests on the log.
+                if address is not None and message.sequence >= begins:
                     evolve(state, message.subject, self._decoded(message, address)[0])
         self.hot.keep(self._owner, key, state)
         state.shared = dict(self.shared.get(key.target, {}))

@@ -74,9 +74,16 @@ class DeliveringServer:
     fired: Counter[str]
     mischief: Mischief = field(default_factory=Mischief)
     numbers: Counter[str] = field(default_factory=Counter[str])
+    hooks: dict[int, Callable[[], None]] = field(default_factory=dict[int, Callable[[], None]])
+    """What is called when the connection of a part was made anew."""
 
     def connect(self, link: Link, weather: Weather) -> Connection:
         return Connection(self, link, weather)
+
+    def connect_again(self) -> None:
+        """The server is back, and every client notices at once, as its connection had ended."""
+        for hook in list(self.hooks.values()):
+            hook()
 
 
 class Connection:
@@ -89,7 +96,14 @@ class Connection:
         self._pumps: dict[str, asyncio.Task[None]] = {}
 
     def on_reconnect(self, hook: Callable[[], None]) -> Callable[[], None]:
-        return lambda: None
+        self._server.numbers["hook"] += 1
+        number, hooks = self._server.numbers["hook"], self._server.hooks
+        hooks[number] = hook
+
+        def forget() -> None:
+            hooks.pop(number, None)
+
+        return forget
 
     def on_refusal(self, hook: Callable[[str, LogRefused], None]) -> Callable[[], None]:
         return lambda: None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 from tapio_simulator.faults import Action, Fault
@@ -50,6 +51,25 @@ async def log_goes_back(trouble: Trouble, rng: random.Random) -> None:
     if log.end > 1:
         await log.rewind(max(1, log.end - rng.randint(1, 40)))
         trouble.count("the log went backwards")
+
+
+async def log_goes_back_meanwhile(trouble: Trouble, rng: random.Random) -> None:
+    """While what somebody asks for is told and decided, the server loses power, and what it had not yet on its disk."""
+    world = trouble.world
+    told = world.log.end + rng.randint(1, 4)
+    if not await trouble.people.change(trouble.owner(rng), rng) or not await world.log.changed_within(told, 5.0):
+        return
+    for _ in range(rng.randrange(40)):
+        await asyncio.sleep(0)
+    world.weather.is_down = True
+    await world.log.rewind(max(1, world.log.end - rng.randint(1, 6)))
+    trouble.count("the log went backwards meanwhile")
+
+    def over() -> None:
+        world.weather.is_down = False
+        world.server.connect_again()
+
+    trouble.until(rng.choice((0.05, 0.5, 5.0)), over)
 
 
 async def log_is_lost(trouble: Trouble, _rng: random.Random) -> None:
@@ -122,6 +142,29 @@ async def api_reads_the_past(trouble: Trouble, rng: random.Random) -> None:
     trouble.add_rule("API: stale lists and reads", fault, target)
     if rng.random() < 0.6:
         _relist(trouble, rng, target)
+
+
+async def reads_are_refused(trouble: Trouble, rng: random.Random) -> None:
+    """Something changes unheard, or is told in vain, and who reads that one object anew is refused."""
+    target = trouble.target(rng)
+    refusals = Fault(
+        "refuse",
+        verbs=frozenset({"get"}),
+        users=frozenset({WATCHER.name}),
+        times=rng.randint(1, 6),
+        status=rng.choice((429, 500, 503, 504)),
+    )
+    trouble.add_rule("API: reads of one object refused", refusals, target)
+    if rng.random() < 0.5:
+        stall = Fault("stall-watch", verbs=frozenset({"watch"}), users=_OPERATOR, times=20, after=(0.0, 0.1))
+        trouble.add_rule("watches stalled", stall, target)
+        _break_watches(trouble, target)
+        await asyncio.sleep(1.0)
+    else:
+        weather = trouble.world.weather
+        weather.conflict = rng.choice((0.3, 0.7))
+        trouble.until(rng.uniform(0.5, 5.0), lambda: setattr(weather, "conflict", 0.0))
+    trouble.count("people: objects edited", await trouble.people.touch(rng, is_deletion=False))
 
 
 async def watches_break(trouble: Trouble, rng: random.Random) -> None:
@@ -245,6 +288,23 @@ async def two_believe(trouble: Trouble, rng: random.Random) -> None:
             trouble.world.kill(name)
 
     trouble.until(rng.uniform(0.2, 15.0), over)
+
+
+async def two_watchers_believe(trouble: Trouble, rng: random.Random) -> None:
+    """A second watcher leads, which no Lease can rule out: what it tells comes late, and then it hears nothing new."""
+    trouble.believers += 1
+    name, world = f"believer-{trouble.believers}", trouble.world
+    world.start_watcher(name, trouble.target(rng), asks=False)
+    trouble.count("watchers that believe to lead")
+    part = world.parts[name]
+    part.to_log.slow = (0.0, rng.choice((0.05, 2.0, 8.0)))
+    trouble.until(rng.uniform(0.2, 8.0), lambda: setattr(part.to_api, "is_cut", True))
+
+    def over() -> None:
+        if name in world.parts:
+            world.kill(name)
+
+    trouble.until(rng.uniform(2.0, 20.0), over)
 
 
 async def member_flaps(trouble: Trouble, rng: random.Random) -> None:

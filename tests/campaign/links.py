@@ -40,6 +40,7 @@ from tapio_shared.ports import (
 )
 from tests.campaign.deliveries import DeliveringServer
 from tests.campaign.parts import served
+from tests.support.kube_between import KubeBetween, Request
 from tests.support.virtual_time import VirtualClock
 
 T = TypeVar("T")
@@ -223,42 +224,20 @@ class PartLog(EventLog):
 # --- Kubernetes ------------------------------------------------------------------------------------------------
 
 
-class PartKube(Kube):
+class PartKube(KubeBetween):
     """The API server as one part reaches it. `asked` is called with every request, before it is sent."""
 
     def __init__(self, kube: Kube, link: Link, asked: Callable[[str, str, bytes | None, bool], None] | None) -> None:
-        self._kube, self._link, self._asked = kube, link, asked
+        super().__init__(kube)
+        self._link, self._asked = link, asked
 
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
-        timeout: float = 30.0,
-    ) -> KubeResponse:
-        if self._asked is not None and method != "GET":
-            self._asked(method, path, body, "dryRun" in (query or {}))
+    async def answer(self, request: Request) -> KubeResponse:
+        if self._asked is not None and request.method != "GET":
+            self._asked(request.method, request.path, request.body, not request.is_write)
         return await self._link.ask(
-            lambda: self._send(method, path, query, body, content_type, accept),
-            timeout,
-            lambda: ApiUnavailable(f"{method} {path} was not answered in time. Try again."),
-        )
-
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: bytes | None,
-        content_type: str,
-        accept: str,
-    ) -> KubeResponse:
-        return await self._kube.request(
-            method, path, query=query, body=body, content_type=content_type, accept=accept, timeout=600.0
+            lambda: request.send(self.kube, timeout=600.0),
+            request.timeout,
+            lambda: ApiUnavailable(f"{request.method} {request.path} was not answered in time. Try again."),
         )
 
     def watch(
@@ -271,7 +250,7 @@ class PartKube(Kube):
         if self._link.is_cut:
             await asyncio.sleep(LOG_TIMEOUT)
             raise ApiUnavailable(f"The watch of {path} was not answered in time. Try again.")
-        async with self._kube.watch(path, query=query, silence=silence) as lines, aclosing(self._lines(lines)) as found:
+        async with self.kube.watch(path, query=query, silence=silence) as lines, aclosing(self._lines(lines)) as found:
             yield found
 
     async def _lines(self, lines: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from tapio_shared.json import JsonObject
-from tests.campaign import oracle
+from tests.campaign import oracle, oracle_facts
 from tests.campaign.kinds import KINDS
 from tests.campaign.oracle import Name, Truth
 from tests.campaign.parts import run_in_parts
@@ -83,7 +83,7 @@ class _Run:
             outcome.broken += await _peace(world, people)
             if world.effective_writes() != before:
                 outcome.broken.append(f"a restart wrote {world.effective_writes() - before} times")
-        outcome.broken += oracle.violations(world, _always(people))
+        outcome.broken += oracle.violations(world, _always(people)) + oracle_facts.untrue(world)
         self._count(world)
 
     async def _trouble(self, world: World, people: People, trouble: Trouble) -> None:

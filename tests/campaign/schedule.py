@@ -12,10 +12,13 @@ from pathlib import Path
 import msgspec
 
 from tests.campaign.kinds import KINDS
-from tests.campaign.world import Setup
+from tests.campaign.world import INTERVAL, Setup
 
 _NAMES = tuple(KINDS)
 _WEIGHTS = tuple(weight for weight, _ in KINDS.values())
+_WORK = ("spec changes", "spec changes", "objects are deleted", "objects are edited", "cluster is replaced")
+_WORKS = 0.4
+"""How often an event is followed by work for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,14 @@ def drawn(seed: int) -> Schedule:
         watchers=2 if rng.random() < 0.15 else 1,
         is_far=rng.random() < 0.12,
         max_bytes=rng.choice((250_000, 400_000)) if rng.random() < 0.1 else -1,
+        interval=rng.choice((15, INTERVAL)),
     )
-    count = rng.randint(4, 12)
-    return Schedule(setup, tuple(_event(number, rng) for number in range(count)))
+    events: list[Event] = []
+    for _ in range(rng.randint(4, 12)):
+        events.append(_event(len(events), rng))
+        if rng.random() < _WORKS:
+            events.append(_work(len(events), rng))
+    return Schedule(setup, tuple(events))
 
 
 def _event(number: int, rng: random.Random) -> Event:
@@ -69,3 +77,9 @@ def _event(number: int, rng: random.Random) -> Event:
     turns = rng.choice((0, rng.randrange(30), rng.randrange(300)))
     kind = rng.choices(_NAMES, _WEIGHTS)[0]
     return Event(number, pause, turns, kind, rng.randrange(1 << 40))
+
+
+def _work(number: int, rng: random.Random) -> Event:
+    """Something to do for the operator, right after a fault: one that strikes while nothing is done harms nobody."""
+    pause = rng.choice((0.0, rng.uniform(0.0, 0.3), rng.uniform(0.0, 2.0)))
+    return Event(number, pause, rng.randrange(30), rng.choice(_WORK), rng.randrange(1 << 40))

@@ -26,7 +26,8 @@ import structlog
 from tapio_reconciler.core.rules import NEWEST
 from tests.campaign.sieve_ends import End, differences, end_of, more
 from tests.campaign.sieve_forks import Forks, remember_loop
-from tests.campaign.sieve_operator import Choose, Moment, Strike, StruckOperator, nowhere
+from tests.campaign.sieve_operator import StruckOperator
+from tests.campaign.sieve_process import Choose, Moment, Strike, nowhere
 from tests.campaign.sieve_scenarios import SCENARIOS, Scenario
 from tests.support.virtual_time import run_virtually
 

@@ -10,12 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable
 
-import msgspec
 from prometheus_client import CollectorRegistry
 
 from tapio_reconciler.shell.applying import Applier
@@ -29,8 +25,7 @@ from tapio_shared.adapters.kube_lease import KubeLease
 from tapio_shared.adapters.memory_log import MemoryEventLog
 from tapio_shared.api.operator_config import OperatorConfig
 from tapio_shared.codec import encode
-from tapio_shared.json import JsonObject, object_at, str_at
-from tapio_shared.ports import Appended, EventLog, Kube, KubeResponse, LogInfo, Message, NewMessage, View
+from tapio_shared.json import JsonObject, str_at
 from tapio_simulator.admission import WebhookCallFailed
 from tapio_simulator.cluster import SimulatedCluster
 from tapio_watcher.metrics import Metrics as WatcherMetrics
@@ -42,11 +37,11 @@ from tapio_webhook.reading import read_request
 from tapio_webhook.recording import AdmissionRecorder
 from tapio_webhook.registration import Endpoint
 from tapio_webhook.service import Registrar
-from tests.campaign.sieve_past import Past, past_answer, past_events, version_of
+from tests.campaign.sieve_doors import Door, LogDoor
+from tests.campaign.sieve_past import Past
+from tests.campaign.sieve_process import Choose, Moment, Process, Role, Strike, nowhere
 from tests.support.operator_in_process import PARTITIONS, RECONCILER, WATCHER, Operator, WitnessKube
 
-Moment = Literal["before", "after", "decision", "event"]
-Role = Literal["watcher", "worker", "webhook"]
 ROLES: tuple[Role, ...] = ("watcher", "worker", "webhook")
 RENEWALS = 2
 """Of what is written again and again for ever (Leases), so many are struck; the others are the same once more."""
@@ -56,47 +51,6 @@ UNTIL_RELIST = 20.0
 """Seconds for which what was not heard stays unheard; then the watch ends with 410 and everything is listed."""
 _PACE = Pace(look_at_log=0.5, discover=5.0, settle=0.05, cursors=5.0, flush=0.0)
 _NAMESPACE = "tapio-system"
-
-
-@dataclass(slots=True)
-class Process:
-    """One process. Its task ends when it dies; whatever it asked for then is never answered."""
-
-    role: Role
-    name: str
-    is_alive: bool = True
-    past: Past | None = None
-    """What its reads are answered from, for a while."""
-    deaf_to: str = ""
-    """Object of which its watches tell it nothing until they list anew; `*` stands for the one event alone."""
-    relist_at: float = 0.0
-    tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
-    is_ready: Callable[[], bool] = lambda: False
-
-    async def check(self) -> None:
-        """Go on, unless the process is dead."""
-        if not self.is_alive:
-            await asyncio.Event().wait()
-
-
-@dataclass(frozen=True, slots=True)
-class Strike:
-    """What a case does where it strikes."""
-
-    kind: Literal["crash", "past", "cache", "lag", "event", "object"]
-    version: int = 0
-    """past, cache: the version of the API server that the successors are shown."""
-    lag: int = 0
-    """lag: how many messages the log's replica is behind."""
-    seconds: float = 30.0
-    """How long the successors are shown the past."""
-
-
-Choose = Callable[[Moment, str], Strike | None]
-
-
-def nowhere(_moment: Moment, _name: str) -> Strike | None:
-    return None
 
 
 class StruckOperator(Operator):
@@ -307,173 +261,3 @@ class StruckOperator(Operator):
         if strike is not None:
             self._end(process)
         await process.check()
-
-
-class Door(Kube):
-    """A process's way to the API server."""
-
-    def __init__(self, operator: StruckOperator, process: Process, kube: Kube) -> None:
-        self._operator, self._process, self._kube = operator, process, kube
-
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
-        timeout: float = 30.0,
-    ) -> KubeResponse:
-        operator, process = self._operator, self._process
-        await process.check()
-        past = None if "/leases" in path else self._past()  # who is shown an old Lease never leads, and does no harm
-        if method == "GET" and past is not None and (not past.is_cache or (query or {}).get("resourceVersion") == "0"):
-            found = past_answer(operator.cluster.api, past.version, path, query or {}, accept)
-            if found is not None:
-                return found
-        is_write = method != "GET" and "dryRun" not in (query or {})
-        strike: Strike | None = None
-        if is_write:
-            strike = await operator.write(process, _written(method, path, body), is_renewal="/leases" in path)
-        response = await self._kube.request(
-            method, path, query=query, body=body, content_type=content_type, accept=accept, timeout=timeout
-        )
-        if is_write:
-            await operator.written(process, strike)
-        await process.check()
-        return response
-
-    def watch(
-        self, path: str, *, query: Mapping[str, str], silence: float = 70.0
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        return self._watch(path, query, silence)
-
-    @asynccontextmanager
-    async def _watch(self, path: str, query: Mapping[str, str], silence: float) -> AsyncGenerator[AsyncIterator[bytes]]:
-        await self._process.check()
-        past = self._past()
-        first: list[bytes] = []
-        if past is not None and not past.is_cache and "sendInitialEvents" in query:
-            first = past_events(self._operator.cluster.api, past.version, path, query)
-            kept = {name: one for name, one in query.items() if name not in ("sendInitialEvents", _MATCH)}
-            query = {**kept, "resourceVersion": str(past.version)}
-        async with self._kube.watch(path, query=query, silence=silence) as lines:
-            heard = self._heard(path.rpartition("/")[2], first, lines)
-            try:
-                yield heard
-            finally:
-                await heard.aclose()
-
-    async def _heard(self, plural: str, first: Sequence[bytes], lines: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-        """The lines that reach the process; `first` comes before all others."""
-        for line in first:
-            yield line
-        operator, process = self._operator, self._process
-        is_deaf = False
-        following = asyncio.ensure_future(anext(lines))
-        try:
-            while True:
-                wait = process.relist_at - operator.clock.monotonic() if is_deaf else None
-                await asyncio.wait((following,), timeout=None if wait is None else max(wait, 0.0))
-                if not following.done():
-                    yield _EXPIRED
-                    return
-                try:
-                    line = following.result()
-                except StopAsyncIteration:
-                    return
-                following = asyncio.ensure_future(anext(lines))
-                await process.check()
-                await self._caught_up(line)
-                event: JsonObject = msgspec.json.decode(line)
-                if event["type"] != "BOOKMARK":
-                    metadata = object_at(event, "object", "metadata")
-                    what = f"{plural} {str_at(metadata, 'namespace')}/{str_at(metadata, 'name')}"
-                    strike = None
-                    if not is_deaf and process.role == "watcher":
-                        strike = operator.ask("event", operator.name_of("event", f"{event['type']} {what}"))
-                    if strike is not None:
-                        operator.deafen(process, strike, what)
-                        is_deaf = True
-                        continue
-                    if is_deaf and process.deaf_to == what:
-                        continue
-                elif is_deaf:
-                    continue
-                yield line
-        finally:
-            following.cancel()
-            await asyncio.wait((following,))
-
-    async def _caught_up(self, line: bytes) -> None:
-        """Wait while the API server does not know yet what `line` tells."""
-        past = self._past()
-        if past is not None and version_of(line) > past.version:
-            await asyncio.sleep(past.until - self._operator.clock.monotonic())
-
-    def _past(self) -> Past | None:
-        past = self._process.past
-        return past if past is not None and self._operator.clock.monotonic() < past.until else None
-
-
-_MATCH = "resourceVersionMatch"
-_EXPIRED = encode(
-    {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}}
-)
-
-
-def _written(method: str, path: str, body: bytes | None) -> str:
-    """A write in words: method, path, and the name of what a POST makes, unless that is another one each time."""
-    if method != "POST":
-        return f"{method} {path}"
-    if path.endswith("/events"):
-        return f"{method} {path}"
-    document: JsonObject = {} if body is None else msgspec.json.decode(body)
-    return f"{method} {path}/{str_at(document, 'metadata', 'name')}"
-
-
-class LogDoor(EventLog):
-    """A process's way to the log."""
-
-    def __init__(self, operator: StruckOperator, process: Process, event_log: EventLog) -> None:
-        self._operator, self._process, self._log = operator, process, event_log
-
-    async def append(self, message: NewMessage) -> Appended:
-        return await self._appended([message])
-
-    async def append_batch(self, messages: Sequence[NewMessage]) -> Appended:
-        return await self._appended(messages)
-
-    async def last(self, subject: str) -> Message | None:
-        await self._process.check()
-        return await self._log.last(subject)
-
-    async def last_per_subject(self, *filters: str, at_least: int = 0) -> View:
-        await self._process.check()
-        return await self._log.last_per_subject(*filters, at_least=at_least)
-
-    def follow(self, filter_subject: str, *, from_sequence: int) -> AbstractAsyncContextManager[AsyncIterator[Message]]:
-        return self._log.follow(filter_subject, from_sequence=from_sequence)
-
-    def read(self, filter_subject: str, *, from_sequence: int = 1, up_to: int) -> AsyncIterator[Message]:
-        return self._log.read(filter_subject, from_sequence=from_sequence, up_to=up_to)
-
-    async def info(self) -> LogInfo:
-        await self._process.check()
-        return await self._log.info()
-
-    async def _appended(self, messages: Sequence[NewMessage]) -> Appended:
-        operator, process = self._operator, self._process
-        subjects = " + ".join(message.subject for message in messages)
-        strike = await operator.write(process, f"append {subjects}")
-        done = await (self._log.append(messages[0]) if len(messages) == 1 else self._log.append_batch(messages))
-        await operator.written(process, strike)
-        if any(message.subject.endswith(".decision") for message in messages):
-            operator.decided.append(operator.cluster.api.store.version)
-            failing_over = operator.ask("decision", operator.name_of("decision", f"{process.role} decides"))
-            if failing_over is not None:
-                operator.begin_past(failing_over)
-                await process.check()
-        return done

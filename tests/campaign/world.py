@@ -51,7 +51,7 @@ HOME, FAR = "local", "far"
 NAMESPACE = "default"
 RECONCILER = User("reconciler", ("system:masters",))
 WATCHER = User("watcher", ("system:masters",))
-_CONTROLLERS = User("system:kube-controller-manager", ("system:masters",))
+CONTROLLERS = User("system:kube-controller-manager", ("system:masters",))
 _PACE = Pace(look_at_log=2.0, discover=20.0, settle=0.05, cursors=30.0)
 _KUBELET = KubeletSettings(
     nodes=fleet(1),
@@ -62,7 +62,7 @@ _KUBELET = KubeletSettings(
     heartbeat=100_000.0,
 )
 INTERVAL = 40
-"""Seconds: the operator's `reconcileInterval` in a campaign."""
+"""Seconds: the operator's `reconcileInterval` where a schedule says nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +76,8 @@ class Setup:
     is_far: bool = False
     """Whether there is a second Kubernetes cluster."""
     max_bytes: int = -1
+    interval: int = INTERVAL
+    """Seconds: the operator's `reconcileInterval`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +135,14 @@ class World:
         """Start whatever does not run."""
         for target in self.clusters:
             for number in range(self.setup.watchers if target == HOME else 1):
-                self._start_watcher(f"watcher-{target}-{number}", target)
+                self.start_watcher(f"watcher-{target}-{number}", target)
         for number in range(self.setup.workers):
             self.start_worker(f"worker-{number}")
 
     def start(self, name: str) -> None:
         """Start a part again that was killed."""
         if name.startswith("watcher-"):
-            self._start_watcher(name, name.split("-")[1])
+            self.start_watcher(name, name.split("-")[1])
         else:
             self.start_worker(name)
 
@@ -152,7 +154,8 @@ class World:
     def _links(self, rng: random.Random) -> tuple[Link, Link]:
         return Link(rng, self.fired, "NATS"), Link(rng, self.fired, "the API server")
 
-    def _start_watcher(self, name: str, target: str) -> None:
+    def start_watcher(self, name: str, target: str, *, asks: bool = True) -> None:
+        """Start a watcher; one that does not ask leads whoever holds the Lease."""
         if name in self.parts:
             return
         incarnation, rng = self._born_as(name)
@@ -164,7 +167,7 @@ class World:
             kube,
             PartLog(self.log, self.server, to_log, self.weather, rng),
             KubeLease(home, clock, namespace="tapio-system", name="tapio-watcher-local", holder=incarnation)
-            if self.setup.watchers > 1 and target == HOME
+            if self.setup.watchers > 1 and target == HOME and asks
             else None,
             WatcherIdentity(
                 target=target,
@@ -313,7 +316,7 @@ _COLLECTIONS = {
 }
 
 
-async def _prepared(clock: VirtualClock, seed: int) -> SimulatedCluster:
+async def _prepared(clock: VirtualClock, seed: int, interval: int) -> SimulatedCluster:
     cluster = SimulatedCluster(clock, SeededRandom(seed))
     await cluster.prepare()
     admin = cluster.kube(user_agent="kubectl")
@@ -321,11 +324,11 @@ async def _prepared(clock: VirtualClock, seed: int) -> SimulatedCluster:
         document: JsonObject = msgspec.json.decode(data)
         await admin.request("POST", _COLLECTIONS[str(document["kind"])], body=data)
     metadata: JsonObject = {"name": "tapio-operator-config", "namespace": "tapio-system"}
-    text: JsonObject = {"config.yaml": f"reconcileInterval: {INTERVAL}s\n"}
+    text: JsonObject = {"config.yaml": f"reconcileInterval: {interval}s\n"}
     config: JsonObject = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": text}
     await admin.request("POST", "/api/v1/namespaces/tapio-system/configmaps", body=msgspec.json.encode(config))
     controllers = run_controllers(
-        cluster.kube(_CONTROLLERS, user_agent="kube-controller-manager"),
+        cluster.kube(CONTROLLERS, user_agent="kube-controller-manager"),
         clock,
         SeededRandom(seed + 1),
         ControllerSettings(kubelet=_KUBELET),
@@ -338,8 +341,8 @@ async def made(setup: Setup) -> World:
     """The world before any part runs; its controllers run until the loop ends."""
     clock, fired = VirtualClock(), Counter[str]()
     log = CampaignLog(clock, setup.partitions, setup.max_bytes)
-    clusters = {HOME: await _prepared(clock, setup.seed)}
+    clusters = {HOME: await _prepared(clock, setup.seed, setup.interval)}
     if setup.is_far:
-        clusters[FAR] = await _prepared(clock, setup.seed + 1)
+        clusters[FAR] = await _prepared(clock, setup.seed + 1, setup.interval)
     server = DeliveringServer(log, random.Random(f"{setup.seed} deliveries"), fired)
     return World(setup, clock, log, server, clusters, fired)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tapio_reconciler.core.rules import NEWEST
-from tests.campaign.sieve_operator import Moment, Strike, StruckOperator
+from tests.campaign.sieve_operator import StruckOperator
+from tests.campaign.sieve_process import Moment, Strike
 from tests.campaign.sieve_scenarios import NAME, changed, example, is_ready, make
 from tests.support.virtual_time import run_virtually
 

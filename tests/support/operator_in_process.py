@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -41,6 +41,7 @@ from tapio_watcher import metrics as watcher_metrics
 from tapio_watcher.watcher import Identity as WatcherIdentity
 from tapio_watcher.watcher import Pace, Watcher
 from tests.support.kept import HISTORIES
+from tests.support.kube_between import KubeBetween, Request
 from tests.support.virtual_time import VirtualClock
 
 ROOT = Path(__file__).parents[2]
@@ -102,35 +103,19 @@ class Asked:
     document: JsonObject
 
 
-class WitnessKube(Kube):
+class WitnessKube(KubeBetween):
     """The reconciler's way to the API server; notes every write before it is done."""
 
     def __init__(self, kube: Kube, log: WitnessedLog) -> None:
-        self._kube, self._log = kube, log
+        super().__init__(kube)
+        self._log = log
         self.asked: list[Asked] = []
 
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
-        timeout: float = 30.0,
-    ) -> KubeResponse:
-        if method != "GET" and "dryRun" not in (query or {}):
-            document: JsonObject = {} if body is None else msgspec.json.decode(body)
-            self.asked.append(Asked(len(self._log.stored), method, path, document))
-        return await self._kube.request(
-            method, path, query=query, body=body, content_type=content_type, accept=accept, timeout=timeout
-        )
-
-    def watch(
-        self, path: str, *, query: Mapping[str, str], silence: float = 70.0
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        return self._kube.watch(path, query=query, silence=silence)
+    async def answer(self, request: Request) -> KubeResponse:
+        if request.is_write:
+            document: JsonObject = {} if request.body is None else msgspec.json.decode(request.body)
+            self.asked.append(Asked(len(self._log.stored), request.method, request.path, document))
+        return await request.send(self.kube)
 
     def unrecorded(self) -> list[str]:
         """Writes that no decision names that was in the log before them. There must be none."""

@@ -292,7 +292,8 @@ class Applier:
         """Claim the TapioCluster: finalizer, and what makes it the parent of an ApplySet (KEP-3659)."""
         document = {} if plan.cluster is None or plan.cluster.document is None else plan.cluster.document
         finalizers = [one for one in list_at(document, "metadata", "finalizers") if one != TEARDOWN_FINALIZER]
-        kinds = sorted({f"{one.kind}.{one.group}" if one.group else one.kind for one in plan.decision.apply})
+        # Of all that is wanted, not of what is left to do: a claim that went unheard is made once more.
+        kinds = sorted({name.partition(" ")[0] for name in plan.decision.objects})
         return await self._patch_metadata(
             key,
             plan,

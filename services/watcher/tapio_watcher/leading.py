@@ -21,7 +21,7 @@ from tapio_shared.api.kinds import (
     RESOURCE_KINDS,
     Kind,
 )
-from tapio_shared.api.labels import MANAGED_SELECTOR
+from tapio_shared.api.labels import MADE_SELECTOR, MANAGED_SELECTOR
 from tapio_shared.api.operator_config import CONFIG_MAP, Limits
 from tapio_shared.errors import TapioError
 from tapio_shared.facts import DiscoveryObserved, ServedResource, Synced, TargetObserved
@@ -50,7 +50,7 @@ log = structlog.get_logger(__name__)
 LISTS_AT_ONCE = 2
 """Pages of lists in memory at once: one of 250 pods takes some 4 MB when it is decoded."""
 _STILL_LISTING = 15.0
-_MANAGED = {"labelSelector": MANAGED_SELECTOR}
+_MANAGED, _MADE = {"labelSelector": MANAGED_SELECTOR}, {"labelSelector": MADE_SELECTOR}
 _DISCOVERED = (*ALL_KINDS, *DISCOVERED_KINDS)
 _OPTIONAL = frozenset(kind.group for kind in DISCOVERED_KINDS)
 _VERSIONS = {(kind.group, kind.kind): kind.versions for kind in _DISCOVERED}
@@ -279,7 +279,8 @@ class Lead:
         if kind.kind == "HorizontalPodAutoscaler":
             watch = KindWatch(self._api, resource, AutoscalerSink(sink, self._scalers))
         else:
-            watch = KindWatch(self._api, resource, sink, selector=None if is_ours else _MANAGED)
+            selector = _MADE if kind in MANAGED_KINDS else _MANAGED
+            watch = KindWatch(self._api, resource, sink, selector=None if is_ours else selector)
         sink.fetch = watch.fetch
         return watch
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tapio_shared.api.labels import key_of_object
+from tapio_shared.api.labels import key_of_made
 from tapio_shared.api.names import API_GROUP, CLUSTER_KIND, COLLECTOR_KIND, INTELLIGENCE_KIND
-from tapio_shared.json import JsonObject, str_at, strings_at
+from tapio_shared.json import JsonObject, str_at
 from tapio_shared.keys import ObjectRef, OrderingKey
 
 
@@ -24,7 +24,7 @@ def ref_of(document: JsonObject) -> ObjectRef:
 
 
 def key_of(target: str, document: JsonObject) -> OrderingKey | None:
-    """The key of a custom resource, or of a managed object by its labels; None when it is nobody's."""
+    """The key of a custom resource, or of what was made for one; None when it is nobody's."""
     namespace, name = str_at(document, "metadata", "namespace"), str_at(document, "metadata", "name")
     if group_of(document) == API_GROUP:
         kind = str_at(document, "kind")
@@ -34,5 +34,5 @@ def key_of(target: str, document: JsonObject) -> OrderingKey | None:
             cluster = str_at(document, "spec", "clusterRef", "name")
             return OrderingKey(target, namespace, cluster) if cluster else None
         return None
-    found = key_of_object(strings_at(document, "metadata", "labels"))
+    found = key_of_made(document)
     return None if found is None else OrderingKey(target, *found)

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from tapio_shared.api.names import API_GROUP, CLUSTER_KIND, short_hash
+from tapio_shared.json import JsonObject, at, str_at, strings_at
 
 MAX_LABEL_VALUE: Final = 63
 
@@ -75,7 +76,10 @@ TEARDOWN_FINALIZER: Final = "tapio.io/teardown"
 PART_OF_TAPIO: Final = "tapio"
 MANAGED_BY_OPERATOR: Final = "tapio-operator"
 MANAGED_SELECTOR: Final = f"{MANAGED_BY}={MANAGED_BY_OPERATOR},{CLUSTER}"
-"""The label selector under which the watcher finds every managed object."""
+"""The label selector under which people find every managed object, and the watcher what workloads bring forth."""
+MADE_SELECTOR: Final = CLUSTER_UID
+"""The label selector under which the watcher finds what the operator made. One label that nobody has a use for: who
+hands an object to another tool by `managed-by`, or to another TapioCluster, hides it from nobody."""
 
 RESERVED_PREFIXES: Final = ("tapio.io/", "applyset.kubernetes.io/")
 RESERVED_KEYS: Final = (NAME, INSTANCE, COMPONENT, PART_OF, MANAGED_BY, VERSION)
@@ -145,3 +149,24 @@ def key_of_object(labels: Mapping[str, str]) -> tuple[str, str] | None:
         return None
     namespace, name = labels.get(CLUSTER_NAMESPACE, ""), labels.get(CLUSTER, "")
     return (namespace, name) if namespace and name else None
+
+
+def key_of_made(document: JsonObject) -> tuple[str, str] | None:
+    """(namespace, name) of the TapioCluster that an object was made for, whatever somebody has relabelled since.
+
+    What wears our hash belongs to the TapioCluster that controls it. Where it can have no controller (other namespace,
+    cluster scope) it belongs to the one that its labels name, whoever is said to manage it.
+    """
+    labels = strings_at(document, "metadata", "labels")
+    by_labels = key_of_object(labels)
+    if DESIRED_HASH not in strings_at(document, "metadata", "annotations"):
+        return by_labels
+    owners = at(document, "metadata", "ownerReferences")
+    if isinstance(owners, list) and owners:
+        for owner in owners:
+            name = str_at(owner, "name")
+            if name and str_at(owner, "kind") == CLUSTER_KIND and at(owner, "controller") is True:
+                return str_at(document, "metadata", "namespace"), name
+        return by_labels
+    namespace, name = labels.get(CLUSTER_NAMESPACE, ""), labels.get(CLUSTER, "")
+    return by_labels or ((namespace, name) if namespace and name and CLUSTER_UID in labels else None)

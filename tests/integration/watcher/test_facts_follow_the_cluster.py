@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tapio_shared.api.labels import DESIRED_HASH, MANAGED_BY
 from tapio_shared.codec import decode_record, encode
 from tapio_shared.facts import (
     ConfigurationObserved,
@@ -13,7 +14,7 @@ from tapio_shared.facts import (
     ObjectObserved,
     Synced,
 )
-from tapio_shared.json import JsonObject, str_at
+from tapio_shared.json import JsonObject, object_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef, OrderingKey, object_subject, shared_subject
 from tapio_shared.ports import NewMessage
 from tapio_simulator.faults import Fault
@@ -80,6 +81,18 @@ async def test_an_object_without_our_labels_is_nobodys(tmp_path: Path) -> None:
         async with world.watcher():
             await world.patch(config_map(), {"metadata": {"labels": {"app.kubernetes.io/managed-by": None}}})
             await eventually(lambda: world.is_gone(config_map_ref()))
+
+
+async def test_what_was_made_is_told_of_whoever_is_said_to_manage_it(tmp_path: Path) -> None:
+    made = config_map(answer="42")
+    object_at(made, "metadata")["annotations"] = {DESIRED_HASH: "h"}
+    async with World(tmp_path) as world:
+        await world.create(made)
+        async with world.watcher():
+            await world.patch(config_map(), {"metadata": {"labels": {MANAGED_BY: "Helm"}}})
+            await eventually(lambda: _label_is(world, MANAGED_BY, "Helm"))
+        async with world.watcher():
+            assert await world.observed(config_map_ref()) is not None
 
 
 async def test_an_object_that_moves_to_another_cluster_leaves_a_tombstone(tmp_path: Path) -> None:
@@ -255,6 +268,10 @@ def _uid(record: object) -> str:
 async def _data_is(world: World, data: dict[str, str]) -> bool:
     document = await world.observed(config_map_ref())
     return document is not None and document.get("data") == data
+
+
+async def _label_is(world: World, name: str, value: str) -> bool:
+    return strings_at(await world.observed(config_map_ref()) or {}, "metadata", "labels").get(name) == value
 
 
 async def _exists(world: World, ref: ObjectRef, key: OrderingKey = CLUSTER) -> bool:

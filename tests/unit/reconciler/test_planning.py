@@ -209,6 +209,27 @@ def test_what_another_cluster_controls_stays_whatever_its_labels_say(*, is_delet
     assert (("StatefulSet", "dev-nats") in deleted) is is_deleted
 
 
+@pytest.mark.parametrize("is_deleted", [pytest.param(False, id="pruning"), pytest.param(True, id="teardown")])
+@pytest.mark.parametrize("name", [pytest.param("kubernetes", id="controlled"), pytest.param("", id="cluster-scoped")])
+def test_what_somebody_says_to_manage_goes_all_the_same(name: str, *, is_deleted: bool) -> None:
+    """Campaign, seeds 351, 367 and 401: relabelled, and no longer wanted before the label was put right."""
+    world = World.of(example("edge"))
+    world.settle()
+    kind = "NetworkPolicy" if name else "ClusterRoleBinding"
+    ref, relabelled = next(
+        (ref, copy.deepcopy(one)) for ref, one in world.objects().items() if ref.kind == kind and name in ref.name
+    )
+    object_at(relabelled, "metadata", "labels")["app.kubernetes.io/managed-by"] = "Helm"
+    world.observe(relabelled)
+    if is_deleted:
+        document = copy.deepcopy(world.cluster)
+        object_at(document, "metadata")["deletionTimestamp"] = "2026-11-23T00:00:00Z"
+        world.observe(document)
+    else:
+        world.edit(collectors={"kubernetes": {"enabled": False}})
+    assert (ref.kind, ref.name) in {(action.kind, action.name) for action in world.plan().decision.delete}
+
+
 @pytest.mark.parametrize(
     ("policy", "kept"), [pytest.param("Retain", True, id="retain"), pytest.param("Delete", False, id="delete")]
 )

@@ -12,7 +12,7 @@ from enum import Enum
 from tapio_reconciler.core.comparison import holds, settled_digest
 from tapio_reconciler.core.model import WantedObject
 from tapio_reconciler.core.state import Seen
-from tapio_shared.api.labels import ADOPT, CLUSTER_UID, DESIRED_HASH, key_of_object
+from tapio_shared.api.labels import ADOPT, CLUSTER_UID, DESIRED_HASH, key_of_made, key_of_object
 from tapio_shared.api.names import CLUSTER_KIND
 from tapio_shared.facts import AppliedWrite, DeletedObject, FailedWrite, OutcomeRecorded
 from tapio_shared.json import JsonObject, at, str_at, strings_at
@@ -180,8 +180,8 @@ def _correction(name: str, memory: Memory, now: int) -> Change:
 
 
 def is_managed(document: JsonObject, *, cluster: str, namespace: str) -> bool:
-    """Whether an object carries the labels of this TapioCluster."""
-    return key_of_object(strings_at(document, "metadata", "labels")) == (namespace, cluster)
+    """Whether an object was made for this TapioCluster, or carries its labels."""
+    return key_of_made(document) == (namespace, cluster)
 
 
 def may_take_over(live: JsonObject, wanted: JsonObject, *, cluster: str, namespace: str) -> bool:
@@ -211,7 +211,7 @@ def is_controlled_by_cluster(document: JsonObject, *, cluster: str, namespace: s
 
     Objects that carry our labels because a workload handed them down (ReplicaSets, PersistentVolumeClaims, Pods) are
     controlled by that workload, and never ours to prune. Nor is what another TapioCluster controls, whatever labels
-    somebody gave it: those decide whose log tells of it, and the owner puts them right.
+    somebody gave it.
     """
     if str_at(document, "metadata", "namespace") != namespace:
         return at(document, "metadata", "ownerReferences") in (None, [])

@@ -129,9 +129,14 @@ class EventLog(Protocol):
         """
         ...
 
-    def follow(self, filter_subject: str, *, from_sequence: int) -> AbstractAsyncContextManager[AsyncIterator[Message]]:
+    def follow(
+        self, filter_subject: str, *, from_sequence: int, seen: Message | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Message]]:
         """Every message matching `filter_subject` with a sequence >= `from_sequence`, in order, without gaps, for
-        ever; survives reconnects. The iterator raises `LogRewound` or `LogMissing` when the log went backwards."""
+        ever; survives reconnects. The iterator raises `LogRewound` or `LogMissing` when the log went backwards.
+
+        `seen` is the newest message of what was read before: the log went backwards too when it is not there any more.
+        """
         ...
 
     def read(self, filter_subject: str, *, from_sequence: int = 1, up_to: int) -> AsyncIterator[Message]:

@@ -195,12 +195,14 @@ class PartLog(EventLog):
         return await self._ask(self._log.info)
 
     @asynccontextmanager
-    async def follow(self, filter_subject: str, *, from_sequence: int) -> AsyncGenerator[AsyncIterator[Message]]:
+    async def follow(
+        self, filter_subject: str, *, from_sequence: int, seen: Message | None = None
+    ) -> AsyncGenerator[AsyncIterator[Message]]:
         known = await self.info()
         if known.last_sequence < from_sequence - 1:
             raise LogRewound(f"The log ends at {known.last_sequence}, and {from_sequence - 1} was seen.")
         consumers = OrderedConsumers(cast("NatsConnection", self._server.connect(self._link, self._weather)))
-        async with consumers.follow(filter_subject, from_sequence, known) as messages:
+        async with consumers.follow(filter_subject, from_sequence, known, seen) as messages:
             yield messages
 
     def read(self, filter_subject: str, *, from_sequence: int = 1, up_to: int) -> AsyncIterator[Message]:

@@ -155,8 +155,10 @@ class LogDoor(EventLog):
         await self._process.check()
         return await self._log.last_per_subject(*filters, at_least=at_least)
 
-    def follow(self, filter_subject: str, *, from_sequence: int) -> AbstractAsyncContextManager[AsyncIterator[Message]]:
-        return self._log.follow(filter_subject, from_sequence=from_sequence)
+    def follow(
+        self, filter_subject: str, *, from_sequence: int, seen: Message | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Message]]:
+        return self._log.follow(filter_subject, from_sequence=from_sequence, seen=seen)
 
     def read(self, filter_subject: str, *, from_sequence: int = 1, up_to: int) -> AsyncIterator[Message]:
         return self._log.read(filter_subject, from_sequence=from_sequence, up_to=up_to)

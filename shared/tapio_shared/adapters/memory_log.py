@@ -42,6 +42,8 @@ class MemoryEventLog:
         self._sequence = 0
         self._bytes = 0
         self._exists = True
+        self._cuts: list[int] = []
+        """Where it was cut each time that it lost its end."""
         self._changed = asyncio.Condition()
         self.fault: Fault = lambda _operation, _subject: None
         self.refuse_when_full = False
@@ -71,10 +73,16 @@ class MemoryEventLog:
         return self._as_of(self._sequence, filters)
 
     @asynccontextmanager
-    async def follow(self, filter_subject: str, *, from_sequence: int) -> AsyncGenerator[AsyncIterator[Message]]:
+    async def follow(
+        self, filter_subject: str, *, from_sequence: int, seen: Message | None = None
+    ) -> AsyncGenerator[AsyncIterator[Message]]:
         await self._begin("info", "")
         if self._sequence < from_sequence - 1:
             raise self._rewound(from_sequence - 1)
+        if seen is not None and seen.sequence >= next(iter(self._messages), self._sequence + 1):
+            there = self._messages.get(seen.sequence)
+            if there is None or (there.subject, there.written_at) != (seen.subject, seen.written_at):
+                raise self._grown_again(seen.sequence)
         async with aclosing(self._follow(filter_subject, from_sequence, self._created_at)) as messages:
             yield messages
 
@@ -120,6 +128,7 @@ class MemoryEventLog:
             self._bytes -= self._sizes.pop(sequence)
             del self._messages[sequence]
         self._sequence = min(self._sequence, to)
+        self._cuts.append(to)
         self._last = {message.subject: sequence for sequence, message in self._messages.items()}
         self._ids = {name: known for name, known in self._ids.items() if known[0] <= to}
         await self._tell()
@@ -154,14 +163,16 @@ class MemoryEventLog:
         self._evict()
 
     async def _follow(self, filter_subject: str, from_sequence: int, created: str) -> AsyncGenerator[Message]:
-        following = max(from_sequence, 1)
+        following, cuts = max(from_sequence, 1), len(self._cuts)
         while True:
             self._raise("follow", filter_subject)
             if not self._exists:
                 raise LogMissing("The stream does not exist. Provision it; everything is then observed anew.")
             if self._created_at != created or self._sequence < following - 1:
                 raise self._rewound(following - 1)
-            while following <= self._sequence and self._created_at == created:
+            if self._is_cut(cuts, following):
+                raise self._grown_again(following - 1)
+            while following <= self._sequence and self._created_at == created and not self._is_cut(cuts, following):
                 message = self._messages.get(following)
                 following += 1
                 if message is not None and subject_matches(filter_subject, message.subject):
@@ -173,6 +184,16 @@ class MemoryEventLog:
     def _rewound(self, seen: int) -> LogRewound:
         return LogRewound(
             f"The log went backwards: it ends at {self._sequence}, and {seen} was seen. Begin from nothing."
+        )
+
+    def _is_cut(self, cuts: int, following: int) -> bool:
+        """Whether one of the cuts after the first `cuts` took something that stood before `following`."""
+        return min(self._cuts[cuts:], default=following) < following - 1
+
+    def _grown_again(self, seen: int) -> LogRewound:
+        return LogRewound(
+            f"The log went backwards and has grown again: what stands at {seen} is not what was seen there. Begin from "
+            "nothing."
         )
 
     def _raise(self, operation: str, subject: str) -> None:

@@ -66,14 +66,16 @@ class NatsEventLog:
         return View(tuple(sorted(found.values(), key=lambda message: message.sequence)), revision)
 
     @asynccontextmanager
-    async def follow(self, filter_subject: str, *, from_sequence: int) -> AsyncGenerator[AsyncIterator[Message]]:
+    async def follow(
+        self, filter_subject: str, *, from_sequence: int, seen: Message | None = None
+    ) -> AsyncGenerator[AsyncIterator[Message]]:
         known = await self._reader.info()
         if known.last_sequence < from_sequence - 1:
             raise LogRewound(
                 f"The log went backwards: it ends at {known.last_sequence}, and {from_sequence - 1} was seen. "
                 "Begin from nothing."
             )
-        async with self._consumers.follow(filter_subject, from_sequence, known) as messages:
+        async with self._consumers.follow(filter_subject, from_sequence, known, seen) as messages:
             yield messages
 
     def read(self, filter_subject: str, *, from_sequence: int = 1, up_to: int) -> AsyncIterator[Message]:

@@ -206,13 +206,15 @@ class OrderedConsumers:
                 await self._connection.send(f"$JS.API.CONSUMER.DELETE.{self._stream}.{name}", b"")
 
     def follow(
-        self, filter_subject: str, from_sequence: int, known: LogInfo
+        self, filter_subject: str, from_sequence: int, known: LogInfo, seen: Message | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[Message]]:
         """See `ports.EventLog.follow`; `known` is the stream as it was when following was asked for."""
-        return aclosing(self._follow(filter_subject, from_sequence, known))
+        return aclosing(self._follow(filter_subject, from_sequence, known, seen))
 
-    async def _follow(self, filter_subject: str, from_sequence: int, known: LogInfo) -> AsyncGenerator[Message]:
-        following, seen = from_sequence, None
+    async def _follow(
+        self, filter_subject: str, from_sequence: int, known: LogInfo, seen: Message | None
+    ) -> AsyncGenerator[Message]:
+        following = from_sequence
         while True:
             try:
                 async with self.open(filter_subject, from_sequence=following) as consumer:

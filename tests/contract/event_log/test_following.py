@@ -84,3 +84,15 @@ async def test_a_log_that_ends_before_what_was_seen_has_been_rewound(event_log: 
     with pytest.raises(LogRewound):
         async with event_log.follow("tapio.log.>", from_sequence=3):
             pytest.fail("A log that went backwards can't be followed.")
+
+
+async def test_what_was_read_before_must_still_stand(event_log: EventLog) -> None:
+    first = (await event_log.append(NewMessage(A, b"1"))).sequence
+    await event_log.append(NewMessage(B, b"2"))
+    (there,) = (await event_log.last_per_subject(A)).messages
+    async with event_log.follow("tapio.log.>", from_sequence=2, seen=there) as messages:
+        assert await take(messages, 1) == [(B, first + 1, b"2")]
+    never = Message(B, first, b"lost", written_at=there.written_at)
+    with pytest.raises(LogRewound, match=f"has grown again: what stands at {first} is not what was seen there"):
+        async with event_log.follow("tapio.log.>", from_sequence=2, seen=never) as messages:
+            await take(messages, 1)

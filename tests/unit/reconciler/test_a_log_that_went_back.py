@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 
+import pytest
+from prometheus_client import CollectorRegistry
+
+from tapio_reconciler.shell.applying import Applier
+from tapio_reconciler.shell.capacity import Capacity
+from tapio_reconciler.shell.events import EventWriter
+from tapio_reconciler.shell.metrics import Metrics
+from tapio_reconciler.shell.partition import Identity, Partition
 from tapio_reconciler.shell.states import States, give_in_after
+from tapio_reconciler.shell.targets import Targets
 from tapio_reconciler.shell.trust import Trust
 from tapio_shared.adapters.memory_log import MemoryEventLog
+from tapio_shared.adapters.random import SeededRandom
 from tapio_shared.codec import encode
+from tapio_shared.errors import LogRewound
 from tapio_shared.facts import Synced
 from tapio_shared.keys import shared_subject
-from tapio_shared.ports import Message
+from tapio_shared.ports import Message, NewMessage
+from tapio_simulator.cluster import SimulatedCluster
 from tests.support.virtual_time import VirtualClock, run_virtually
 
 SUBJECT = shared_subject(0, "local", "synced")
@@ -103,5 +117,41 @@ def test_a_newer_word_is_taken_at_once_and_the_next_old_one_is_waited_for_anew()
             await asyncio.sleep(2)
             assert owner.shared["local"]["synced"].sequence == 7
             waiting.cancel()
+
+    run_virtually(run())
+
+
+class _CutBeforeItIsFollowed(MemoryEventLog):
+    """A log that loses everything, and grows again to where it was, between a takeover's reading and its following."""
+
+    is_whole = True
+
+    @asynccontextmanager
+    async def follow(
+        self, filter_subject: str, *, from_sequence: int, seen: Message | None = None
+    ) -> AsyncGenerator[AsyncIterator[Message]]:
+        if self.is_whole:
+            self.is_whole = False
+            await self.rewind(0)
+            for _ in range(from_sequence):
+                await self.append(NewMessage("tapio.log.1.local.team.other.decision", b"{}"))
+        async with super().follow(filter_subject, from_sequence=from_sequence, seen=seen) as messages:
+            yield messages
+
+
+def test_what_a_takeover_has_read_must_still_stand_when_it_is_followed() -> None:
+    async def run() -> None:
+        clock, registry, capacity = VirtualClock(), CollectorRegistry(), Capacity()
+        log, metrics = _CutBeforeItIsFollowed(clock, partitions=1), Metrics(registry)
+        await log.append(NewMessage(SUBJECT, synced(1, "a").data))
+        kube = SimulatedCluster(clock, SeededRandom(1)).kube()
+        targets = Targets("local", Applier(kube, SeededRandom(1), EventWriter(kube, clock), metrics))
+        identity = Identity(worker="w", operator_version="1", partitions=1)
+        owner = Partition(0, log, targets, identity, clock, metrics, capacity)
+        with pytest.RaisesGroup(
+            pytest.RaisesExc(LogRewound, match="has grown again: what stands at 1 is not what was seen there")
+        ):
+            await owner.run()
+        assert capacity.trust.withheld == {"a"}
 
     run_virtually(run())

@@ -50,6 +50,19 @@ async def test_records_stand_in_the_order_in_which_they_were_handed_in() -> None
     assert last.sequence == sequences[-1]
 
 
+async def test_an_epoch_of_another_with_the_number_of_ours_is_not_ours() -> None:
+    """The log lost its end, and has grown again to where it was."""
+    log = MemoryEventLog(ManualClock())
+    async with recording(log, "a") as former:
+        assert former.token == 1
+        await log.rewind(0)
+        async with recording(log, "b") as owner:
+            assert owner.token == 1
+            with pytest.raises(Fenced):
+                await former.check()
+            await owner.check()
+
+
 async def test_a_former_owner_records_nothing() -> None:
     log = MemoryEventLog(ManualClock())
     async with recording(log, "a") as former, recording(log, "b") as owner:

@@ -148,6 +148,25 @@ async def test_a_follower_is_told_when_the_log_is_rewound(log: MemoryEventLog) -
     assert await log.append(NewMessage(A, b"again", expected_last=3)) == Appended(4)
 
 
+async def test_a_follower_is_told_when_the_log_has_grown_again_before_it_looks(log: MemoryEventLog) -> None:
+    await filled(log, 5)
+    async with log.follow("tapio.log.>", from_sequence=4) as messages:
+        assert [(await anext(messages)).sequence for _ in range(2)] == [4, 5]
+        await log.rewind(3)
+        await filled(log, 4)
+        with pytest.raises(LogRewound, match="has grown again: what stands at 5 is not what was seen there"):
+            await anext(messages)
+
+
+async def test_a_loss_of_what_was_not_followed_yet_ends_nothing(log: MemoryEventLog) -> None:
+    await filled(log, 5)
+    async with log.follow("tapio.log.>", from_sequence=3) as messages:
+        assert (await anext(messages)).sequence == 3
+        await log.rewind(3)
+        await filled(log, 1)
+        assert (await anext(messages)).sequence == 4
+
+
 async def test_a_follower_is_told_when_the_log_is_lost_and_made_anew(log: MemoryEventLog) -> None:
     await filled(log, 2)
     created = (await log.info()).created_at

@@ -150,7 +150,7 @@ class Partition:
         self._recorder = recorder
         if self._capacity.trust.taken_over(token):
             log.warning("the log went back", partition=self._number, epoch=token)
-        revision = await self._hydrate(token)
+        revision, newest = await self._hydrate(token)
         if self._states.newer:
             raise NewerFormat(self._states.newer)
         self._notice_parked()
@@ -173,7 +173,7 @@ class Partition:
                 self._announce_ready()
                 for target in sorted(self._states.shared):
                     self._follow_sweep(target)  # One that began before this owner did.
-                await self._follow(revision + 1)
+                await self._follow(revision + 1, newest)
         except* LogRewound:
             self._capacity.trust.went_back()
             raise
@@ -181,12 +181,13 @@ class Partition:
             self._group = None
             self._states.release()
 
-    async def _hydrate(self, token: int) -> int:
-        """Read the partition as of a revision, which is answered; of the messages nothing stays but what is known."""
+    async def _hydrate(self, token: int) -> tuple[int, Message | None]:
+        """Read the partition as of a revision, which is answered with the newest message; of the others nothing stays
+        but what is known."""
         async with self._capacity.reads:
             view = await self._log.last_per_subject(f"{partition_prefix(self._number)}.>", at_least=token)
             self._states.hydrate(view.messages)
-            return view.revision
+            return view.revision, view.messages[-1] if view.messages else None
 
     async def drain(self) -> None:
         """Start nothing new and wait until what is under way is recorded. For a graceful hand-over."""
@@ -194,8 +195,9 @@ class Partition:
         while self._running:
             await asyncio.wait(list(self._running.values()))
 
-    async def _follow(self, from_sequence: int) -> None:
-        async with self._log.follow(f"{partition_prefix(self._number)}.>", from_sequence=from_sequence) as messages:
+    async def _follow(self, from_sequence: int, seen: Message | None) -> None:
+        pattern = f"{partition_prefix(self._number)}.>"
+        async with self._log.follow(pattern, from_sequence=from_sequence, seen=seen) as messages:
             async for message in messages:
                 self._receive(message)
                 self._followed.advance(message.sequence)

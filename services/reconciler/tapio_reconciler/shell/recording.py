@@ -102,9 +102,12 @@ class Recorder:
         return await done
 
     async def check(self) -> None:
-        """`Fenced` unless this worker still owns the partition, as the log's leader knows it."""
+        """`Fenced` unless this worker still owns the partition, as the log's leader knows it.
+
+        After the log lost its end, another owner's epoch may have got the very number of ours.
+        """
         last = await self._log.last(epoch_subject(self._partition))
-        if last is None or last.sequence != self._token:
+        if last is None or last.sequence != self._token or _owner_of(last) != self._worker:
             raise Fenced(self._partition, self._token)
 
     async def reassert(self) -> None:
@@ -238,6 +241,15 @@ class Recorder:
         for pending in left:
             if not pending.done.done():
                 pending.done.set_exception(Fenced(self._partition, self._token))
+
+
+def _owner_of(epoch: Message) -> str:
+    """Which worker an epoch was advanced by; nobody where that can't be read."""
+    try:
+        record = decode_record(epoch.data)
+    except Undecodable:
+        return ""
+    return record.worker if isinstance(record, EpochAdvanced) else ""
 
 
 def _may_pass(error: BaseException) -> bool:

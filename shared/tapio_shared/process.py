@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import gc
 import json
 import os
 import signal
@@ -17,14 +16,13 @@ from pathlib import Path
 import structlog
 import uvloop
 
+from tapio_shared.collecting import spare_the_collector
 from tapio_shared.errors import TapioError
 from tapio_shared.health import HealthServer
 from tapio_shared.settings import Settings, read_settings
 from tapio_shared.telemetry import setup_logging, setup_tracing
 
 log = structlog.get_logger(__name__)
-_NEW_CONTAINERS = 20_000
-"""Containers made and not freed since, after which the cycle collector looks at the youngest."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """As malloc.h has them."""
 _LARGE = 256 * 1024
@@ -44,7 +42,7 @@ def run_service(name: str, service: Service) -> int:
     except TapioError as err:
         print(f"tapio-{name}: {err}", file=sys.stderr)  # noqa: T201 - logging is not set up yet
         return 2
-    _spare_the_collector()
+    spare_the_collector()
     _give_memory_back()
     try:
         return uvloop.run(_supervised(name, service, settings))
@@ -66,17 +64,6 @@ def tell_ports(settings: Settings, health: HealthServer, **more: int) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps({"health": health.health_port, "metrics": health.metrics_port, **more}))
     temporary.replace(path)
-
-
-def _spare_the_collector() -> None:
-    """Have the cycle collector look less often, and never at what was imported.
-
-    By default it runs after every 700 new containers, which a single decoded object is; it took 9 % of a worker's time.
-    Documents hold no cycles, so reference counting frees them at once.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_NEW_CONTAINERS, 10, 10)
 
 
 def _give_memory_back() -> None:

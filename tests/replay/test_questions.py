@@ -7,17 +7,21 @@ import itertools
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import pytest
+from rich.console import Console
 
 from tapio_cli.history.archive import Archive
 from tapio_cli.history.explaining import explain
 from tapio_cli.history.exporting import or_exit
 from tapio_cli.history.fields import changed_fields
 from tapio_cli.history.instants import sequence_at, span
-from tapio_cli.history.printing import moment
+from tapio_cli.history.printing import moment, print_as_of
 from tapio_cli.history.snapshots import difference, snapshot
 from tapio_cli.history.standing import status_of
 from tapio_cli.history.story import NotInWindow, Story, read_story
@@ -273,6 +277,21 @@ def test_who_created_it_is_not_who_wrote_its_finalizer(story: Story) -> None:
     assert line.endswith("by alice (probably: the webhook admitted this spec).")
 
 
+def test_what_was_there_before_was_not_created_when_it_was_first_told_of(story: Story) -> None:
+    """A log that has dropped its beginning, or an operator that was installed later."""
+    first = next(one for one in story.own if one.message.subject.endswith(f"TapioCluster.default.{KEY.name}"))
+    fact = first.entry.record
+    assert isinstance(fact, ObjectObserved)
+    metadata: JsonObject = {**object_at(fact.object, "metadata"), "creationTimestamp": "2020-02-02T02:02:02Z"}
+    older = msgspec.structs.replace(fact, object={**fact.object, "metadata": metadata})
+    entry = msgspec.structs.replace(first.entry, record=older)
+    own = tuple(replace(first, entry=entry) if one is first else one for one in story.own)
+    found = explain(replace(story, own=own), until=first.sequence)
+    line = next(one for one in found.because if " was created at " in one)
+    begins = f"{moment(first.at)} (@{first.sequence})"
+    assert line.endswith(f" was created at 2020-02-02T02:02:02Z, before the history of it begins at {begins}.")
+
+
 def test_a_component_is_asked_about_by_its_name(story: Story) -> None:
     found = explain(story, until=story.own[-1].sequence, about="gateway")
     assert found.answer.startswith(f"Deployment.apps default/{KEY.name}-gateway was last written by the decision at ")
@@ -303,3 +322,21 @@ def test_an_error_of_a_file_names_it(capsys: pytest.CaptureFixture[str]) -> None
         "tapioctl: /no/a can't be read or written: No such file or directory. "
         "See that the folder is there, is yours and has room.\n"
     )
+
+
+def test_an_instant_is_shown_as_a_tree_with_what_was_amiss(story: Story) -> None:
+    created = next(
+        one.sequence
+        for one in story.own
+        if isinstance(one.entry.record, DecisionRecorded) and len(one.entry.record.apply) > 10
+    )
+    console = Console(file=StringIO(), width=200, soft_wrap=True)
+    for sequence in (created, story.own[-1].sequence, story.own[0].sequence - 1):
+        print_as_of(snapshot(story, sequence), status_of(story, (), until=sequence), console)
+    written = console.file
+    assert isinstance(written, StringIO)
+    lines = written.getvalue().splitlines()
+    assert next(line for line in lines if line.startswith("As of ")).endswith(f"(@{created}):")
+    assert any(line.startswith("  Not there: ") and line.endswith(" more.") for line in lines)
+    assert any(line.startswith(f"default/{KEY.name}  Ready  ") for line in lines)
+    assert f"default/{KEY.name} did not exist then, as far as the operator had been told." in lines

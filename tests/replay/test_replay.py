@@ -89,7 +89,10 @@ def test_keys_that_are_named_are_replayed_alone(history: list[Message], tmp_path
 
 def test_the_number_of_processes_changes_nothing(history: list[Message], tmp_path: Path) -> None:
     path = write_archive(tmp_path / "a", history)
-    assert msgspec.to_builtins(replay(path, jobs=1)) == msgspec.to_builtins(replay(path, jobs=3))
+    told: list[float] = []
+    assert msgspec.to_builtins(replay(path, jobs=1)) == msgspec.to_builtins(replay(path, jobs=3, progress=told.append))
+    assert told == sorted(told)
+    assert (told[0] >= 0.0, told[-1]) == (True, 1.0)
 
 
 def test_what_rests_on_dropped_facts_is_not_checked_and_not_called_different(

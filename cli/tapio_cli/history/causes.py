@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 
@@ -25,6 +26,9 @@ _SHOWN_CHANGES = 6
 """Changes that led to one decision, the last ones."""
 _SAME_MOMENT = 5_000
 """Milliseconds by which the clocks of webhook and NATS may differ."""
+_JUST_MADE = 60_000
+"""Milliseconds for which an object is new. One that is older, and told of for the first time, was there before: a log
+that has dropped its beginning holds what a sweep has told again, and a new operator is told of what there is."""
 _SURROUNDINGS = {"config": "operator's configuration", "discovery": "served APIs", "fleet": "nodes"}
 
 
@@ -161,7 +165,10 @@ def _change(
     ours: bool,
 ) -> Iterator[str]:
     if former is None:
-        if ours:
+        made = str_at(record.object, "metadata", "creationTimestamp")
+        if ours and made and one.at - _milliseconds(made) > _JUST_MADE:
+            yield f"{about} was created at {made}, before the history of it begins at {when(story, one.sequence)}."
+        elif ours:
             by = _asked(admissions, one, about, None, record)
             yield f"{about} was created at {when(story, one.sequence)}{by}."
         return
@@ -181,6 +188,10 @@ def _change(
         more = f" and {len(changes) - _SHOWN} more fields" if len(changes) > _SHOWN else ""
         by = _who(admissions, one, about, former, record, ours=ours)
         yield f"{about} was changed at {when(story, one.sequence)}{by}: {shown}{more}."
+
+
+def _milliseconds(timestamp: str) -> int:
+    return int(datetime.fromisoformat(timestamp).timestamp() * 1000)
 
 
 def _is_controllers(path: str) -> bool:

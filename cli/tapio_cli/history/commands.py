@@ -18,16 +18,17 @@ import typer
 from rich.console import Console
 
 from tapio_cli.documents import in_namespace, read_documents
-from tapio_cli.history.admitted import admissions_of
+from tapio_cli.history.asking import TOLD_WHOLE, all_told, planned, present, told_of
 from tapio_cli.history.codes import DIVERGED, REFUSED
 from tapio_cli.history.completing import clusters, objects
-from tapio_cli.history.exporting import Connect, exported, opened, or_exit
+from tapio_cli.history.exporting import Connect, exported, or_exit
 from tapio_cli.history.following import Wanted, follow_history
 from tapio_cli.history.instants import Span, sequence_at, span
 from tapio_cli.history.options import Where, with_history
 from tapio_cli.history.printing import (
     Format,
     print_ahead,
+    print_as_of,
     print_difference,
     print_document,
     print_events,
@@ -36,21 +37,16 @@ from tapio_cli.history.printing import (
     print_tree,
 )
 from tapio_cli.history.snapshots import difference, snapshot
-from tapio_cli.history.story import Story, read_present, read_story, recorded_keys
 from tapio_cli.history.timeline import Event, timeline
 from tapio_cli.history.where import live
-from tapio_shared.admissions import Admission
 from tapio_shared.codec import to_document
 from tapio_shared.errors import InvalidSettings
 from tapio_shared.json import JsonObject
-from tapio_shared.keys import OrderingKey
 
 if TYPE_CHECKING:
     from tapio_cli.history.ahead import Ahead
     from tapio_cli.history.explaining import Explanation
 
-_TOLD_WHOLE = 10
-"""TapioClusters whose whole history `status` reads to tell what changed last; of more it tells how they stand."""
 _INSTANTS = {"ignore_unknown_options": True}
 """-10m is an instant and no option."""
 
@@ -160,7 +156,7 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
         """
 
         def work() -> tuple[list[Event], Span]:
-            story, admissions = asyncio.run(_told_of(connect, where.key(cluster), where))
+            story, admissions = asyncio.run(told_of(connect, where.key(cluster), where))
             shown = span(story, since, until, now=now())
             events = [one for one in timeline(story, admissions) if shown.holds(one)]
             return [one for one in events if about.lower() in one.about.lower()], shown
@@ -185,9 +181,11 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
         where: Where,
         instant: Instant,
         cluster: Cluster,
-        output: Output = Format.YAML,
+        output: Output = Format.PEOPLE,
     ) -> None:
         """Show state, wanted objects and status of a TapioCluster as of an instant, as the operator had been told.
+
+        For people a tree of its components and what is amiss with its objects; as YAML or JSON every object whole.
 
         \b
         Exit codes: 0 shown; 1 the instant is outside of what the history covers (its bounds are named).
@@ -196,15 +194,25 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
         Examples:
           tapioctl at -10m team/production
           tapioctl at 2026-11-23T14:02:00Z team/production --from today.tapio -o json
-          tapioctl at @1234 team/production
+          tapioctl at @1234 team/production -o yaml
         """
 
-        def work() -> JsonObject:
-            key = where.key(cluster)
-            story, _ = asyncio.run(_told_of(connect, key, where))
-            return snapshot(story, sequence_at(story, instant, now=now()))
+        def work() -> tuple[JsonObject, Callable[[], JsonObject]]:
+            story, admissions = asyncio.run(told_of(connect, where.key(cluster), where))
+            sequence = sequence_at(story, instant, now=now())
 
-        print_document(or_exit(work), Format.YAML if output is Format.PEOPLE else output)
+            def status() -> JsonObject:
+                from tapio_cli.history.standing import status_of
+
+                return status_of(story, admissions, until=sequence)
+
+            return snapshot(story, sequence), status
+
+        document, status = or_exit(work)
+        if output is Format.PEOPLE:
+            print_as_of(document, status(), _people())
+        else:
+            print_document(document, output)
 
     @app.command(name="diff", context_settings=_INSTANTS)
     @with_history
@@ -227,7 +235,7 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
 
         def work() -> list[str]:
             key = where.key(cluster)
-            story, _ = asyncio.run(_told_of(connect, key, where))
+            story, _ = asyncio.run(told_of(connect, key, where))
             first, second = (sequence_at(story, one, now=now()) for one in (before, after))
             return difference(snapshot(story, first), snapshot(story, second))
 
@@ -267,7 +275,7 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
 
         def work() -> Explanation:
             key = where.key(cluster)
-            story, admissions = asyncio.run(_told_of(connect, key, where))
+            story, admissions = asyncio.run(told_of(connect, key, where))
             until = sequence_at(story, at, now=max(now(), story.last_at))
             return explain(story, admissions, until=until, about=about)
 
@@ -307,7 +315,7 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
             documents = [in_namespace(one, namespace) for one in read_documents(files)]
             if not documents:
                 raise InvalidSettings(f"There is no resource in {', '.join(files)}, so there is nothing to plan.")
-            return asyncio.run(_planned(connect, documents, where, now()))
+            return asyncio.run(planned(connect, documents, where, now()))
 
         found = or_exit(work)
         if output is Format.PEOPLE:
@@ -350,12 +358,12 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
             namespace = where.keys_in(cluster)
             if namespace is None:
                 key = where.key(cluster)
-                story, admissions = asyncio.run(_told_of(connect, key, where))
+                story, admissions = asyncio.run(told_of(connect, key, where))
                 return [status_of(story, admissions)]
-            stories = asyncio.run(_all_told(connect, where, namespace))
+            stories = asyncio.run(all_told(connect, where, namespace))
             if stories is not None:
                 return [status_of(story, admissions) for story, admissions in stories]
-            return [status_of(story, (), is_whole=False) for story in asyncio.run(_present(connect, where, namespace))]
+            return [status_of(story, (), is_whole=False) for story in asyncio.run(present(connect, where, namespace))]
 
         found = or_exit(work)
         if output is Format.PEOPLE:
@@ -365,7 +373,7 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
                 print(
                     "No TapioCluster is recorded there. If there should be one, see tapioctl doctor.", file=sys.stderr
                 )
-            elif len(found) > _TOLD_WHOLE:
+            elif len(found) > TOLD_WHOLE:
                 print("What changed last, and by whom: tapioctl status CLUSTER, or tapioctl explain CLUSTER.")
         else:
             print_document([*found], output)
@@ -373,41 +381,6 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
 
 def _people() -> Console:
     return Console(highlight=False, soft_wrap=True)
-
-
-async def _told_of(connect: Connect, key: OrderingKey, where: Where) -> tuple[Story, list[Admission]]:
-    """The story of one TapioCluster, and what the webhook answered about it."""
-    async with opened(connect, where) as sources:
-        return await read_story(sources.log, key), await admissions_of(sources.admitted, key)
-
-
-async def _planned(connect: Connect, documents: list[JsonObject], where: Where, now: int) -> list[Ahead]:
-    """What the documents would do, by TapioCluster."""
-    from tapio_cli.history.ahead import ahead, key_of_document
-
-    by_key: dict[OrderingKey, list[JsonObject]] = {}
-    for document in documents:
-        by_key.setdefault(key_of_document(document, where.target), []).append(document)
-    async with opened(connect, where) as sources:
-        found: list[Ahead] = []
-        for key in sorted(by_key):
-            story = await read_story(sources.log, key, may_be_new=True)
-            found.append(ahead(story.state(story.ends), by_key[key], partitions=story.partitions, now=now))
-        return found
-
-
-async def _all_told(connect: Connect, where: Where, namespace: str) -> list[tuple[Story, list[Admission]]] | None:
-    """The stories of all TapioClusters of a namespace, or of all; None where those are too many to read each whole."""
-    async with opened(connect, where) as sources:
-        keys = await recorded_keys(sources.log, where.target, namespace)
-        if len(keys) > _TOLD_WHOLE:
-            return None
-        return [(await read_story(sources.log, key), await admissions_of(sources.admitted, key)) for key in keys]
-
-
-async def _present(connect: Connect, where: Where, namespace: str) -> list[Story]:
-    async with opened(connect, where) as sources:
-        return await read_present(sources.log, where.target, namespace)
 
 
 @contextmanager

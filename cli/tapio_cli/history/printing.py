@@ -69,7 +69,11 @@ def print_summary(summary: Summary, console: Console) -> None:
             table.add_row(str(count), reason)
         console.print(table)
     if not summary.checked:
-        console.print("No decision could be checked.", style="yellow")
+        console.print(
+            "No decision could be checked: this history holds none of what was named, or not what it rests on. "
+            "`tapioctl status` names the TapioClusters that it knows.",
+            style="yellow",
+        )
         return
     found = f"{summary.diverged} of {summary.checked}" if summary.diverged else f"{summary.checked}"
     how, style = ("differently", "red") if summary.diverged else ("identical", "green")
@@ -77,6 +81,7 @@ def print_summary(summary: Summary, console: Console) -> None:
     console.print(f"{found} decisions of {summary.keys} clusters came out {how}, planned {by}.", style=style)
 
 
+_MISSING_SHOWN = 8
 _NARROW = 4
 """Columns by which what goes on is indented where there is no room for more."""
 _COLOURS = {"fact": "cyan", "decision": "magenta", "outcome": "green", "timer": "dim", "admission": "yellow"}
@@ -164,6 +169,26 @@ def print_tree(status: JsonObject, console: Console) -> None:
         for sentence in list_at(change, "because"):
             last.add(Text(str(sentence)))
     console.print(tree, soft_wrap=False)
+
+
+def print_as_of(snapshot: JsonObject, status: JsonObject, console: Console) -> None:
+    """A cluster as of an instant: its tree, and which of its objects were amiss."""
+    console.print(Text(f"As of {moment(int_at(snapshot, 'at'))} (@{int_at(snapshot, 'revision')}):", "bold"))
+    if not snapshot.get("exists"):
+        console.print(f"{str_at(status, 'cluster')} did not exist then, as far as the operator had been told.")
+    else:
+        print_tree(status, console)
+    objects = {name: object_at(snapshot, "objects", name) for name in object_at(snapshot, "objects")}
+    wanted = {name: one for name, one in objects.items() if one.get("wanted")}
+    missing = [name for name, one in wanted.items() if one.get("seen") is None]
+    failures = object_at(snapshot, "failures")
+    console.print(f"{len(wanted)} objects were wanted, of which {len(wanted) - len(missing)} were there.")
+    if missing:
+        left = f" and {len(missing) - _MISSING_SHOWN} more" if len(missing) > _MISSING_SHOWN else ""
+        _print_hanging(Text("  "), f"Not there: {', '.join(missing[:_MISSING_SHOWN])}{left}.", console, style="yellow")
+    for name, why in failures.items():
+        _print_hanging(Text("  "), f"{name} could not be written: {why}", console, style="red")
+    console.print(Text("Every object whole: -o yaml. What differs from another instant: tapioctl diff.", "dim"))
 
 
 _SIGNS = {"create": ("+", "green"), "change": ("~", "yellow"), "delete": ("-", "red")}

@@ -6,10 +6,12 @@ Decisions of one partition rest on that partition's records alone, so partitions
 from __future__ import annotations
 
 import difflib
+import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import msgspec
@@ -19,10 +21,15 @@ from tapio_cli.history.archive import Archive
 from tapio_cli.history.codes import DIVERGED, IDENTICAL, UNUSABLE
 from tapio_reconciler.core.replaying import Replayed, Replayer, Verdict
 from tapio_shared.codec import to_document
+from tapio_shared.collecting import spare_the_collector
 from tapio_shared.facts import DecisionRecorded
 from tapio_shared.json import JsonObject
 from tapio_shared.keys import OrderingKey, address_of
 
+_TOLD_OF, _TOLD_EVERY = 1_000, 0.2
+"""Messages and seconds between two words on how far a replay is."""
+_passed: Synchronized[int] | None = None
+"""In a process of the pool: messages that all of them have passed."""
 _SHOWN = 20
 """Divergences that are kept with their differences, per partition; the others are counted."""
 _NOT_COMPARED = frozenset({"type", "cause", "pod_templates", "digest", "desired_digest"})
@@ -77,27 +84,53 @@ def replay(
 
     `jobs` processes share the partitions; 0 means one per core. `progress` is told how much is done, from 0 to 1.
     """
-    partitions = max(Archive.open(path).header.stream.partitions, 1)
-    shares = min(jobs or os.cpu_count() or 1, partitions)
-    result = Summary()
-    if shares == 1:
-        return replay_share(path, 0, 1, keys)
-    with ProcessPoolExecutor(shares) as pool:
-        running = [pool.submit(replay_share, path, share, shares, keys) for share in range(shares)]
-        for number, one in enumerate(as_completed(running), start=1):
-            result.add(one.result())
+    stream = Archive.open(path).header.stream
+    shares = min(jobs or os.cpu_count() or 1, max(stream.partitions, 1))
+    total = shares * max(stream.last_sequence - stream.first_sequence + 1, 1)
+    result, passed = Summary(), multiprocessing.Value("q", 0)
+    with ProcessPoolExecutor(shares, initializer=_begin, initargs=(passed,)) as pool:
+        running = {pool.submit(_replay_in_pool, path, share, shares, keys) for share in range(shares)}
+        while running:
+            ended, running = wait(running, timeout=_TOLD_EVERY, return_when=FIRST_COMPLETED)
+            for one in ended:
+                result.add(one.result())
             if progress is not None:
-                progress(number / shares)
+                progress(min(passed.value / total, 1.0) if running else 1.0)
     return result
 
 
-def replay_share(path: Path, share: int, shares: int, keys: Sequence[OrderingKey] = ()) -> Summary:
-    """Replay the partitions whose number, divided by `shares`, leaves `share`."""
+def _begin(passed: Synchronized[int]) -> None:
+    """What a process of the pool does first; a counter that processes share can be handed over in no other way."""
+    global _passed
+    _passed = passed
+    spare_the_collector()
+
+
+def _replay_in_pool(path: Path, share: int, shares: int, keys: Sequence[OrderingKey]) -> Summary:
+    def tell(messages: int) -> None:
+        if _passed is not None:
+            with _passed.get_lock():
+                _passed.value += messages
+
+    return replay_share(path, share, shares, keys, tell=tell)
+
+
+def replay_share(
+    path: Path,
+    share: int,
+    shares: int,
+    keys: Sequence[OrderingKey] = (),
+    *,
+    tell: Callable[[int], None] = lambda _: None,
+) -> Summary:
+    """Replay the partitions whose number, divided by `shares`, leaves `share`; `tell` how many messages were passed."""
     archive = Archive.open(path)
     replayer, result = Replayer(begins=archive.header.stream.first_sequence), Summary()
     seen: set[OrderingKey] = set()
     diverged: set[OrderingKey] = set()
-    for message in archive.messages():
+    for number, message in enumerate(archive.messages(), start=1):
+        if number % _TOLD_OF == 0:
+            tell(_TOLD_OF)
         try:
             address = address_of(message.subject)
         except ValueError:

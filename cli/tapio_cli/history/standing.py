@@ -13,12 +13,15 @@ from tapio_shared.json import JsonObject, JsonValue, list_at, object_at, objects
 _TROUBLES = frozenset({"Degraded", "NotYetSupported", "Paused", "Reconciling", "Stalled"})
 
 
-def status_of(story: Story, admissions: Sequence[Admission], *, is_whole: bool = True) -> JsonObject:
-    """The status as last observed, and what the last decision that wrote anything but a status was made for.
+def status_of(
+    story: Story, admissions: Sequence[Admission], *, is_whole: bool = True, until: int | None = None
+) -> JsonObject:
+    """The status as last observed, up to `until` if that is given, and what the last decision was made for that wrote
+    anything but a status.
 
     The latter only of a story that `is_whole`: one of last records (`read_present`) does not tell what changed.
     """
-    last = max((one.sequence for one in (*story.own, *story.shared)), default=0)
+    last = max((one.sequence for one in (*story.own, *story.shared)), default=0) if until is None else until
     state = story.state(last)
     seen = state.seen().get(cluster_ref(story.key.namespace, story.key.name))
     document = None if seen is None else seen.document

@@ -344,6 +344,9 @@ class OutcomeRecorded(LogRecord, frozen=True, kw_only=True, tag="OutcomeRecorded
     """The value of tapio.io/force-reconcile that has been carried out."""
     deleted: dict[str, DeletedObject] = {}
     """Object -> our deletion of it, carried on until its end has been observed (from rules 3 on)."""
+    released: dict[str, str] = {}
+    """StatefulSet that was deleted without its pods, to be made anew -> UID of the one that was. Carried on until
+    another one is observed, or none is wanted any more (from rules 4 on)."""
 
 
 # --- what is not part of a key's state ------------------------------------------------------------------------

@@ -59,6 +59,38 @@ async def test_a_graph_grows_and_its_pod_is_not_touched(operator: OperatorRun, n
     await kubernetes.until(is_taken_over)
 
 
+async def test_members_beyond_what_is_asked_for_grow_too_until_somebody_ends_one(
+    operator: OperatorRun, namespace: str
+) -> None:
+    kubernetes = operator.kubernetes
+    members = [f"one-neo4j-{number}" for number in range(3)]
+
+    async def ask(replicas: int, storage: str) -> None:
+        graph: JsonObject = {"replicas": replicas, "storage": storage, "acceptLicenseAgreement": "eval"}
+        spec = small_cluster("one", profile="development", intelligence={"neo4j": graph})
+        await kubernetes.apply(spec, namespace)
+
+    await ask(3, "10Gi")
+    await kubernetes.until_condition("one", "Ready", "True", namespace=namespace)
+    before = await pods(kubernetes, namespace)
+    await ask(2, "30Gi")
+
+    async def have_grown() -> bool:
+        return [await template_size(kubernetes, one, namespace) for one in members] == ["30Gi"] * 3
+
+    await kubernetes.until(have_grown)
+    await kubernetes.until_condition("one", "Ready", "True", namespace=namespace)
+    await kubernetes.until_condition("one", "Degraded", "True", reason="MembersNotRemoved", namespace=namespace)
+    after = await pods(kubernetes, namespace)
+    assert {f"{one}-0": after[f"{one}-0"] for one in members} == {f"{one}-0": before[f"{one}-0"] for one in members}
+
+    await kubernetes.kubectl.run("delete", "statefulset", members[-1], "-n", namespace)
+    await kubernetes.until_condition("one", "Degraded", "False", namespace=namespace)
+    await operator.settled()
+    assert await kubernetes.get("statefulset", members[-1], namespace) is None
+    assert await kubernetes.get("pvc", "data-one-neo4j-2-0", namespace) is not None
+
+
 async def test_a_lost_password_is_not_replaced_by_one_that_opens_nothing(operator: OperatorRun, namespace: str) -> None:
     kubernetes = operator.kubernetes
     document = small_cluster("one", profile="development")

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from tapio_cli.documents import in_namespace
 from tapio_cli.history.ahead import KEPT, WORKLOADS, Ahead, ahead
-from tapio_shared.api.reasons import Reason
 from tapio_shared.json import JsonObject, object_at, str_at
 from tapio_shared.keys import ObjectRef
 from tests.support.planned_world import PARTITIONS, START, World, example
@@ -89,8 +88,6 @@ def check(first: JsonObject, second: JsonObject) -> None:
     told = ahead(world.state, [document(second)], partitions=PARTITIONS, now=START)
     if told.refusals:
         return  # what the webhook refuses never comes to be
-    if any(one.startswith(Reason.MEMBERS_NOT_REMOVED) for one in told.notices):
-        return  # Their StatefulSets may be lost: a known fault, docs/graph.md, "Members that are kept".
     made, deleted, restarted = carried_out(world, second)
     # A Job is named by what it does. Where a StatefulSet is made anew with smaller claims for the members to come, the
     # stream's limit follows only once those exist: the Job is then made twice, and plan tells of the first.

@@ -16,6 +16,7 @@ import yaml
 from tapio_reconciler.core.drafting import Plan, Report
 from tapio_reconciler.core.model import CertificateSecret, CopiedSecret, MadeSecret
 from tapio_reconciler.core.planning import plan
+from tapio_reconciler.core.rules import NEWEST
 from tapio_reconciler.core.state import Entry, State, evolve
 from tapio_reconciler.core.wanting import ref_of
 from tapio_shared.api.kinds import ALL_KINDS
@@ -92,6 +93,8 @@ class World:
     now: int = START
     sequence: int = 100
     version: int = 1_000
+    logic: int = NEWEST
+    """By which rules it is planned."""
     plans: list[Plan] = field(default_factory=list[Plan])
 
     @classmethod
@@ -136,7 +139,10 @@ class World:
 
     def lose(self, ref: ObjectRef) -> None:
         """Tell that an object is gone."""
-        self._tell(object_subject(self.key, ref, PARTITIONS), ObjectGone(gone_at=self.now))
+        subject = object_subject(self.key, ref, PARTITIONS)
+        entry = self.state.own.get(subject)
+        uid = entry.record.uid if entry is not None and isinstance(entry.record, ObjectObserved) else ""
+        self._tell(subject, ObjectGone(uid=uid, gone_at=self.now))
 
     def find(self, ref: ObjectRef) -> JsonObject | None:
         """An object as last observed, or None."""
@@ -180,7 +186,7 @@ class World:
 
     def plan(self) -> Plan:
         """What the planner would do now."""
-        return plan(self.state, Inputs(now=self.now, operator_version="0.1.0"))
+        return plan(self.state, Inputs(now=self.now, operator_version="0.1.0", logic=self.logic))
 
     def step(self, *, ready: bool = True, refuse: dict[str, ObjectResult] | None = None) -> Plan:
         """Plan, carry the plan out, observe what came of it, record the outcome."""
@@ -208,7 +214,7 @@ class World:
             )
         for gone in planned.decision.delete:
             ref = ObjectRef(gone.group, gone.kind, gone.namespace, gone.name)
-            self.lose(ref)
+            self._delete(ref, gone.propagation)
             report.results.append(ObjectResult(ref=str(ref), action="delete"))
         self._write_cluster(planned, report)
         self._write_members(planned, report)
@@ -222,6 +228,9 @@ class World:
             if not self.step().has_effects:
                 return count
         raise AssertionError(f"not settled after {most} steps: {self.plans[-1].decision}")
+
+    def _delete(self, ref: ObjectRef, _propagation: str) -> None:
+        self.lose(ref)
 
     def _made(self, secret: MadeSecret) -> JsonObject:
         """What the watcher would tell of a Secret that was made: its metadata, and a digest for each key."""

@@ -36,8 +36,12 @@ class VolumeWorld(World):
             else:
                 self._apply(manifest, ready=True)
         for gone in decision.delete[: max(0, writes - len(decision.apply))]:
-            self.lose(ObjectRef(gone.group, gone.kind, gone.namespace, gone.name))
+            self._delete(ObjectRef(gone.group, gone.kind, gone.namespace, gone.name), gone.propagation)
         return len(decision.apply) + len(decision.delete)
+
+    def delete_by_hand(self, workload: ObjectRef) -> None:
+        """What `kubectl delete` does to a StatefulSet: its pods are deleted after it."""
+        self._delete(workload, "Background")
 
     def claims(self) -> dict[str, str]:
         """What every claim asks for, by its name."""
@@ -84,14 +88,28 @@ class VolumeWorld(World):
         assert parse_quantity(str_at(known, *path)) < parse_quantity(str_at(manifest, *path))
         super()._expand(manifest)
 
-    def _tell_pods(self, workload: ObjectRef, total: int) -> None:
-        """The watcher's summary of a workload's pods: nothing in these worlds ever deletes them."""
+    def _delete(self, ref: ObjectRef, propagation: str) -> None:
+        found = self.find(ref)
+        self.lose(ref)
+        if ref.kind != "StatefulSet" or found is None:
+            return
+        if propagation == "Orphan":
+            self._tell_pods(ref, int_at(found, "spec", "replicas"), ownerless=True)
+        else:
+            self.lose(pods_of(ref))
+
+    def _tell_pods(self, workload: ObjectRef, total: int, *, ownerless: bool = False) -> None:
+        """The watcher's summary of a workload's pods, which have lost their controller if they are `ownerless`."""
+        left: JsonObject = {
+            "ownerless": [{"name": f"{workload.name}-{number}", "uid": "uid-of-pod"} for number in range(total)]
+        }
         document: JsonObject = {
             "apiVersion": "tapio.io/v1",
             "kind": "Pods",
-            "metadata": {"name": f"StatefulSet-{workload.name}", "namespace": workload.namespace},
+            "metadata": {"name": pods_of(workload).name, "namespace": workload.namespace},
             "total": total,
             "ready": total,
+            **(left if ownerless else {}),
         }
         self.observe(document)
 
@@ -122,6 +140,11 @@ class VolumeWorld(World):
                         },
                     }
                 )
+
+
+def pods_of(workload: ObjectRef) -> ObjectRef:
+    """Under which name a workload's pods are summed up."""
+    return ObjectRef("tapio.io", "Pods", workload.namespace, f"{workload.kind}-{workload.name}")
 
 
 def _frozen(workload: JsonObject) -> JsonObject:

@@ -16,6 +16,8 @@ from tapio_reconciler.core.comparison import holds
 from tapio_reconciler.core.members import members_of
 from tapio_reconciler.core.model import Component
 from tapio_reconciler.core.recreation import with_kept_sizes
+from tapio_reconciler.core.released import released_before
+from tapio_reconciler.core.rules import logic_of, rules_of
 from tapio_reconciler.core.state import Entry, Seen, State
 from tapio_reconciler.core.statuses import cluster_not_found
 from tapio_reconciler.core.volumes import held_volumes
@@ -149,7 +151,9 @@ def wanted_now(state: State, now: int) -> Wanted | Refused | None:
     outcome = state.find("outcome", OutcomeRecorded)
     memory = NO_MEMORY if outcome is None else Memory(*outcome)
     volumes = held_volumes(seen, state.key.namespace, memory, now)
-    return wanted(state, cluster, members_of(seen), volumes)
+    counts = rules_of(logic_of(state)).counts_released
+    released = released_before(state, memory.outcome) if counts else None
+    return wanted(state, cluster, members_of(seen), volumes, released)
 
 
 def _differences(state: State, was: Wanted | None, will: Wanted) -> tuple[list[Change], list[Restart]]:

@@ -75,7 +75,7 @@ def test_fewer_replicas_take_no_member_away_until_a_person_does() -> None:
     assert "DEALLOCATE DATABASES FROM SERVER" in message
     assert message.endswith("kubectl delete statefulset one-neo4j-2. Its volume stays.")
 
-    world.lose(ObjectRef("apps", "StatefulSet", "default", "one-neo4j-2"))
+    world.delete_by_hand(ObjectRef("apps", "StatefulSet", "default", "one-neo4j-2"))
     world.settle()
     assert members(world) == ["one-neo4j-0", "one-neo4j-1"]
     assert world.condition("Degraded")[0] == "False"

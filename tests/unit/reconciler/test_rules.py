@@ -29,6 +29,7 @@ def test_a_revision_that_was_ever_recorded_keeps_its_rules() -> None:
         1: Rules(longest_refusal_wait=300_000, deletes_in_order=False),
         2: Rules(longest_refusal_wait=120_000, deletes_in_order=True),
         3: Rules(longest_refusal_wait=120_000, deletes_in_order=True, awaits_deletions=True),
+        4: Rules(longest_refusal_wait=120_000, deletes_in_order=True, awaits_deletions=True, counts_released=True),
     } == RULES
 
 
@@ -39,7 +40,8 @@ def test_a_revision_that_was_ever_recorded_keeps_its_rules() -> None:
         pytest.param({}, 1, id="a configuration from before there were rules"),
         pytest.param({"plannerLogic": 1}, 1, id="the oldest"),
         pytest.param({"plannerLogic": 2}, 2, id="one between"),
-        pytest.param({"plannerLogic": 3}, 3, id="the newest"),
+        pytest.param({"plannerLogic": 3}, 3, id="another"),
+        pytest.param({"plannerLogic": 4}, 4, id="the newest"),
         pytest.param({"plannerLogic": 99}, NEWEST, id="one of a later release, while workers are rolled"),
         pytest.param({"plannerLogic": 0}, 1, id="none that ever was"),
     ],

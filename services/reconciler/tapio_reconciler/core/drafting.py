@@ -19,6 +19,7 @@ from tapio_reconciler.core.model import MadeSecret, WantedObject
 from tapio_reconciler.core.outcomes import outcome_of
 from tapio_reconciler.core.premises import Premise, premises_of
 from tapio_reconciler.core.references import lost_credentials
+from tapio_reconciler.core.released import ORPHAN
 from tapio_reconciler.core.rules import in_order, rules_of
 from tapio_reconciler.core.scaling import keeping_replicas
 from tapio_reconciler.core.state import Seen, State
@@ -70,6 +71,8 @@ class Plan:
     pod_templates: Mapping[str, JsonObject]
     premises: tuple[Premise, ...] = ()
     """What must still be so for anything to be deleted."""
+    released: Mapping[str, str] | None = None
+    """What had been let go of to be made anew, before this."""
 
     @property
     def has_effects(self) -> bool:
@@ -100,6 +103,7 @@ class Plan:
             dict(self.seen_by_name),
             corrected=self.corrected,
             retry_after=report.retry_after,
+            released=self.released,
             now=now,
         )
 
@@ -123,6 +127,8 @@ class Draft:
     seen: Mapping[ObjectRef, Seen]
     memory: Memory
     cluster: Seen | None = None
+    released: Mapping[str, str] | None = None
+    """What was let go of to be made anew: StatefulSet -> its UID; None under rules by which that does not count."""
     former_uid: str = ""
     """UID of a TapioCluster that can't be read at the moment, for the Events about it."""
     forced: str = ""
@@ -228,7 +234,7 @@ class Draft:
 
     def release(self, ref: ObjectRef, seen: Seen, served: ServedResource, why: str) -> FailedWrite | None:
         """Delete an observed workload and leave its pods; answers the failure that this waits after, if any."""
-        self.remove(ref, seen, served, why, propagation="Orphan")
+        self.remove(ref, seen, served, why, propagation=ORPHAN)
         failure = self.memory.outcome.failures.get(str(ref))
         return None if failure is None or failure.action != "delete" else failure
 
@@ -330,6 +336,7 @@ class Draft:
             seen_by_name=self._seen_by_name,
             pod_templates=self.pod_templates,
             premises=premises_of(self.seen, self.state.key) if self.delete else (),
+            released=self.released,
         )
 
     def _differs(self, name: str, seen: Seen, status: JsonObject) -> bool:

@@ -1,7 +1,9 @@
 """Which Neo4j members run, since a smaller `replicas` never takes one away: it must give its databases to others first.
 
 The operator does not speak Bolt, so a person deallocates and drops a member, and deletes its StatefulSet; what somebody
-deleted beyond `replicas` is not made again. Nothing here is about Community, which has one member.
+deleted beyond `replicas` is not made again. What the operator itself let go of, to make it anew, still counts: a member
+too many is undone by one command, one too few takes databases with it. Nothing here is about Community, which has one
+member.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from dataclasses import replace
 import msgspec
 
 from tapio_reconciler.core.model import Notice
+from tapio_reconciler.core.released import is_released
 from tapio_reconciler.core.state import Seen
 from tapio_shared.api import names
 from tapio_shared.api.effective import EffectiveCluster
@@ -24,7 +27,7 @@ _MOST = 9
 
 
 class GraphMembers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What runs of a graph. `highest`: one more than the number of its last member; 0 when none was observed."""
+    """What runs of a graph. `highest`: one more than the number of its last member; 0 when there is none."""
 
     highest: int = 0
     began_with: int = 0
@@ -33,18 +36,27 @@ class GraphMembers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Name of the last member."""
 
 
-def graph_members(seen: Mapping[ObjectRef, Seen], cluster: str, namespace: str) -> GraphMembers:
-    """The members that were observed, and what their configuration says they began with."""
+def graph_members(
+    seen: Mapping[ObjectRef, Seen], cluster: str, namespace: str, released: Mapping[str, str] | None
+) -> GraphMembers:
+    """The members that were observed, and what their configuration says they began with.
+
+    `released` are StatefulSets that were let go of to be made anew; None under rules by which those do not count.
+    """
     highest, top = 0, ""
     for index in range(_MOST):
         name = names.child_name(cluster, names.neo4j_member_suffix(index), namespace)
-        one = seen.get(ObjectRef("apps", "StatefulSet", namespace, name))
-        if one is not None and one.document is not None and not str_at(one.document, "metadata", "deletionTimestamp"):
+        ref = ObjectRef("apps", "StatefulSet", namespace, name)
+        if _is_there(seen.get(ref)) or (released is not None and is_released(ref, seen, released)):
             highest, top = index + 1, name
     config = seen.get(ObjectRef("", "ConfigMap", namespace, names.child_name(cluster, "neo4j-config", namespace)))
     written = str_at(None if config is None else config.document, "data", _COUNT)
     began = int(written) if written.isdigit() else min(highest, 1)
     return GraphMembers(highest=highest, began_with=began, top=top)
+
+
+def _is_there(one: Seen | None) -> bool:
+    return one is not None and one.document is not None and not str_at(one.document, "metadata", "deletionTimestamp")
 
 
 def keeping_members(effective: EffectiveCluster, found: GraphMembers) -> tuple[EffectiveCluster, tuple[Notice, ...]]:

@@ -7,11 +7,12 @@ step with each other: each object's name adds up to a quarter.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from tapio_reconciler.core.changes import CORRECTIONS_WITHIN, Memory, waits
+from tapio_reconciler.core.released import released_after
 from tapio_reconciler.core.rules import Rules, rules_of
 from tapio_reconciler.core.state import Seen
 from tapio_shared.facts import (
@@ -44,13 +45,15 @@ def outcome_of(
     *,
     corrected: Sequence[str],
     retry_after: dict[str, float],
+    released: Mapping[str, str] | None = None,
     now: int,
 ) -> OutcomeRecorded:
     """The outcome of the decision at `sequence`.
 
     `settled` holds, for objects just written, the digest the server made of them when it differs from what was
     wanted, or None when it does not. `corrected` names the objects whose write undid somebody else's change.
-    `retry_after` holds seconds that the API server asked us to wait.
+    `retry_after` holds seconds that the API server asked us to wait. `released` is what had been let go of before; None
+    under rules by which nothing of that is remembered.
     """
     before = memory.outcome
     wanted = set(decision.objects) | {"status", "finalizer"} | set(decision.resources)
@@ -97,6 +100,7 @@ def outcome_of(
         corrections=_corrections(before.corrections, corrected, wanted, now),
         force_reconcile=decision.force_reconcile or before.force_reconcile,
         deleted=deleted,
+        released={} if released is None else released_after(released, decision, results),
     )
 
 

@@ -21,6 +21,8 @@ from tapio_reconciler.core.notices import event_of, events_between
 from tapio_reconciler.core.parked import SHARED_FACTS, Parked, parked_of, unread_shared_facts
 from tapio_reconciler.core.recreation import is_left_behind, plan_volumes, remember_refusals, with_kept_sizes
 from tapio_reconciler.core.references import missing_reference
+from tapio_reconciler.core.released import released_before
+from tapio_reconciler.core.rules import rules_of
 from tapio_reconciler.core.state import Seen, State
 from tapio_reconciler.core.statuses import (
     cluster_status,
@@ -66,6 +68,7 @@ def plan(state: State, inputs: Inputs) -> Plan:
         seen=seen,
         memory=memory,
         cluster=cluster if cluster is not None and cluster.document is not None else None,
+        released=released_before(state, memory.outcome) if rules_of(inputs.logic).counts_released else None,
     )
     _plan(draft, members_of(seen))
     return draft.finish()
@@ -112,7 +115,7 @@ def _plan(draft: Draft, members: Members) -> None:
         _write_status(draft, stalled_status(cluster, Reason.INVALID_SPEC, message, draft.now))
         return
     volumes = held_volumes(draft.seen, draft.state.key.namespace, draft.memory, draft.now)
-    result = wanted(draft.state, cluster, members, volumes)
+    result = wanted(draft.state, cluster, members, volumes, draft.released)
     if isinstance(result, Refused):
         _write_status(draft, stalled_status(cluster, result.reason, result.message, draft.now))
         _write_member_statuses(draft, members, (), result.refused_members)

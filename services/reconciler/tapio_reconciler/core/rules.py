@@ -27,6 +27,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Whether what makes pods goes before what pods need, instead of all at once."""
     awaits_deletions: bool = False
     """Whether a deletion that went well is given time to be observed before it is asked for again."""
+    counts_released: bool = False
+    """Whether a StatefulSet that was let go of to be made anew still counts among a graph's members."""
 
 
 RULES: Final = {
@@ -36,6 +38,8 @@ RULES: Final = {
     2: Rules(longest_refusal_wait=120_000, deletes_in_order=True),
     # While nobody tells that an object is gone (the watcher fails over), its deletion was decided 20 times a second.
     3: Rules(longest_refusal_wait=120_000, deletes_in_order=True, awaits_deletions=True),
+    # The last of the members that `replicas` no longer asks for was not made again when volumes grew.
+    4: Rules(longest_refusal_wait=120_000, deletes_in_order=True, awaits_deletions=True, counts_released=True),
 }
 NEWEST: Final = max(RULES)
 

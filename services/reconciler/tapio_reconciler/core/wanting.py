@@ -78,15 +78,20 @@ class Refused:
 
 
 def wanted(
-    state: State, cluster: Seen, members: Members, volumes: Mapping[str, HeldVolumes] | None = None
+    state: State,
+    cluster: Seen,
+    members: Members,
+    volumes: Mapping[str, HeldVolumes] | None = None,
+    released: Mapping[str, str] | None = None,
 ) -> Wanted | Refused:
     """Judge the spec by the webhook's own rules and render what it asks for and its `volumes` can have.
 
+    `released` are StatefulSets that were let go of to be made anew; None under rules by which those do not count.
     The answer is remembered with the state it was worked out from, since most plans follow from changes of children.
     """
     asked, seen = _asked(cluster, state), state.seen()
     secrets, learned = _secret_digests(seen, state.key.namespace), learned_of_fleet(state, seen, cluster.uid)
-    graph = graph_members(seen, state.key.name, state.key.namespace)
+    graph = graph_members(seen, state.key.name, state.key.namespace, released)
     scalers = other_scalers(seen, state.key.namespace)
     basis = (
         encode(asked),

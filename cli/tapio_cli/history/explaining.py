@@ -22,7 +22,7 @@ from tapio_shared.keys import ObjectRef, address_of
 
 _NAMED = 12
 """Objects that are offered when the one that was asked for is unknown."""
-_NOT_ASKED_ABOUT = frozenset({"Pods", "Refusal"})
+_NOT_ASKED_ABOUT = frozenset({"Pods", "Refusal", "Authorities"})
 """Facts that the watcher folds from several objects: no objects themselves."""
 
 

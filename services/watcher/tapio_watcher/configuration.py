@@ -25,6 +25,12 @@ class Configuration:
         self.current = OperatorConfig()
         self.problems: list[str] = []
 
+    @property
+    def authorities(self) -> str:
+        """Name of the ConfigMap of certificate authorities that it names; empty when it names none."""
+        named = self.current.network.ca_config_map
+        return "" if named is None else named.name
+
     def remember(self, told: Record | None) -> None:
         """Go on from the last good configuration on the log: a restart must not fall back to the defaults."""
         if isinstance(told, ConfigurationObserved) and told.configuration:

@@ -7,7 +7,7 @@ the log holds a complete observation.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -27,6 +27,7 @@ from tapio_shared.errors import TapioError
 from tapio_shared.facts import DiscoveryObserved, ServedResource, Synced, TargetObserved
 from tapio_shared.kubernetes import discover
 from tapio_shared.ports import Clock, EventLog, Kube, LogInfo, Random
+from tapio_watcher.authorities import Authorities
 from tapio_watcher.configuration import Configuration, text_of
 from tapio_watcher.cursors import Cursors
 from tapio_watcher.digest_key import load_digest_key
@@ -160,6 +161,8 @@ class Lead:
         )
         self._secrets = SecretWatches(self._api, self._writer, given.clock, digest_key, self._group)
         self._secrets.start()
+        self._authorities = Authorities(self._api, self._writer, given.clock, self._group)
+        self._authorities.configured(given.configuration.authorities)
         self._config_watch = self._watch_config()
         self._watch_refusals()
         self._follow_served(served)
@@ -182,6 +185,7 @@ class Lead:
             await self._all_listed()
             await self._secrets.settled()
             await self._publish_config()
+            await self._authorities.settled()
             await self._publish_fleet()
             await self._writer.flush()
             kinds = sorted(f"{kind}.{group}" if group else kind for group, kind in self._watches)
@@ -263,11 +267,11 @@ class Lead:
         if kind.kind == "Pod":
             return KindWatch(self._api, resource, self._pods, selector=_MANAGED)
         is_ours = kind in RESOURCE_KINDS
-        references: References | None = self._secrets if is_ours else None
+        references: Sequence[References] = (self._secrets, self._authorities) if is_ours else ()
         if kind.kind in WORKLOADS:
-            references = RefusedWorkloads(kind.group, self._refusals)
+            references = (RefusedWorkloads(kind.group, self._refusals),)
         if kind.kind == "Deployment":
-            references = self._scalers
+            references = (self._scalers,)
         sink = ObjectSink(
             self._writer,
             self._target,
@@ -339,6 +343,7 @@ class Lead:
     async def _publish_config(self) -> None:
         self._given.configuration.take(next(iter(self._config_map), None))
         self._given.limit(self._given.configuration.current.limits_of(self._target))
+        self._authorities.configured(self._given.configuration.authorities)
         await self._shared.publish("config", self._given.configuration.fact(self._given.clock.now()))
 
     # --- again and again ---------------------------------------------------------------------------------------
@@ -355,6 +360,7 @@ class Lead:
                 except TapioError as err:
                     log.warning("comparison failed", kind=name[1], error=str(err))
         await self._config_watch.compare()
+        await self._authorities.compare()
 
     async def _move_cursors(self) -> None:
         for group, kind in sorted(self._watches):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
@@ -49,7 +49,7 @@ class ObjectSink:
         *,
         group: str,
         kind: str,
-        references: References | None = None,
+        references: Sequence[References] = (),
     ) -> None:
         self._writer, self._target, self._clock = writer, target, clock
         self._group, self._kind, self._references = group, kind, references
@@ -58,8 +58,8 @@ class ObjectSink:
 
     def observed(self, document: JsonObject) -> None:
         key, ref = key_of(self._target, document), ref_of(document)
-        if self._references is not None:
-            self._references.told(self._kind, document, key)
+        for one in self._references:
+            one.told(self._kind, document, key)
         if key is None:
             self._writer.gone(ref, uid=str_at(document, "metadata", "uid"))
             return
@@ -67,8 +67,8 @@ class ObjectSink:
 
     def gone(self, name: Name, *, uid: str = "", resource_version: str = "") -> None:
         ref = ObjectRef(self._group, self._kind, *name)
-        if self._references is not None:
-            self._references.gone(self._kind, name)
+        for one in self._references:
+            one.gone(self._kind, name)
         self._writer.gone(ref, uid=uid, resource_version=resource_version, refetch=self._refetch(ref))
 
     def complete(self, names: Container[Name]) -> None:

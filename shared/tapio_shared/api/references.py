@@ -1,4 +1,5 @@
-"""Which Secrets of its namespace a resource depends on, so that the watcher can watch those and no others.
+"""Which Secrets of its namespace a resource depends on, so that the watcher can watch those and no others; and which
+ConfigMaps of certificate authorities.
 
 A Secret that only a pod's environment or an overlay names is not among them: Kubernetes itself says when it is
 missing, and the operator has no business in its content.
@@ -11,6 +12,9 @@ from collections.abc import Mapping
 from tapio_shared.api import names
 from tapio_shared.api.names import NODE_COLLECTORS
 from tapio_shared.json import JsonValue, objects_at, str_at
+
+AUTHORITIES_GROUP, AUTHORITIES_KIND = "tapio.io", "Authorities"
+"""Under which kind the log tells of such a ConfigMap: of its keys alone (tapio_watcher.authorities)."""
 
 
 def referenced_secrets(kind: str, document: Mapping[str, JsonValue], namespace: str) -> tuple[str, ...]:
@@ -67,3 +71,15 @@ def referenced_elsewhere(kind: str, document: Mapping[str, JsonValue], namespace
         return ()
     elsewhere = str_at(document, "spec", "nodeAgents", "namespace") or names.NODE_NAMESPACE
     return tuple((elsewhere, name) for name in copied_secrets(cluster, namespace))
+
+
+def trusted_config_maps(cluster: Mapping[str, JsonValue], trusted: str) -> tuple[tuple[str, str], ...]:
+    """(namespace, name) of the ConfigMaps whose authorities a TapioCluster's pods or its gateway's route trust; sorted.
+
+    `trusted` is the name in the operator's configuration, which holds in every namespace with pods; empty for none.
+    """
+    namespace = str_at(cluster, "metadata", "namespace")
+    own = str_at(cluster, "spec", "gateway", "tls", "caConfigMapRef", "name")
+    elsewhere = str_at(cluster, "spec", "nodeAgents", "namespace") or names.NODE_NAMESPACE
+    found = {(namespace, own), (namespace, trusted), (elsewhere, trusted)}
+    return tuple(sorted(one for one in found if one[1]))

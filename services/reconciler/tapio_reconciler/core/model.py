@@ -159,6 +159,8 @@ class WantedObject:
     needs: tuple[tuple[str, str], ...] = ()
     """(Secret of its namespace, key) of everything that its pods can't start without; no key: the Secret whatever it
     holds. Sorted."""
+    trusts: tuple[tuple[str, str], ...] = ()
+    """(ConfigMap of its namespace, key) of the certificate authorities that its pods, or its Gateway, trust. Sorted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

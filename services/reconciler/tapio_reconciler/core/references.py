@@ -1,4 +1,5 @@
-"""Secrets that a workload's pods can't start without, and that are told not to exist or to lack a key."""
+"""What people must supply and is told not to exist, or to lack a key: Secrets that a workload's pods can't start
+without, and ConfigMaps of certificate authorities."""
 
 from __future__ import annotations
 
@@ -7,8 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from tapio_reconciler.core.model import GeneratedSecret, MadeSecret, WantedObject
 from tapio_reconciler.core.state import Seen
 from tapio_shared.api.labels import COMPONENT
+from tapio_shared.api.references import AUTHORITIES_GROUP, AUTHORITIES_KIND
 from tapio_shared.json import JsonObject, at, object_at, objects_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef
+
+_ROUTE = "BackendTLSPolicy"
+"""What a Gateway checks the gateway's certificate by (objects/exposure.py)."""
 
 
 def missing_reference(
@@ -34,7 +39,48 @@ def missing_reference(
                     f"Secret {namespace}/{name}, which {component} needs, has no key {key} (it has: {held}). Add "
                     "it, or name another Secret in the spec."
                 )
+        for name, key in wanted.trusts:
+            found = _missing_authorities(component, wanted.ref, name, key, seen)
+            if found:
+                return found
     return ""
+
+
+def _missing_authorities(component: str, user: ObjectRef, name: str, key: str, seen: Mapping[ObjectRef, Seen]) -> str:
+    """The same of one ConfigMap of certificate authorities."""
+    one = seen.get(ObjectRef(AUTHORITIES_GROUP, AUTHORITIES_KIND, user.namespace, name))
+    if one is None:
+        return ""
+    is_route = user.kind == _ROUTE
+    field = "spec.gateway.tls.caConfigMapRef" if is_route else "network.caConfigMap of the operator's configuration"
+    named = f"ConfigMap {user.namespace}/{name}, which {field} names for {component},"
+    if one.document is None:
+        then = "the Gateway trusts its certificate" if is_route else "the pods start by themselves"
+        return (
+            f"{named} does not exist. Create it (kubectl create configmap {name} -n {user.namespace} "
+            f"--from-file={key}=FILE), or name another one; {then} then."
+        )
+    held = object_at(one.document, "digests")
+    if not held.get(key):
+        keys = ", ".join(sorted(other for other, value in held.items() if value)) or "none"
+        return (
+            f"{named} holds nothing under the key {key} (keys that hold something: {keys}). Put PEM certificates there."
+        )
+    return ""
+
+
+def trusted_authorities(manifest: JsonObject) -> tuple[tuple[str, str], ...]:
+    """Which certificate authorities an object trusts, as `WantedObject.trusts` has it."""
+    if str_at(manifest, "kind") == _ROUTE:
+        named = objects_at(manifest, "spec", "validation", "caCertificateRefs")
+        return tuple(sorted((str_at(one, "name"), "ca.crt") for one in named))
+    mounted = (
+        (str_at(volume, "configMap", "name"), str_at(item, "key"))
+        for volume in objects_at(manifest, "spec", "template", "spec", "volumes")
+        if at(volume, "configMap", "optional") is not True
+        for item in objects_at(volume, "configMap", "items")
+    )
+    return tuple(sorted(set(mounted)))
 
 
 def lost_credentials(secret: MadeSecret, ref: ObjectRef, seen: Mapping[ObjectRef, Seen]) -> str:

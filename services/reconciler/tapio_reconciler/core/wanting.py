@@ -18,7 +18,7 @@ from tapio_reconciler.core.members import Members
 from tapio_reconciler.core.model import Notice, Rendered, Served, WantedObject
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.overlaps import accepted_collectors, chosen_intelligence
-from tapio_reconciler.core.references import needed_secrets
+from tapio_reconciler.core.references import needed_secrets, trusted_authorities
 from tapio_reconciler.core.rendering import render
 from tapio_reconciler.core.scaling import other_scalers
 from tapio_reconciler.core.state import Seen, State
@@ -243,7 +243,15 @@ def _enterprise_claims(volumes: Mapping[str, HeldVolumes]) -> tuple[str, ...]:
 def wanted_object(manifest: JsonObject) -> WantedObject:
     """A rendered manifest with its name, its version and its digest."""
     ref = ref_of(manifest)
-    return WantedObject(ref, str(ref), version_of(manifest), manifest, digest(manifest), needed_secrets(manifest))
+    return WantedObject(
+        ref,
+        str(ref),
+        version_of(manifest),
+        manifest,
+        digest(manifest),
+        needed_secrets(manifest),
+        trusted_authorities(manifest),
+    )
 
 
 def ref_of(manifest: JsonObject) -> ObjectRef:

@@ -215,10 +215,11 @@ def test_an_empty_graph_of_community_begins_when_enterprises_volumes_are_gone() 
 
 
 def test_community_becomes_enterprise_where_it_is() -> None:
-    """Enterprise reads what Community wrote; its databases stay in the format that both read."""
+    """Enterprise reads what Community wrote, and goes on in the format that both read, so that there is a way back."""
     world = running()
     world.edit(intelligence={"neo4j": LICENSED})
     world.settle()
+    assert setting(world, "db.format") == "aligned"
     (image,) = {
         str_at(objects_at(one, "spec", "template", "spec", "containers")[0], "image")
         for ref, one in world.objects().items()
@@ -229,3 +230,40 @@ def test_community_becomes_enterprise_where_it_is() -> None:
     world.settle()
     assert members(world) == ["one-neo4j-0"]
     assert world.condition("Ready")[0] == "True"
+    assert setting(world, "db.format") == ""
+
+
+@pytest.mark.parametrize(
+    ("neo4j", "told"),
+    [
+        pytest.param(LICENSED, "", id="Enterprise from the beginning: by its own default"),
+        pytest.param({"replicas": 3, **LICENSED}, "", id="a cluster from the beginning"),
+    ],
+)
+def test_what_enterprise_began_is_in_its_own_format(neo4j: JsonObject, told: str) -> None:
+    world = running(neo4j)
+    assert setting(world, "db.format") == told
+    world.edit(gateway={"replicas": 2})
+    world.settle()
+    assert setting(world, "db.format") == told
+
+
+def test_a_spec_that_names_a_format_goes_before() -> None:
+    world = running()
+    world.edit(intelligence={"neo4j": {**LICENSED, "config": {"db.format": "block"}}})
+    world.settle()
+    assert setting(world, "db.format") == "block"
+
+
+def test_members_that_join_what_community_began_write_as_it_does() -> None:
+    world = running()
+    world.edit(intelligence={"neo4j": {"replicas": 3, **LICENSED}})
+    world.settle(most=60)
+    assert setting(world, "db.format") == "aligned"
+    assert members(world) == ["one-neo4j-0", "one-neo4j-1", "one-neo4j-2"]
+
+
+def setting(world: VolumeWorld, name: str) -> str:
+    """One of Neo4j's settings, as its ConfigMap has it; empty where it has none."""
+    config = world.find(ObjectRef("", "ConfigMap", "default", "one-neo4j-config"))
+    return strings_at(config, "data").get("NEO4J_" + name.replace("_", "__").replace(".", "_"), "")

@@ -221,6 +221,7 @@ def _rendered(inputs: bytes, discovery: bytes, former: object) -> _Rendering:
         secret_digests=given.secrets,
         learned=given.learned,
         enterprise_claims=_enterprise_claims(given.volumes),
+        graph_began_as_community=_began_as_community(given.volumes),
         graph_began_with=given.graph.began_with,
         scalers=given.scalers,
     )
@@ -238,6 +239,11 @@ def _rendered(inputs: bytes, discovery: bytes, former: object) -> _Rendering:
 def _enterprise_claims(volumes: Mapping[str, HeldVolumes]) -> tuple[str, ...]:
     held = volumes.get(names.NEO4J)
     return () if held is None else tuple(sorted(one.name for one in held.claims if one.edition))
+
+
+def _began_as_community(volumes: Mapping[str, HeldVolumes]) -> bool:
+    held = volumes.get(names.NEO4J)
+    return held is not None and any(not one.edition for one in held.claims)
 
 
 def wanted_object(manifest: JsonObject) -> WantedObject:

@@ -36,6 +36,8 @@ class Context:
     """Deployment -> the HorizontalPodAutoscalers that scale it and are not ours."""
     enterprise_claims: tuple[str, ...] = ()
     """Names of Neo4j's claims whose databases its Enterprise edition made."""
+    graph_began_as_community: bool = False
+    """Whether one of Neo4j's volumes was made for Community, and may hold what Community wrote."""
     graph_began_with: int = 0
     """How many Neo4j members the graph's cluster was formed of, where that is known; never changed afterwards."""
 

@@ -75,6 +75,10 @@ def settings_of(ctx: Context, version: str) -> dict[str, str]:
     }
     if enterprise:
         settings["server.metrics.csv.enabled"] = "false"
+        if ctx.graph_began_as_community:
+            # Enterprise leaves what Community wrote as it is, and makes new databases in a format that Community can't
+            # read (block, since 5.22): then there would be no way back, and nobody could tell by the claim.
+            settings["db.format"] = "aligned"
     if enterprise and effective.prometheus:
         settings |= {
             "server.metrics.prometheus.enabled": "true",

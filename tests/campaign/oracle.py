@@ -126,7 +126,7 @@ def _differences(owner: Owner, wanted: dict[Name, Document], there: dict[Name, D
         if name not in there:
             yield f"{owner}: {name} is missing"
         elif name not in wanted:
-            if name[0] not in _KEPT and _is_selected(there[name]):
+            if name[0] not in _KEPT:
                 yield f"{owner}: {name} is one too many"
         elif name[0] not in _KEPT and content(wanted[name]) != content(there[name]):
             difference = _first_difference(content(wanted[name]), content(there[name]))

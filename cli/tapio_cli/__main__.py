@@ -95,8 +95,13 @@ async def _connected(source: Live) -> AsyncGenerator[Sources]:
     """The logs of a NATS, for reading."""
     async with _nats_of(source, "tapioctl") as connection:
         from tapio_shared.adapters.nats_log import NatsEventLog
+        from tapio_shared.adapters.nats_membership import NatsMembership
 
-        yield Sources(NatsEventLog(connection, may_get=False), NatsEventLog(connection, ADMITTED_STREAM, may_get=False))
+        yield Sources(
+            NatsEventLog(connection, may_get=False),
+            NatsEventLog(connection, ADMITTED_STREAM, may_get=False),
+            NatsMembership(connection).living,
+        )
 
 
 app = typer.Typer(add_completion=True, no_args_is_help=True, context_settings={"obj": _connected})

@@ -59,9 +59,9 @@ async def log_of(messages: Sequence[Message], owned: Sequence[int]) -> MemoryEve
     return log
 
 
-async def examined(log: Recorded, *, is_live: bool = True) -> dict[str, Finding]:
+async def examined(log: Recorded, *, is_live: bool = True, living: Sequence[str] | None = None) -> dict[str, Finding]:
     stories = [await read_story(log, key) for key in await recorded_keys(log, "local")]
-    return {one.check: one for one in await examine_log(log, stories, now=NOW, is_live=is_live)}
+    return {one.check: one for one in await examine_log(log, stories, now=NOW, is_live=is_live, living=living)}
 
 
 def problem(found: dict[str, Finding]) -> tuple[str, str]:
@@ -92,6 +92,17 @@ async def test_a_log_that_nobody_writes_to() -> None:
 
 async def test_partitions_that_nobody_took_over(history: list[Message]) -> None:
     assert problem(await examined(await log_of(without_epochs(history), [0]))) == (WORKERS, NEVER)
+
+
+async def test_a_worker_that_works_no_more_and_whom_nobody_followed(history: list[Message]) -> None:
+    log = await log_of(without_epochs(history), range(PARTITIONS))
+    assert problem(await examined(log, living=["worker-8"])) == (
+        WORKERS,
+        "worker-7 works no more, and nobody has taken over what he owned: partitions 0, 1, 2.",
+    )
+    assert (await examined(log, living=["worker-7"]))[WORKERS].evidence == (
+        "3 partitions are owned by worker-7, who work."
+    )
 
 
 async def test_versions_that_are_mixed(history: list[Message]) -> None:

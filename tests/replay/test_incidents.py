@@ -10,7 +10,9 @@ from typing import cast
 import pytest
 
 from tapio_shared.api.images import DEFAULT_TAPIO_VERSION
-from tapio_shared.json import JsonObject, object_at
+from tapio_shared.codec import decode_as
+from tapio_shared.json import JsonObject, object_at, objects_at, str_at
+from tapio_shared.kubernetes import check
 from tapio_simulator.faults import Fault
 from tests.support.e2e_objects import small_cluster
 from tests.support.incidents import NAME, Incident, incident
@@ -131,6 +133,17 @@ async def lost_worker(one: Incident) -> None:
     await one.until(lambda found: _generation(found) == object_at(found, "status").get("observedGeneration"))
 
 
+async def full_disk(one: Incident) -> None:
+    """The disks of all nodes are full, and then a pod is to come anew."""
+    answer = await one.operator.admin.request("GET", "/api/v1/nodes")
+    nodes = objects_at(cast("JsonObject", decode_as(dict, check(answer))), "items")
+    fault: JsonObject = {"metadata": {"annotations": {"simulator.tapio.io/fault": "disk-pressure"}}}
+    for node in nodes:
+        await one.operator.patch(f"/api/v1/nodes/{str_at(node, 'metadata', 'name')}", fault)
+    await one.edit(BOB, nats(podAnnotations={"note": "x"}))
+    await one.until_condition("Ready", "False", "Unschedulable")
+
+
 async def forced(one: Incident) -> None:
     await one.edit(BOB, {"metadata": {"annotations": {"tapio.io/force-reconcile": "now"}}})
     await one.until_condition("Ready", "True")
@@ -208,6 +221,7 @@ INCIDENTS = [
     pytest.param(missing_secret, "", ["creds", BOB], id="a missing Secret"),
     pytest.param(refused_by_the_api_server, "", ["403", "tried again at", BOB], id="rights that were taken away"),
     pytest.param(throttled, "", ["429", "tried again at", BOB], id="an API server that is busy"),
+    pytest.param(full_disk, "", ["Unschedulable", "disk-pressure", "podAnnotations", BOB], id="a full disk"),
     pytest.param(lost_worker, f"StatefulSet/{NAME}-nats", ["podAnnotations", BOB], id="a lost worker"),
     pytest.param(forced, "", ["force-reconcile", BOB], id="a forced reconcile"),
     pytest.param(deleted, "", ["does not exist since"], id="a deleted cluster"),

@@ -340,3 +340,19 @@ def test_an_instant_is_shown_as_a_tree_with_what_was_amiss(story: Story) -> None
     assert any(line.startswith("  Not there: ") and line.endswith(" more.") for line in lines)
     assert any(line.startswith(f"default/{KEY.name}  Ready  ") for line in lines)
     assert f"default/{KEY.name} did not exist then, as far as the operator had been told." in lines
+
+
+def test_a_change_that_nobody_decides_about_is_told_first(story: Story) -> None:
+    """The reconcilers are down: the watcher goes on telling, and what stands in the status is of before."""
+    sequence, _ = spec_change(story)
+    changed = next(one for one in story.own if one.sequence == sequence)
+    told = replace(story, own=tuple(one for one in story.own if one.sequence <= sequence), shared=())
+    answer = explain(told, until=sequence, now=changed.at + 95_000).answer
+    assert answer == (
+        f"Nothing has been decided about TapioCluster default/{KEY.name} since it was changed at {moment(changed.at)} "
+        f"(@{sequence}), 95 s ago: the operator does not work on it. tapioctl doctor says whether its workers do."
+    )
+    for now in (0, changed.at + 10_000):
+        assert "has been decided" not in explain(told, until=sequence, now=now).answer
+    ended = story.own[-1]
+    assert "has been decided" not in explain(story, until=ended.sequence, now=ended.at + 95_000).answer

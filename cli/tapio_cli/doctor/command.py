@@ -20,10 +20,11 @@ from tapio_cli.history.completing import clusters
 from tapio_cli.history.exporting import Connect, opened, or_exit
 from tapio_cli.history.options import Where, with_history
 from tapio_cli.history.printing import Format, moment, print_document
+from tapio_cli.history.source import Sources
 from tapio_cli.history.story import Story, read_story, recorded_keys
 from tapio_cli.kubectl import Kubectl
 from tapio_shared.codec import to_document
-from tapio_shared.errors import InvalidSettings
+from tapio_shared.errors import InvalidSettings, LogMissing, LogRefused
 from tapio_shared.json import JsonObject
 from tapio_shared.ports import LogInfo
 
@@ -176,11 +177,20 @@ async def _examined(
         every = where.keys_in(cluster)
         keys = [where.key(cluster)] if every is None else await recorded_keys(sources.log, where.target, every)
         stories = [await read_story(sources.log, key) for key in keys]
-        own = await examine_log(sources.log, stories, now=now, is_live=where.archive is None)
+        living = await _living(sources)
+        own = await examine_log(sources.log, stories, now=now, is_live=where.archive is None, living=living)
         info = await sources.log.info()
     own += await examine_kubernetes(kubectl, namespace=namespace, target=where.target, now=now)
     of_clusters = {f"{one.key.namespace}/{one.key.name}": examine(one.state(one.ends), now) for one in stories}
     return _Examined(findings={"operator": own, **of_clusters}, stories=stories, info=info)
+
+
+async def _living(sources: Sources) -> tuple[str, ...] | None:
+    """The workers that live; None where the user may not ask, or nobody can."""
+    try:
+        return None if sources.workers is None else await sources.workers()
+    except (LogRefused, LogMissing):
+        return None
 
 
 def _summed_up(answers: Mapping[str, Sequence[Finding]]) -> str:

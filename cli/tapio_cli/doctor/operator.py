@@ -33,8 +33,15 @@ _SOON = 7 * 86_400_000
 _NO_CLUSTER = "Name the operator's cluster: --kubeconfig FILE, and --context where it is not the current one."
 
 
-async def examine_log(recorded: Recorded, stories: Sequence[Story], *, now: int, is_live: bool) -> list[Finding]:
-    """What the log itself tells."""
+async def examine_log(
+    recorded: Recorded,
+    stories: Sequence[Story],
+    *,
+    now: int,
+    is_live: bool,
+    living: Sequence[str] | None = None,
+) -> list[Finding]:
+    """What the log itself tells, and who of its workers is `living`: None where that is not known."""
     info = await recorded.info()
     room = f", {info.bytes * 100 // info.max_bytes} % of its room" if info.max_bytes > 0 else ""
     reached = finding(
@@ -55,11 +62,11 @@ async def examine_log(recorded: Recorded, stories: Sequence[Story], *, now: int,
         else "No cluster is recorded.",
         next_step="The watcher tells everything again by itself; if this lasts, see its log, and TAPIO_LOG_MAX_BYTES.",
     )
-    return [reached, window, await _workers(recorded, info.partitions, is_live=is_live), _versions(stories)]
+    return [reached, window, await _workers(recorded, info.partitions, living, is_live=is_live), _versions(stories)]
 
 
-async def _workers(recorded: Recorded, partitions: int, *, is_live: bool) -> Finding:
-    """Whether every partition has been taken over by somebody. Whether he still lives only his membership tells."""
+async def _workers(recorded: Recorded, partitions: int, living: Sequence[str] | None, *, is_live: bool) -> Finding:
+    """Whether every partition has been taken over by somebody who still lives."""
     if not is_live:
         return unknown(AREA, WORKERS, "An archive does not tell who works now.")
     owners: dict[int, str] = {}
@@ -72,12 +79,19 @@ async def _workers(recorded: Recorded, partitions: int, *, is_live: bool) -> Fin
         return unknown(AREA, WORKERS, str(err), "Ask as a user who may read all of the log.")
     lonely = sorted(set(range(partitions)) - owners.keys())
     problems = [f"Partitions {', '.join(map(str, lonely))} of {partitions} never had an owner."] if lonely else []
+    for worker in sorted(set(owners.values()) - set(owners.values() if living is None else living)):
+        owned = ", ".join(str(partition) for partition in sorted(owners) if owners[partition] == worker)
+        problems.append(f"{worker} works no more, and nobody has taken over what he owned: partitions {owned}.")
+    names = ", ".join(sorted(set(owners.values())))
     return finding(
         AREA,
         WORKERS,
         problems,
-        ok=f"{partitions} partitions were last taken over by {', '.join(sorted(set(owners.values())))}.",
-        next_step="Run at least one reconciler: kubectl get pods -n tapio-system.",
+        ok=f"{partitions} partitions were last taken over by {names}."
+        if living is None
+        else f"{partitions} partitions are owned by {names}, who work.",
+        next_step="Nothing is decided for their TapioClusters. Run at least one reconciler, and look at those there "
+        "are: kubectl get pods -n tapio-system.",
     )
 
 

@@ -277,7 +277,8 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
             key = where.key(cluster)
             story, admissions = asyncio.run(told_of(connect, key, where))
             until = sequence_at(story, at, now=max(now(), story.last_at))
-            return explain(story, admissions, until=until, about=about)
+            is_now = at == "now" and where.archive is None
+            return explain(story, admissions, until=until, about=about, now=now() if is_now else 0)
 
         answer = or_exit(work)
         if output is Format.PEOPLE:

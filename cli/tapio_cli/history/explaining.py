@@ -16,10 +16,12 @@ from tapio_shared.api.labels import COMPONENT, PAUSED
 from tapio_shared.api.names import API_GROUP, CLUSTER_KIND, cluster_ref
 from tapio_shared.api.reasons import Reason
 from tapio_shared.errors import InvalidSettings
-from tapio_shared.facts import DeleteAction, ObjectObserved, OutcomeRecorded
-from tapio_shared.json import JsonObject, objects_at, str_at, strings_at
+from tapio_shared.facts import DecisionRecorded, DeleteAction, ObjectObserved, OutcomeRecorded
+from tapio_shared.json import JsonObject, int_at, objects_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef, address_of
 
+_DECIDED_WITHIN = 30_000
+"""Milliseconds after which a decision about a change is overdue; it takes less than one second."""
 _NAMED = 12
 """Objects that are offered when the one that was asked for is unknown."""
 _NOT_ASKED_ABOUT = frozenset({"Pods", "Refusal", "Authorities"})
@@ -35,8 +37,13 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     because: list[str]
 
 
-def explain(story: Story, admissions: Sequence[Admission] = (), *, until: int, about: str = "") -> Explanation:
-    """Why the cluster, or its object `about` (`Kind/name` or a name), is as it is at `until`."""
+def explain(
+    story: Story, admissions: Sequence[Admission] = (), *, until: int, about: str = "", now: int = 0
+) -> Explanation:
+    """Why the cluster, or its object `about` (a component, `Kind/name` or a name), is as it is at `until`.
+
+    With `now`, in milliseconds, `until` is the present, and what nobody has decided about for long is told too.
+    """
     state = story.state(until)
     at = max((one.at for one in (*story.own, *story.shared) if one.sequence <= until), default=0)
     because: list[str] = []
@@ -45,7 +52,7 @@ def explain(story: Story, admissions: Sequence[Admission] = (), *, until: int, a
         of = _of_resource if ref.group == API_GROUP and ref.kind != CLUSTER_KIND else _of_object
         answer, because = of(story, admissions, state, ref, until)
     else:
-        lines = list(_now(story, admissions, state))
+        lines = [*_undecided(story, state, now), *_now(story, admissions, state)]
         answer, because = lines[0], lines[1:]
         # What people asked for last comes first: most that goes wrong goes wrong after it.
         asked = changes_of(story, admissions, cluster_ref(story.key.namespace, story.key.name), until)[-1:]
@@ -53,6 +60,22 @@ def explain(story: Story, admissions: Sequence[Admission] = (), *, until: int, a
         chain = [] if last is None else causes(story, admissions, last)
         because = [*asked, *because, *(line for line in chain if line not in asked)]
     return Explanation(cluster=str(story.key), at=at, answer=answer, because=because)
+
+
+def _undecided(story: Story, state: State, now: int) -> Iterator[str]:
+    """That nobody has decided about the spec as it is: whoever owns the partition does not work."""
+    cluster = state.seen().get(cluster_ref(story.key.namespace, story.key.name))
+    decision = state.find("decision", DecisionRecorded)
+    if not now or cluster is None or cluster.document is None:
+        return
+    told = next(one.at for one in story.own if one.sequence == cluster.sequence)
+    decided = 0 if decision is None else decision[1].generation
+    if int_at(cluster.document, "metadata", "generation") > decided and now - told > _DECIDED_WITHIN:
+        yield (
+            f"Nothing has been decided about TapioCluster {story.key.namespace}/{story.key.name} since it was changed "
+            f"at {when(story, cluster.sequence)}, {(now - told) // 1000} s ago: the operator does not work on it. "
+            "tapioctl doctor says whether its workers do."
+        )
 
 
 def _now(story: Story, admissions: Sequence[Admission], state: State) -> Iterator[str]:

@@ -87,6 +87,8 @@ def replay(
     stream = Archive.open(path).header.stream
     shares = min(jobs or os.cpu_count() or 1, max(stream.partitions, 1))
     total = shares * max(stream.last_sequence - stream.first_sequence + 1, 1)
+    if shares == 1 and progress is None:
+        return replay_share(path, 0, 1, keys)
     result, passed = Summary(), multiprocessing.Value("q", 0)
     with ProcessPoolExecutor(shares, initializer=_begin, initargs=(passed,)) as pool:
         running = {pool.submit(_replay_in_pool, path, share, shares, keys) for share in range(shares)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,6 +29,8 @@ class Sources:
 
     log: Recorded
     admitted: Recorded | None
+    workers: Callable[[], Awaitable[tuple[str, ...] | None]] | None = None
+    """Asks who works now; None where nobody can be asked, and so is an answer that could not be had."""
 
 
 class Streams(Protocol):

@@ -54,6 +54,10 @@ class NatsMembership:
     def changes(self) -> AbstractAsyncContextManager[AsyncIterator[tuple[str, ...]]]:
         return aclosing(self._changes())
 
+    async def living(self) -> tuple[str, ...] | None:
+        """The sorted names of all living members; None when NATS can't say at the moment. LogRefused, as for others."""
+        return await self._members()
+
     async def _changes(self) -> AsyncGenerator[tuple[str, ...]]:
         known: tuple[str, ...] | None = None
         while True:

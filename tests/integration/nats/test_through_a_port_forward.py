@@ -10,15 +10,18 @@ import asyncio
 import os
 import sys
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from tapio_shared.adapters.clock import SystemClock
 from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_log import NatsEventLog
 from tapio_shared.adapters.nats_server import EmbeddedNatsServer
 from tapio_shared.adapters.provisioning import provision
+from tapio_shared.certificates import CertificateAuthority, Usage
 from tapio_shared.ports import NewMessage
 from tests.support.operator_in_process import NAMES, PARTITIONS
 from tests.support.recorded_histories import recorded_history
@@ -80,6 +83,50 @@ async def test_a_question_is_answered_through_it_and_it_ends(history: list[NewMe
     assert f"default/{NAMES[0]}  Ready" in output
     assert noted.read_text() == ("--context=prod port-forward --address=127.0.0.1 --namespace=ops service/nats :4222")
     assert not Path(f"/proc/{(tmp_path / 'arguments.pid').read_text()}").exists()
+
+
+@pytest.mark.parametrize(
+    ("certified", "code", "told"),
+    [
+        pytest.param("nats.ops.svc", 0, "", id="the Service's name"),
+        pytest.param(
+            "nats.elsewhere.svc",
+            1,
+            "tapioctl: NATS at tls://127.0.0.1:",
+            id="another name",
+        ),
+    ],
+)
+async def test_a_server_with_tls_is_known_by_the_name_of_its_service(
+    certified: str, code: int, told: str, history: list[NewMessage], tmp_path: Path
+) -> None:
+    """Its certificate is for the Service and not for this machine, to which its port is forwarded."""
+    now, day = SystemClock().now(), timedelta(days=1)
+    authority = CertificateAuthority.create("ca", now=now, valid_for=day)
+    # By 127.0.0.1 only the test itself connects, to fill the log.
+    pair = authority.issue(
+        "nats", now=now, valid_for=day, usage=Usage.SERVER, dns_names=[certified], ip_addresses=["127.0.0.1"]
+    )
+    files = {"cert": pair.certificate_pem, "key": pair.key_pem, "ca": authority.certificate_pem}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    tls = f"tls {{ cert_file: '{tmp_path / 'cert'}', key_file: '{tmp_path / 'key'}' }}"
+    async with EmbeddedNatsServer(tmp_path / "nats", extra=tls) as server:
+        connection = await NatsConnection.connect([server.url], name="test", ca_file=str(tmp_path / "ca"))
+        await provision(connection, partitions=PARTITIONS)
+        log = NatsEventLog(connection)
+        for message in history:
+            await log.append(message)
+        await connection.close()
+        kubectl = tmp_path / "kubectl"
+        kubectl.write_text(_KUBECTL.format(python=sys.executable, log=str(tmp_path / "noted"), port=server.port))
+        kubectl.chmod(0o755)
+        through = ("--through", "prod", "--nats-service", "ops/nats", "--nats-ca", str(tmp_path / "ca"))
+        answer = await tapioctl("status", f"default/{NAMES[0]}", *through, environment={"KUBECTL": str(kubectl)})
+    assert answer[0] == code, answer
+    assert answer[2].startswith(told)
+    assert (f"default/{NAMES[0]}  Ready" in answer[1]) is (code == 0)
+    assert ("certificate is not valid for 'nats.ops.svc'" in answer[2]) is (code == 1)
 
 
 async def test_what_kubectl_says_is_told(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from tapio_reconciler.core.rules import NEWEST
 from tests.campaign.kinds import KINDS
 from tests.campaign.world import INTERVAL, Setup
 
@@ -63,6 +64,7 @@ def drawn(seed: int) -> Schedule:
         is_far=rng.random() < 0.12,
         max_bytes=rng.choice((250_000, 400_000)) if rng.random() < 0.1 else -1,
         interval=rng.choice((15, INTERVAL)),
+        logic=NEWEST,
     )
     events: list[Event] = []
     for _ in range(rng.randint(4, 12)):

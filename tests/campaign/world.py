@@ -78,6 +78,8 @@ class Setup:
     max_bytes: int = -1
     interval: int = INTERVAL
     """Seconds: the operator's `reconcileInterval`."""
+    logic: int = 1
+    """`plannerLogic`, as the configuration says it; schedules that were kept say what was the only one then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +318,7 @@ _COLLECTIONS = {
 }
 
 
-async def _prepared(clock: VirtualClock, seed: int, interval: int) -> SimulatedCluster:
+async def _prepared(clock: VirtualClock, seed: int, setup: Setup) -> SimulatedCluster:
     cluster = SimulatedCluster(clock, SeededRandom(seed))
     await cluster.prepare()
     admin = cluster.kube(user_agent="kubectl")
@@ -324,7 +326,7 @@ async def _prepared(clock: VirtualClock, seed: int, interval: int) -> SimulatedC
         document: JsonObject = msgspec.json.decode(data)
         await admin.request("POST", _COLLECTIONS[str(document["kind"])], body=data)
     metadata: JsonObject = {"name": "tapio-operator-config", "namespace": "tapio-system"}
-    text: JsonObject = {"config.yaml": f"reconcileInterval: {interval}s\n"}
+    text: JsonObject = {"config.yaml": f"reconcileInterval: {setup.interval}s\nplannerLogic: {setup.logic}\n"}
     config: JsonObject = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": text}
     await admin.request("POST", "/api/v1/namespaces/tapio-system/configmaps", body=msgspec.json.encode(config))
     controllers = run_controllers(
@@ -341,8 +343,8 @@ async def made(setup: Setup) -> World:
     """The world before any part runs; its controllers run until the loop ends."""
     clock, fired = VirtualClock(), Counter[str]()
     log = CampaignLog(clock, setup.partitions, setup.max_bytes)
-    clusters = {HOME: await _prepared(clock, setup.seed, setup.interval)}
+    clusters = {HOME: await _prepared(clock, setup.seed, setup)}
     if setup.is_far:
-        clusters[FAR] = await _prepared(clock, setup.seed + 1, setup.interval)
+        clusters[FAR] = await _prepared(clock, setup.seed + 1, setup)
     server = DeliveringServer(log, random.Random(f"{setup.seed} deliveries"), fired)
     return World(setup, clock, log, server, clusters, fired)

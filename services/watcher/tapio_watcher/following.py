@@ -294,8 +294,11 @@ class KindWatch:
 
     def _delete(self, document: JsonObject) -> None:
         name = _name(document)
-        self._forget(name)
         uid, version = str_at(document, "metadata", "uid"), str_at(document, "metadata", "resourceVersion")
+        known = self._versions.get(name)
+        if self._api.comparable and known is not None and is_older(version, known):
+            return  # a comparison has read what was made anew under this name before the watch came to the end of it
+        self._forget(name)
         self._sink.gone(name, uid=uid, resource_version=version)
 
     def _forget(self, name: Name) -> None:

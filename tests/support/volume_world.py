@@ -89,6 +89,9 @@ class VolumeWorld(World):
         super()._expand(manifest)
 
     def _delete(self, ref: ObjectRef, propagation: str) -> None:
+        if ref.kind == "Pod":
+            self.lose(pods_of(ObjectRef("apps", "StatefulSet", ref.namespace, ref.name.rpartition("-")[0])))
+            return
         found = self.find(ref)
         self.lose(ref)
         if ref.kind != "StatefulSet" or found is None:

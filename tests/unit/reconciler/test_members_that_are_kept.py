@@ -215,6 +215,26 @@ def test_what_is_not_wanted_any_more_is_forgotten() -> None:
     assert list(members(world)) == ["one-neo4j-0", "one-neo4j-1"]
 
 
+def test_pods_go_when_nobody_wants_their_stateful_set_back() -> None:
+    world = keeping()
+    ask(world, storage="50Gi")
+    until_it_is_let_go(world)
+    assert world.find(pods_of(LAST)) is not None
+    world.edit(intelligence={"embedded": True})
+    before = len(world.plans)
+    world.settle(most=60)
+    gone = [one for made in world.plans[before:] for one in made.decision.delete if one.kind == "Pod"]
+    assert [(one.name, one.uid, one.reason) for one in gone] == [
+        (
+            "one-neo4j-2-0",
+            "uid-of-pod",
+            "Pod default/one-neo4j-2-0 is of StatefulSet.apps default/one-neo4j-2, which is no longer part of "
+            "TapioCluster default/one.",
+        )
+    ]
+    assert world.find(pods_of(LAST)) is None
+
+
 def test_what_was_made_again_is_forgotten() -> None:
     world = keeping()
     ask(world, storage="50Gi")

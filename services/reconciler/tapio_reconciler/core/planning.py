@@ -34,7 +34,7 @@ from tapio_reconciler.core.statuses import (
     stalled_status,
     without_cluster_status,
 )
-from tapio_reconciler.core.teardown import is_torn_down, tear_down
+from tapio_reconciler.core.teardown import delete_left_behind, is_torn_down, tear_down
 from tapio_reconciler.core.turns import turn_of
 from tapio_reconciler.core.volumes import held_volumes
 from tapio_reconciler.core.wanting import Refused, Wanted, ref_of, served_by, wanted
@@ -126,6 +126,8 @@ def _plan(draft: Draft, members: Members) -> None:
     remember_refusals(draft)
     progress = _plan_components(draft, result, served, parked)
     _prune(draft, served, result.kept)
+    if draft.released is not None:
+        delete_left_behind(draft, served)
     _write_status(draft, cluster_status(cluster, result, progress, draft.now, parked.notices))
     _write_member_statuses(draft, members, progress, result.refused_members, result.rendered.skipped)
 

@@ -28,7 +28,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     awaits_deletions: bool = False
     """Whether a deletion that went well is given time to be observed before it is asked for again."""
     counts_released: bool = False
-    """Whether a StatefulSet that was let go of to be made anew still counts among a graph's members."""
+    """Whether a StatefulSet that was let go of to be made anew still counts among a graph's members, and its pods go
+    when it is not wanted any more."""
 
 
 RULES: Final = {

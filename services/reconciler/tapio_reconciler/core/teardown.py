@@ -43,22 +43,39 @@ def tear_down(draft: Draft, cluster: Seen | None, served: Served) -> list[Object
             continue
         left.append(ref)
         draft.remove(ref, seen, resource, f"TapioCluster {key.namespace}/{key.name} is being deleted.")
-    for ref, pod in _ownerless_pods(draft):
+    for _, pod in _ownerless_pods(draft):
         resource = served.find("", "Pod")
         if resource is not None:
-            left.append(ref)
-            draft.remove(ref, pod, resource, f"TapioCluster {key.namespace}/{key.name} is being deleted.")
+            left.append(pod.ref)
+            draft.remove(pod.ref, pod, resource, f"TapioCluster {key.namespace}/{key.name} is being deleted.")
     return left
 
 
+def delete_left_behind(draft: Draft, served: Served) -> None:
+    """Note the deletion of pods whose StatefulSet was let go of to be made anew, and is not wanted any more since."""
+    key, resource = draft.state.key, served.find("", "Pod")
+    if resource is None:
+        return
+    for workload, pod in _ownerless_pods(draft):
+        known = draft.seen.get(workload)
+        if str(workload) in draft.objects or (known is not None and known.document is not None):
+            continue  # It takes the pod over, or is deleted itself first.
+        reason = f"{pod.ref} is of {workload}, which is no longer part of TapioCluster {key.namespace}/{key.name}."
+        draft.remove(pod.ref, pod, resource, reason)
+
+
 def _ownerless_pods(draft: Draft) -> Iterator[tuple[ObjectRef, Seen]]:
-    """Pods whose StatefulSet was let go of to be made anew, and is not there: nothing else would ever delete them."""
+    """Pods without a controller, each with the StatefulSet that was let go of: nothing else would ever delete them."""
     for ref, summary in draft.seen.items():
         if ref.kind != "Pods":
             continue
+        kind, _, name = ref.name.partition("-")
         for entry in objects_at(summary.document, "ownerless"):
             pod = ObjectRef("", "Pod", ref.namespace, str_at(entry, "name"))
-            yield pod, Seen(pod, summary.sequence, entry, str_at(entry, "uid"), "")
+            yield (
+                ObjectRef("apps", kind, ref.namespace, name),
+                Seen(pod, summary.sequence, entry, str_at(entry, "uid"), ""),
+            )
 
 
 def is_torn_down(left: Sequence[ObjectRef]) -> bool:

@@ -35,8 +35,8 @@ def dirties(record: Record, before: Record | None) -> bool:
             return not (
                 isinstance(before, ObjectObserved)
                 and before.uid == record.uid
-                and digest(before.object) == digest(record.object)
                 and before.resource_version == record.resource_version
+                and digest(before.object) == digest(record.object)
             )
         case FleetObserved() | ConfigurationObserved() | DiscoveryObserved() | Synced() | TargetObserved():
             return True

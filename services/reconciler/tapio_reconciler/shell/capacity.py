@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Generator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 
 import structlog
@@ -39,6 +39,7 @@ class HotStates:
     _states: OrderedDict[tuple[int, OrderingKey], State] = field(
         default_factory=OrderedDict[tuple[int, OrderingKey], State]
     )
+    _at_work: set[tuple[int, OrderingKey]] = field(default_factory=set[tuple[int, OrderingKey]])
     _owners: int = 0
 
     def owner(self) -> int:
@@ -51,11 +52,21 @@ class HotStates:
         return self._states.get((owner, key))
 
     def keep(self, owner: int, key: OrderingKey, state: State) -> None:
-        """Keep `state` as the last used one; the one that was not used for longest may go."""
+        """Keep `state` as the last used one; of those not at work, the one unused for longest may go."""
         self._states[owner, key] = state
         self._states.move_to_end((owner, key))
         while len(self._states) > self.limit:
-            self._states.popitem(last=False)
+            idle = (one for one in self._states if one not in self._at_work)
+            del self._states[next(idle, next(iter(self._states)))]
+
+    @contextmanager
+    def at_work(self, owner: int, key: OrderingKey) -> Generator[None]:
+        """Within this the state of `key`, once it is kept, stays, unless all that are kept are at work."""
+        self._at_work.add((owner, key))
+        try:
+            yield
+        finally:
+            self._at_work.discard((owner, key))
 
     def release(self, owner: int) -> None:
         """Drop everything of an owner that has ended."""

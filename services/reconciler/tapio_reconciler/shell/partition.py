@@ -54,6 +54,8 @@ tracer = trace.get_tracer(__name__)
 
 COALESCE = 0.05
 """Seconds between two plans of one key: the first fact is acted on at once, its echoes are taken together."""
+ROUNDS = 8
+"""Rounds of one key before others have their turn: twice what a roll-out takes until it waits for pods."""
 PARK_EVERY = 1.0
 """Seconds between two rounds of recording what could not be read: a storm of it is one record per key and round."""
 CHECK_EVERY = 10.0
@@ -237,19 +239,26 @@ class Partition:
         try:
             while key in self._dirty and not self._draining:
                 async with self._capacity.slot(key.target, begun=self._states.is_hot(key)):
-                    if self._draining:
-                        break
-                    cause = self._dirty.pop(key)
-                    if await self._try(key, cause):
-                        self._dirty.setdefault(key, cause)
-                self._unplanned.discard(key)
-                self._announce_ready()
-                if key in self._dirty:
-                    await asyncio.sleep(COALESCE)
+                    with self._states.at_work(key):
+                        await self._take_turn(key)
         finally:
             self._running.pop(key, None)
         if key in self._dirty:
             self._mark(key, self._dirty[key])
+
+    async def _take_turn(self, key: OrderingKey) -> None:
+        """Some rounds of `key`, as long as there is something new: the slot is kept meanwhile, and so is its state."""
+        for _ in range(ROUNDS):
+            if self._draining:
+                return
+            cause = self._dirty.pop(key)
+            if await self._try(key, cause):
+                self._dirty.setdefault(key, cause)
+            self._unplanned.discard(key)
+            self._announce_ready()
+            if key not in self._dirty:
+                return
+            await asyncio.sleep(COALESCE)
 
     async def _try(self, key: OrderingKey, cause: Cause) -> bool:
         """One round; an error, even one of our own making, puts off this key alone and leaves the others to go on."""

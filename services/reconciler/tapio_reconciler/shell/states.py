@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import msgspec
@@ -178,6 +179,10 @@ class States:
     def is_hot(self, key: OrderingKey) -> bool:
         """Whether the state of `key` is at hand."""
         return self.hot.get(self._owner, key) is not None
+
+    def at_work(self, key: OrderingKey) -> AbstractContextManager[None]:
+        """Within this the state of `key` goes after all those that are not at work."""
+        return self.hot.at_work(self._owner, key)
 
     def uid_of(self, key: OrderingKey) -> str:
         """UID of the key's TapioCluster, empty when it was never observed."""

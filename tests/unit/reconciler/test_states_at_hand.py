@@ -1,0 +1,99 @@
+"""Which states a worker keeps at hand: those at work before all others, and nobody keeps others from their turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+from msgspec import structs
+from prometheus_client import CollectorRegistry
+
+from tapio_reconciler.core.drafting import Plan
+from tapio_reconciler.core.planning import plan
+from tapio_reconciler.core.state import State
+from tapio_reconciler.shell import partition as partition_module
+from tapio_reconciler.shell.applying import Applier
+from tapio_reconciler.shell.capacity import Capacity, HotStates
+from tapio_reconciler.shell.events import EventWriter
+from tapio_reconciler.shell.metrics import Metrics
+from tapio_reconciler.shell.partition import ROUNDS, Identity, Partition
+from tapio_reconciler.shell.targets import Targets
+from tapio_shared.adapters.memory_log import MemoryEventLog
+from tapio_shared.adapters.random import SeededRandom
+from tapio_shared.codec import encode
+from tapio_shared.facts import Inputs, ObjectGone
+from tapio_shared.keys import ObjectRef, OrderingKey, object_subject
+from tapio_shared.ports import NewMessage
+from tapio_simulator.cluster import SimulatedCluster
+from tests.support.virtual_time import VirtualClock, run_virtually
+
+A, B, C = (OrderingKey("local", "default", name) for name in "abc")
+
+
+@pytest.mark.parametrize(
+    ("at_work", "left"),
+    [
+        pytest.param([], [B, C], id="the one that was not used for longest goes"),
+        pytest.param([A], [A, C], id="but not while it is at work"),
+        pytest.param([A, B, C], [B, C], id="unless all are: there are never more than the limit"),
+    ],
+)
+def test_which_state_goes(at_work: Sequence[OrderingKey], left: Sequence[OrderingKey]) -> None:
+    states = HotStates(limit=2)
+    owner = states.owner()
+    with ExitStack() as working:
+        for key in at_work:
+            working.enter_context(states.at_work(owner, key))
+        for key in (A, B, C):
+            states.keep(owner, key, State(key))
+        assert [key for key in (A, B, C) if states.get(owner, key) is not None] == left
+
+
+def test_what_was_at_work_may_go_afterwards() -> None:
+    states = HotStates(limit=1)
+    owner = states.owner()
+    with states.at_work(owner, A):
+        states.keep(owner, A, State(A))
+    states.keep(owner, B, State(B))
+    assert states.get(owner, A) is None
+
+
+def test_a_key_of_which_there_is_always_news_leaves_others_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[str] = []
+    news: list[Callable[[], None]] = []
+
+    def restless(state: State, inputs: Inputs) -> Plan:
+        turns.append(state.key.name)
+        planned = plan(state, inputs)
+        if state.key == A:
+            news[0]()  # and told while this round is recorded, which it is for being another than the last
+        return replace(planned, decision=structs.replace(planned.decision, desired_digest=str(len(turns))))
+
+    async def run() -> None:
+        clock, metrics, capacity = VirtualClock(), Metrics(CollectorRegistry()), Capacity()
+        log = MemoryEventLog(clock, partitions=1)
+        for key in (A, B):
+            await log.append(_gone(key, 0))
+        kube = SimulatedCluster(clock, SeededRandom(1)).kube()
+        targets = Targets("local", Applier(kube, SeededRandom(1), EventWriter(kube, clock), metrics))
+        capacity.keys_of("local").resize(1)
+        owner = Partition(0, log, targets, Identity("w", "1", 1), clock, metrics, capacity)
+        news.append(lambda: telling.append(asyncio.create_task(log.append(_gone(A, len(turns))))))
+        telling: list[asyncio.Task[object]] = []
+        task = asyncio.create_task(owner.run())
+        await asyncio.wait([task], timeout=2.0)
+        task.cancel()
+        await asyncio.wait([task])
+
+    monkeypatch.setattr(partition_module, "plan", restless)
+    run_virtually(run())
+    assert turns.index("b") == ROUNDS
+    assert len(turns) > 2 * ROUNDS
+
+
+def _gone(key: OrderingKey, number: int) -> NewMessage:
+    gone = ObjectGone(uid=f"u{number}", resource_version="1", gone_at=1)
+    return NewMessage(subject=object_subject(key, ObjectRef("", "ConfigMap", "default", "x"), 1), data=encode(gone))

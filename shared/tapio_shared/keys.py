@@ -19,8 +19,11 @@ MAX_PARTITIONS = 49  # JetStream allows 50 open atomic batches per stream; each 
 
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
 _EMPTY = "_"
+_TOKENS = 1_024
+"""Tokens remembered, 200 bytes each: most of a subject's are those of the subject before."""
 
 
+@lru_cache(_TOKENS)
 def escape_token(text: str) -> str:
     """`text` as one subject token: letters, digits and `-` stay, any other byte becomes `=XX`; empty is `_`."""
     if text == "":
@@ -30,6 +33,7 @@ def escape_token(text: str) -> str:
     return "".join(chr(byte) if byte < 128 and chr(byte) in _SAFE else f"={byte:02X}" for byte in text.encode())
 
 
+@lru_cache(_TOKENS)
 def unescape_token(token: str) -> str:
     """The text that `escape_token` made `token` from. Raises ValueError on anything else."""
     if token == _EMPTY:
@@ -95,7 +99,7 @@ def key_prefix(key: OrderingKey, partitions: int) -> str:
 def object_subject(key: OrderingKey, ref: ObjectRef, partitions: int) -> str:
     """Where facts about one object of `key` go."""
     tokens = (ref.group, ref.kind, ref.namespace, ref.name)
-    return f"{key_prefix(key, partitions)}.object.{'.'.join(escape_token(token) for token in tokens)}"
+    return f"{key_prefix(key, partitions)}.object.{'.'.join(map(escape_token, tokens))}"
 
 
 def decision_subject(key: OrderingKey, partitions: int) -> str:
@@ -152,11 +156,11 @@ def parse_subject(subject: str) -> Address:
     partition = int(tokens[2])
     if tokens[3] == "_shared":
         return Address(partition, unescape_token(tokens[4]), None, unescape_token(tokens[5]))
-    target, namespace, name = (unescape_token(token) for token in tokens[3:6])
+    target, namespace, name = map(unescape_token, tokens[3:6])
     key = OrderingKey(target, namespace, name)
     what, rest = tokens[6] if len(tokens) > 6 else "", tokens[7:]
     if what == "object" and len(rest) == 4:
-        return Address(partition, target, key, what, ObjectRef(*(unescape_token(token) for token in rest)))
+        return Address(partition, target, key, what, ObjectRef(*map(unescape_token, rest)))
     if what == "timer" and len(rest) == 1:
         return Address(partition, target, key, what, timer=unescape_token(rest[0]))
     if what in {"decision", "outcome", "parked"} and not rest:

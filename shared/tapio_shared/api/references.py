@@ -8,6 +8,7 @@ missing, and the operator has no business in its content.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from tapio_shared.api import names
 from tapio_shared.api.names import NODE_COLLECTORS
@@ -15,6 +16,8 @@ from tapio_shared.json import JsonValue, objects_at, str_at
 
 AUTHORITIES_GROUP, AUTHORITIES_KIND = "tapio.io", "Authorities"
 """Under which kind the log tells of such a ConfigMap: of its keys alone (tapio_watcher.authorities)."""
+_CLUSTERS = 256
+"""TapioClusters whose Secrets' names are remembered: each is asked for six times, once for each Secret."""
 
 
 def referenced_secrets(kind: str, document: Mapping[str, JsonValue], namespace: str) -> tuple[str, ...]:
@@ -50,6 +53,7 @@ def _cluster(document: Mapping[str, JsonValue], namespace: str) -> list[str]:
     return secrets
 
 
+@lru_cache(_CLUSTERS)
 def made_secrets(cluster: str, namespace: str) -> tuple[str, ...]:
     """Names of the Secrets that the operator makes for a TapioCluster in its own namespace."""
     return tuple(
@@ -57,6 +61,7 @@ def made_secrets(cluster: str, namespace: str) -> tuple[str, ...]:
     )
 
 
+@lru_cache(_CLUSTERS)
 def copied_secrets(cluster: str, namespace: str) -> tuple[str, ...]:
     """Names of the Secrets that the operator copies for it into the node agents' namespace."""
     return tuple(

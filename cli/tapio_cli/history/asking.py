@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tapio_cli.history.admitted import admissions_of
 from tapio_cli.history.exporting import Connect, opened
 from tapio_cli.history.options import Where
-from tapio_cli.history.story import Story, read_present, read_story, recorded_keys
+from tapio_cli.history.story import Story, read_present, read_standing, read_story, recorded_keys
 from tapio_shared.admissions import Admission
 from tapio_shared.json import JsonObject
 from tapio_shared.keys import OrderingKey
+from tapio_shared.ports import Message
 
 if TYPE_CHECKING:
     from tapio_cli.history.ahead import Ahead
@@ -23,6 +25,16 @@ async def told_of(connect: Connect, key: OrderingKey, where: Where) -> tuple[Sto
     """The story of one TapioCluster, and what the webhook answered about it."""
     async with opened(connect, where) as sources:
         return await read_story(sources.log, key), await admissions_of(sources.admitted, key)
+
+
+async def standing_of(
+    connect: Connect, key: OrderingKey, where: Where, told: tuple[Callable[[Message], bool], int]
+) -> Story:
+    """How one TapioCluster stood when what was `told` had been told; see `read_standing`. An archive is read whole."""
+    async with opened(connect, where) as sources:
+        if where.archive is not None:
+            return await read_story(sources.log, key)
+        return await read_standing(sources.log, key, *told)
 
 
 async def planned(connect: Connect, documents: list[JsonObject], where: Where, now: int) -> list[Ahead]:

@@ -18,12 +18,12 @@ import typer
 from rich.console import Console
 
 from tapio_cli.documents import in_namespace, read_documents
-from tapio_cli.history.asking import TOLD_WHOLE, all_told, planned, present, told_of
+from tapio_cli.history.asking import TOLD_WHOLE, all_told, planned, present, standing_of, told_of
 from tapio_cli.history.codes import DIVERGED, REFUSED
 from tapio_cli.history.completing import clusters, objects
 from tapio_cli.history.exporting import Connect, exported, or_exit
 from tapio_cli.history.following import Wanted, follow_history
-from tapio_cli.history.instants import Span, sequence_at, span
+from tapio_cli.history.instants import Span, sequence_at, span, told_until
 from tapio_cli.history.options import Where, with_history
 from tapio_cli.history.printing import (
     Format,
@@ -198,13 +198,14 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
         """
 
         def work() -> tuple[JsonObject, Callable[[], JsonObject]]:
-            story, admissions = asyncio.run(told_of(connect, where.key(cluster), where))
+            told = told_until(instant, now=now())
+            story = asyncio.run(standing_of(connect, where.key(cluster), where, told))
             sequence = sequence_at(story, instant, now=now())
 
             def status() -> JsonObject:
                 from tapio_cli.history.standing import status_of
 
-                return status_of(story, admissions, until=sequence)
+                return status_of(story, (), until=sequence, is_whole=False)
 
             return snapshot(story, sequence), status
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,6 +11,7 @@ from tapio_cli.history.printing import moment
 from tapio_cli.history.story import NotInWindow, Story
 from tapio_cli.history.timeline import Event
 from tapio_shared.errors import InvalidSettings
+from tapio_shared.ports import Message
 
 _AGO = re.compile(r"-(\d+)(ms|s|m|h|d)", re.ASCII)
 _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -42,6 +44,17 @@ def sequence_at(story: Story, text: str, *, now: int) -> int:
     if instant < first.at or instant > max(now, last.at):
         raise NotInWindow(f"{moment(instant)} is outside of the window. {bounds}")
     return max(one.sequence for one in (first, *story.own, *story.shared) if one.at <= instant)
+
+
+def told_until(text: str, *, now: int) -> tuple[Callable[[Message], bool], int]:
+    """Whether a message of the log had been told at the instant `text`; and the last sequence that may have been, 0 if
+    nobody knows. InvalidSettings for what is no instant."""
+    revision = _REVISION.fullmatch(text)
+    if revision is not None:
+        last = int(revision[1])
+        return (lambda message: message.sequence <= last), last
+    instant = _instant(text, now)
+    return (lambda message: message.written_at <= instant), 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

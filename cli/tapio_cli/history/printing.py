@@ -188,7 +188,8 @@ def print_as_of(snapshot: JsonObject, status: JsonObject, console: Console) -> N
         _print_hanging(Text("  "), f"Not there: {', '.join(missing[:_MISSING_SHOWN])}{left}.", console, style="yellow")
     for name, why in failures.items():
         _print_hanging(Text("  "), f"{name} could not be written: {why}", console, style="red")
-    console.print(Text("Every object whole: -o yaml. What differs from another instant: tapioctl diff.", "dim"))
+    about = f"{str_at(status, 'cluster')} --at @{int_at(snapshot, 'revision')}"
+    console.print(Text(f"Why: tapioctl explain {about}. Every object whole: -o yaml.", "dim"))
 
 
 _SIGNS = {"create": ("+", "green"), "change": ("~", "yellow"), "delete": ("-", "red")}

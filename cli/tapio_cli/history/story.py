@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
@@ -14,6 +15,8 @@ from tapio_shared.facts import SweepMarked, Synced
 from tapio_shared.keys import OrderingKey, address_of, escape_token, key_prefix, partition_of, shared_prefix
 from tapio_shared.ports import Message
 
+_LOOKED_BACK = (0.02, 0.1, 0.3, 1.0)
+"""Shares of a log that are read backwards, one after the other, for what a subject said before."""
 _OFFERED = 8
 """TapioClusters that are named when the one that was asked for is unknown."""
 
@@ -103,6 +106,53 @@ async def read_story(recorded: Recorded, key: OrderingKey, *, may_be_new: bool =
         ends=info.last_sequence,
         partitions=partitions,
     )
+
+
+async def read_standing(
+    recorded: Recorded, key: OrderingKey, is_told: Callable[[Message], bool], newest: int = 0
+) -> Story:
+    """How `key` stood when what `is_told` had been told, which is everything up to some instant; and little else.
+
+    Nothing beyond the sequence `newest` is told; 0: that is not known.
+
+    A whole story lies in every block of a log, so that the server unpacks all of them for it. What stood last needs the
+    last message of each subject, and of what has changed since, the one before: looked for backwards, ever further.
+    The state as of that instant and the window are those of the whole story; what led there is not to be asked of it.
+    """
+    info = await recorded.info()
+    partitions, begins, ends = max(info.partitions, 1), max(info.first_sequence, 1), info.last_sequence
+    pattern = f"{key_prefix(key, partitions)}.>"
+    last = (await recorded.last_per_subject(pattern)).messages
+    if not last:
+        raise NotInWindow(await _unknown(recorded, key))
+    own = {one.sequence: one for one in last}
+    missing = {one.subject for one in last if not is_told(one)}
+    upper = min(newest or ends, ends)
+    for share in _LOOKED_BACK:
+        if not missing or upper < begins:
+            break
+        lower = max(begins, upper - int((ends - begins) * share))
+        found: dict[str, Message] = {}
+        async for message in recorded.read(pattern, from_sequence=lower, up_to=upper):
+            if message.subject in missing and is_told(message):
+                found[message.subject] = message
+        own |= {one.sequence: one for one in found.values()}
+        missing -= found.keys()
+        upper = lower - 1
+    first = await _first(recorded.read(pattern, from_sequence=begins, up_to=ends))
+    if first is not None:
+        own[first.sequence] = first
+    shared = await _read(recorded, f"{shared_prefix(partition_of(key, partitions), key.target)}.>", ends)
+    records = (Record(own[sequence], entry_of(own[sequence])) for sequence in sorted(own))
+    return Story(key=key, own=tuple(records), shared=shared, begins=begins, ends=ends, partitions=partitions)
+
+
+async def _first(messages: AsyncIterator[Message]) -> Message | None:
+    """The first of `messages`; what comes after it is not asked for."""
+    found = await anext(messages, None)
+    if isinstance(messages, AsyncGenerator):
+        await messages.aclose()
+    return found
 
 
 async def read_on(recorded: Recorded, story: Story) -> Story:

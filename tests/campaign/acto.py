@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 import msgspec
 import structlog
 
-from tapio_shared.json import JsonObject, JsonValue
+from tapio_shared.json import JsonObject, JsonValue, object_at
 from tests.campaign.acto_values import CLUSTER, INTELLIGENCE, Field, fields, good, merged, senseless, setting, wrong
 from tests.campaign.acto_world import ActoOperator, Standing, bases
 from tests.campaign.sieve_ends import Named, objects_that_differ
@@ -173,7 +173,9 @@ class Walk:
         candidate = next((one for one in candidates if not operator.refusals(self.kind, one)), None)
         if candidate is None and change.get("type") not in (None, beginning.get("type")):
             await operator.remove(self.kind)  # The type of a TapioCollector is for ever; another one takes its place.
-            candidate = change
+            candidate = None if operator.refusals(self.kind, change) else change
+            if candidate is None:
+                await self._back_to(operator, spec)
         if candidate is None:
             await self._try_bad(operator, spec, one, change, "contradictory")
             return spec
@@ -188,12 +190,13 @@ class Walk:
             self.counts["good, but can't be gone back on"] += 1
             wrongs = [f"touched: {one}" for one in operator.written_since(mark)]
             wrongs += [f"changed: {one}" for one in objects_that_differ(before, operator.running())]
-            self._note(one, "one way", change, wrongs)
-            await operator.put(self.kind, spec)
-            await operator.come_to_rest(self.kind)
+            if standing.stalled == "StorageShrinkRefused":  # The volume is left as it is, and all the rest is followed.
+                wrongs = [found for found in wrongs if "persistentvolumeclaims" in found]
+            self._note(one, f"one way ({standing})", change, wrongs)
+            await self._back_to(operator, spec)
             return spec
         fresh, wanted = await self._fresh(candidate, operator)
-        wrongs = list(objects_that_differ(fresh, operator.running()))
+        wrongs = [found for found in objects_that_differ(fresh, operator.running()) if not _waits(candidate, found)]
         if (standing.ready, standing.stalled) != (wanted.ready, wanted.stalled):
             wrongs.append(f"it is {standing}; a fresh deployment is {wanted}")
         self.counts["good, as a fresh deployment" if standing.ready else f"good, {standing.stalled}"] += 1
@@ -201,9 +204,16 @@ class Walk:
         if not standing.stalled:
             self.good_fields.append(str(one))
             return candidate
+        await self._back_to(operator, spec)
+        return spec
+
+    async def _back_to(self, operator: ActoOperator, spec: JsonObject) -> None:
+        """The spec of before; of another type than what there is, which is for ever, in a resource made anew."""
+        there = operator.resource(self.kind)
+        if there is not None and object_at(there, "spec").get("type") != spec.get("type"):
+            await operator.remove(self.kind)
         await operator.put(self.kind, spec)
         await operator.come_to_rest(self.kind)
-        return spec
 
     async def _fresh(self, spec: JsonObject, operator: ActoOperator) -> tuple[Named, Standing]:
         """A deployment of the same resources from nothing."""
@@ -231,6 +241,11 @@ class Walk:
         return Told(dict(self.counts), self.good_fields, self.bad_fields, self.problems)
 
 
+def _waits(spec: JsonObject, difference: str) -> bool:
+    """Whether pods are of an older revision since nobody has deleted them, which `OnDelete` leaves to people."""
+    return "status.updatedNumberScheduled" in difference and b'"OnDelete"' in msgspec.json.encode(spec)
+
+
 def _object(value: JsonValue) -> JsonObject:
     assert isinstance(value, dict)
     return value
@@ -241,6 +256,8 @@ def _unnamed(one: Field, change: JsonObject, message: str) -> list[str]:
     paths = [one.path.replace("[]", ""), *_paths(change, "")]
     parts = one.path.replace("[]", "").split(".")
     paths += [".".join(parts[:end]) for end in range(max(len(parts) - 2, 1), len(parts))]
+    # A rule of the schema says so of what holds both fields that contradict each other, however far up.
+    paths += [f"spec.{'.'.join(parts[:end])}: Invalid value" for end in range(1, len(parts))]
     if any(path in message.replace("[0]", "") for path in paths):
         return []
     return [f"it does not say that this is about {one.path}: {message}"]

@@ -69,7 +69,7 @@ class HotStates:
             self._at_work.discard((owner, key))
 
     def release(self, owner: int) -> None:
-        """Drop everything of an owner that has ended."""
+        """Drop everything of an owner: it has ended, or must read anew."""
         for one in [one for one in self._states if one[0] == owner]:
             del self._states[one]
 

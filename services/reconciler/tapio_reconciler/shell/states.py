@@ -113,6 +113,8 @@ class States:
                 return address, False
             facts[address.what] = entry
             before = None if known_fact is None else known_fact.record
+            if isinstance(entry.record, Synced) and isinstance(before, Synced):
+                self._forget_what_was_dropped(before, entry.record)
             return address, not is_readable or dirties(entry.record, before)
         if address.what in {"decision", "outcome"} and not is_readable and (reason := _newer_version(entry)):
             self.newer = f"The last {address.what} of {address.key} was recorded by a newer version. {reason}"
@@ -171,6 +173,14 @@ class States:
             else:
                 known = self.known.setdefault(key, Known())
                 known.revision = max(known.revision, message.sequence)
+
+    def _forget_what_was_dropped(self, before: Synced, now: Synced) -> None:
+        """Have states read anew when the log is vouched for from another place on.
+
+        What had been dropped before that was observed anew; but what had ended by then is told by nobody any more.
+        """
+        if now.complete_from != before.complete_from:
+            self.hot.release(self._owner)
 
     def release(self) -> None:
         """Drop every state: the partition is no longer followed."""

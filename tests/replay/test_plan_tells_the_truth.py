@@ -106,6 +106,15 @@ def test_members_to_come_with_smaller_volumes() -> None:
     check({"lightweight": True}, {"nats": {"storage": "10Gi"}, "inheritedMetadata": {"labels": {"owner": "me"}}})
 
 
+def test_members_that_are_kept_while_their_stateful_sets_are_made_anew() -> None:
+    licensed: JsonObject = {"acceptLicenseAgreement": "eval"}
+    labels: JsonObject = {"labels": {"owner": "me"}}
+    fewer: JsonObject = {"neo4j": {"replicas": 1, "storage": "900Gi", **licensed}}
+    check(
+        {"intelligence": {"neo4j": {"replicas": 3, **licensed}}}, {"intelligence": fewer, "inheritedMetadata": labels}
+    )
+
+
 @given(st.sampled_from(["development", "edge", "production"]))
 def test_the_same_again_does_nothing(name: str) -> None:
     world = World.of(example(name))

@@ -273,6 +273,9 @@ class DecisionRecorded(LogRecord, frozen=True, kw_only=True, tag="DecisionRecord
     """The value of tapio.io/force-reconcile that this decision carries out."""
     resources: dict[str, JsonObject] = {}
     """Status of TapioCollector and TapioIntelligence resources to write: `Kind/name` -> whole status."""
+    rests_on: int = 0
+    """CRC-32 of the newest message that this was planned from, of its subject and its bytes; 0 when the writer did not
+    say. A log that went back and has grown again holds another one at that sequence. Not part of `digest`."""
 
 
 class ObjectResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

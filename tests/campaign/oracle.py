@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -335,11 +336,13 @@ class _Told:
         self._synced: set[tuple[str, str]] = set()
         self._decided: dict[str, tuple[int, bytes]] = {}
         self._baseless: set[int] = set()
+        self._checksums: dict[int, int] = {}
         self._is_swept = False
 
     def next(self, message: Message) -> Iterator[str]:
         """What is wrong with the next message."""
         tokens = message.subject.split(".")
+        self._checksums[message.sequence] = zlib.crc32(message.subject.encode() + message.data)
         if tokens[1] == "epoch":
             self._epochs[tokens[2]] = message.sequence
             self._holders[message.sequence] = json.loads(message.data)["worker"]
@@ -362,9 +365,10 @@ class _Told:
         if message.data == before[1]:
             yield f"{where} was recorded twice"
         inputs = decision["inputs"]
-        if max(revision, *inputs.get("shared_revisions", {}).values(), 0) >= message.sequence:
-            # The log lost its end a moment ago. Nothing keeps this out of it; but nothing may come of it, and what
-            # it rests on is no measure for those that follow.
+        newest = max(revision, *inputs.get("shared_revisions", {}).values(), 0)
+        if newest >= message.sequence or self._checksums.get(newest) != decision.get("rests_on"):
+            # The log lost its end a moment ago, and may have grown again to where it was. Nothing keeps this out of it;
+            # but nothing may come of it, and what it rests on is no measure for those that follow.
             self._baseless.add(message.sequence)
             self._decided[message.subject] = before[0], message.data
             return

@@ -78,6 +78,27 @@ def test_a_fact_that_was_changed_is_found(history: list[Message], tmp_path: Path
     assert replay(write_archive(tmp_path / "a", changed)).diverged > 0
 
 
+def test_what_rests_on_a_record_that_another_one_has_replaced_is_not_called_different(
+    history: list[Message], tmp_path: Path
+) -> None:
+    """Campaign, seed 391: a log lost its end, and grew again to where it was before the next decision."""
+    decided = decisions(history)[2]
+    record = decode_record(decided.data)
+    assert isinstance(record, DecisionRecorded)
+    newest = max(record.revision, *record.inputs.shared_revisions.values())
+    replaced = [
+        replace(message, data=message.data + b" ") if message.sequence == newest else message for message in history
+    ]
+    summary = replay(write_archive(tmp_path / "a", replaced))
+    reason = f"The log went back and has grown again: what stands at {newest} is not what it rests on."
+    assert list(summary.skipped) == [reason]
+    assert summary.identical == len(decisions(history)) - summary.skipped[reason]
+
+    unsaid = replace(decided, data=encode(msgspec.structs.replace(record, rests_on=0)))
+    older = [unsaid if message.sequence == decided.sequence else message for message in replaced]
+    assert replay(write_archive(tmp_path / "b", older)).identical == summary.identical + 1
+
+
 def test_keys_that_are_named_are_replayed_alone(history: list[Message], tmp_path: Path) -> None:
     path = write_archive(tmp_path / "a", history)
     whole, one = replay(path), replay(path, [OrderingKey("local", "default", NAMES[0])])

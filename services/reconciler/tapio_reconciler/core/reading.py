@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
 from tapio_reconciler.core.state import Entry
 from tapio_shared.codec import decode_record
 from tapio_shared.errors import NewerFormat, Undecodable
@@ -11,10 +13,11 @@ from tapio_shared.ports import Message
 
 def entry_of(message: Message) -> Entry:
     """What `message` says; a MessageParked that names the message itself when this version can't read it."""
+    checksum = crc32(message.data, crc32(message.subject.encode()))
     try:
-        return Entry(message.sequence, decode_record(message.data))
+        return Entry(message.sequence, decode_record(message.data), checksum)
     except Undecodable as err:
-        return Entry(message.sequence, parked(message, str(err), newer=isinstance(err, NewerFormat)))
+        return Entry(message.sequence, parked(message, str(err), newer=isinstance(err, NewerFormat)), checksum)
 
 
 def parked(message: Message, reason: str, *, newer: bool = False) -> MessageParked:

@@ -14,6 +14,7 @@ from tapio_reconciler.core.drafting import Plan
 from tapio_reconciler.core.planning import plan
 from tapio_reconciler.core.reading import entry_of, is_unreadable
 from tapio_reconciler.core.rules import NEWEST, OLDEST, RULES
+from tapio_reconciler.core.standing import checksum_of, newest_of
 from tapio_reconciler.core.state import Entry, State, evolve
 from tapio_shared.facts import DecisionRecorded, MessageParked, OutcomeRecorded, SweepMarked, Synced
 from tapio_shared.keys import OrderingKey, address_of
@@ -127,7 +128,12 @@ class Replayer:
                 return skipped(f"The history does not hold the shared fact {name} at {at}, on which it rests.")
             shared[name] = entry
         state.shared = shared
-        planned = plan(_as_read(state, recorded.inputs.log_begins), recorded.inputs)
+        read = _as_read(state, recorded.inputs.log_begins)
+        if recorded.rests_on and recorded.rests_on != checksum_of(read):
+            return skipped(
+                f"The log went back and has grown again: what stands at {newest_of(read)} is not what it rests on."
+            )
+        planned = plan(read, recorded.inputs)
         same = planned.decision.digest == recorded.digest
         return Replayed(
             key=state.key,

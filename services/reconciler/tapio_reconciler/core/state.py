@@ -24,6 +24,8 @@ class Entry(msgspec.Struct, frozen=True):
 
     sequence: int
     record: Record
+    checksum: int = 0
+    """CRC-32 of the message's subject and bytes; 0 for what was never a message."""
 
 
 @dataclass(slots=True)

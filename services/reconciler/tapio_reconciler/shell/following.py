@@ -14,6 +14,11 @@ class Progress:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._tickets = 0
 
+    @property
+    def at(self) -> int:
+        """The sequence up to which everything is folded."""
+        return self._at
+
     def advance(self, sequence: int) -> None:
         """Everything up to `sequence` is folded."""
         self._at = max(self._at, sequence)

@@ -15,10 +15,10 @@ import structlog
 from opentelemetry import trace
 
 from tapio_reconciler.core.completeness import incompleteness
-from tapio_reconciler.core.drafting import Plan
 from tapio_reconciler.core.outcomes import retry_wait
 from tapio_reconciler.core.planning import plan
 from tapio_reconciler.core.rules import logic_of
+from tapio_reconciler.core.standing import checksum_of
 from tapio_reconciler.core.state import State
 from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.following import Progress
@@ -38,7 +38,7 @@ from tapio_shared.errors import (
     RetryableError,
     TapioError,
 )
-from tapio_shared.facts import Inputs, OutcomeRecorded, SweepMarked, Timer, TimerDue
+from tapio_shared.facts import DecisionRecorded, Inputs, OutcomeRecorded, SweepMarked, Timer, TimerDue
 from tapio_shared.keys import (
     OrderingKey,
     decision_subject,
@@ -305,11 +305,14 @@ class Partition:
                 self._metrics.plans.labels("unchanged").inc()
                 return False
             self._metrics.plans.labels("decided").inc()
+            decision = planned.record(cause.subject, checksum_of(state))
             if not planned.has_effects:
-                await self._record_decision(key, cause, planned)
+                await self._record_decision(key, decision)
                 return False
             async with self._targets.applier(state) as applier:  # Opened first: what can't be done is not decided.
-                sequence, headers = await self._record_decision(key, cause, planned)
+                sequence, headers = await self._record_decision(key, decision)
+                # A log that lost its end may have grown again to where it was; following it anew notices that first.
+                await self._followed.reached(sequence)
                 span.set_attribute("tapio.decision", sequence)
                 started = self._clock.monotonic()
                 report = await applier.apply(key, sequence, planned, recorder.check)
@@ -328,18 +331,18 @@ class Partition:
             )
         return True
 
-    async def _record_decision(self, key: OrderingKey, cause: Cause, planned: Plan) -> tuple[int, Mapping[str, str]]:
+    async def _record_decision(self, key: OrderingKey, decision: DecisionRecorded) -> tuple[int, Mapping[str, str]]:
         """Append the decision; answers its sequence, and the headers that carry the trace."""
-        decision, headers = planned.record(cause.subject), inject_context({})
+        headers, followed = inject_context({}), self._followed.at
         decided_at = self._clock.monotonic()
         subject = decision_subject(key, self._identity.partitions)
         sequence = await self._owned().record(subject, encode(decision), headers)
         self._metrics.record_seconds.observe(self._clock.monotonic() - decided_at)
-        rests_on = max(decision.revision, *decision.inputs.shared_revisions.values(), 0)
-        if sequence <= rests_on:
-            # Appended to a log that has lost what this rests on: nobody could say why it was done.
+        newest = max(decision.revision, *decision.inputs.shared_revisions.values(), followed)
+        if sequence <= newest:
+            # Appended to a log that may have lost what this rests on: nobody could say why it was done.
             raise LogRewound(
-                f"The log went backwards: a decision stands at {sequence} that rests on {rests_on}. "
+                f"The log went backwards: a decision stands at {sequence}, and {newest} had been seen before. "
                 "Nothing of it is applied; begin from nothing."
             )
         known = self._states.known[key]

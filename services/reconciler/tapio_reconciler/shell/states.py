@@ -234,7 +234,8 @@ class States:
             if address.key is None
             else parked_subject(address.key, self.partitions)
         )
-        return Entry(message.sequence, self._park(message, entry.record.reason, where, newer=entry.record.newer)), False
+        record = self._park(message, entry.record.reason, where, newer=entry.record.newer)
+        return Entry(message.sequence, record, entry.checksum), False
 
     async def last(self, subject: str) -> Message | None:
         """The last message of `subject`, however long that takes while the log is away."""

@@ -23,7 +23,7 @@ from tapio_shared.codec import encode
 from tapio_shared.errors import LogRewound
 from tapio_shared.facts import Synced
 from tapio_shared.keys import shared_subject
-from tapio_shared.ports import Message, NewMessage
+from tapio_shared.ports import Message, NewMessage, View
 from tapio_simulator.cluster import SimulatedCluster
 from tests.support.virtual_time import VirtualClock, run_virtually
 
@@ -153,5 +153,45 @@ def test_what_a_takeover_has_read_must_still_stand_when_it_is_followed() -> None
         ):
             await owner.run()
         assert capacity.trust.withheld == {"a"}
+
+    run_virtually(run())
+
+
+class _LosesWhatIsOthers(MemoryEventLog):
+    """A log that loses what came after a takeover's epoch, before that is followed, and holds facts there then."""
+
+    is_whole = True
+
+    async def last_per_subject(self, *filters: str, at_least: int = 0) -> View:
+        if self.is_whole:
+            await self.append(NewMessage("tapio.epoch.1", b"{}"))
+        return await super().last_per_subject(*filters, at_least=at_least)
+
+    @asynccontextmanager
+    async def follow(
+        self, filter_subject: str, *, from_sequence: int, seen: Message | None = None
+    ) -> AsyncGenerator[AsyncIterator[Message]]:
+        if self.is_whole:
+            self.is_whole = False
+            await self.rewind(1)
+            await self.append(NewMessage(SUBJECT, synced(2, "a").data))
+        async with super().follow(filter_subject, from_sequence=from_sequence, seen=seen) as messages:
+            yield messages
+
+
+def test_what_takes_the_place_of_what_was_lost_before_it_was_followed_is_told() -> None:
+    async def run() -> None:
+        clock, registry, capacity = VirtualClock(), CollectorRegistry(), Capacity()
+        log, metrics = _LosesWhatIsOthers(clock, partitions=1), Metrics(registry)
+        kube = SimulatedCluster(clock, SeededRandom(1)).kube()
+        targets = Targets("local", Applier(kube, SeededRandom(1), EventWriter(kube, clock), metrics))
+        identity = Identity(worker="w", operator_version="1", partitions=1)
+        owner = Partition(0, log, targets, identity, clock, metrics, capacity)
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(owner.run())
+            await asyncio.sleep(1)
+            assert not task.done()
+            assert capacity.trust.known == {"a"}, "what stands at 2 now is a fact, and was told"
+            task.cancel()
 
     run_virtually(run())

@@ -175,7 +175,9 @@ class Partition:
                 self._announce_ready()
                 for target in sorted(self._states.shared):
                     self._follow_sweep(target)  # One that began before this owner did.
-                await self._follow(revision + 1, newest)
+                # Not from where the reading ended: a log that loses its end meanwhile puts others there. What is lost
+                # with our epoch or with the newest message is noticed; what comes after both is told.
+                await self._follow(max(token, 0 if newest is None else newest.sequence) + 1, newest)
         except* LogRewound:
             self._capacity.trust.went_back()
             raise

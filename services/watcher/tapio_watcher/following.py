@@ -191,7 +191,7 @@ class KindWatch:
         self._lines_at_comparison = self._lines
         if missed:
             self._api.metrics.found_by_comparison.labels(self.resource.kind).inc(missed)
-        if missed and said_nothing and self._reading is not None:
+        if missed and said_nothing and self._reading is not None and not self._reading.expired():
             # Changes were missed and since the last comparison not even a bookmark came: it only looks alive. A version
             # from before a restored backup also looks so; a new list is right for both.
             log.warning("watch is dead", kind=self.resource.kind, missed=missed)
@@ -254,13 +254,16 @@ class KindWatch:
         self._api.metrics.restarts.labels(self.resource.kind).inc()
         seconds = int(self._api.random.uniform(_SHORTEST, _LONGEST))
         query = watch_query(self._state, self._selector, seconds)
-        async with asyncio.timeout(None) as self._reading, self._api.kube.watch(self._path, query=query) as lines:
-            async for line in lines:
-                event = decode_cut(_Event, line)
-                if event.type == "ERROR":
-                    raise error_of(error_code(event.object), encode(event.object), {})
-                self._lines += 1
-                await self._step(EventRead(event.type, event.object))
+        try:
+            async with asyncio.timeout(None) as self._reading, self._api.kube.watch(self._path, query=query) as lines:
+                async for line in lines:
+                    event = decode_cut(_Event, line)
+                    if event.type == "ERROR":
+                        raise error_of(error_code(event.object), encode(event.object), {})
+                    self._lines += 1
+                    await self._step(EventRead(event.type, event.object))
+        finally:
+            self._reading = None  # What has ended can't be ended: a comparison may come between two watches.
 
     async def _step(self, told: Told) -> None:
         self._state, changes = step(self._state, told, streams=self._api.streams)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, cast
@@ -30,6 +31,7 @@ _HISTORY = frozenset(
         "lastScaleTime",
         "NEO4J_dbms_cluster_minimum__initial__system__primaries__count",
         "NEO4J_initial_dbms_default__primaries__count",
+        "NEO4J_db_format",
     }
 )
 _KEPT = ("secrets ", "persistentvolumeclaims ", "persistentvolumes ")
@@ -175,15 +177,19 @@ class ActoOperator(StruckOperator):
 def _as_if_new(document: JsonObject) -> JsonObject:
     """An object without what says how it came to be.
 
-    That is Kubernetes' own count of how often a template was changed, when a scaler last scaled, and with how many
-    members a graph began, which is never rewritten (graph_members.py).
+    That is Kubernetes' own count of how often a template was changed, when a scaler last scaled, with how many members
+    a graph began, which is never rewritten (graph_members.py), and whether its volume began under Community
+    (docs/graph.md).
     """
-    metadata, found = object_at(document, "metadata"), dict(document)
+    metadata, found = object_at(document, "metadata"), copy.deepcopy(document)
     annotations = {name: one for name, one in object_at(metadata, "annotations").items() if name not in _COUNTS}
     found["metadata"] = {**metadata, "annotations": annotations}
     for part in ("data", "status"):
         if part in found:
             found[part] = {name: one for name, one in object_at(found, part).items() if name not in _HISTORY}
+    for container in objects_at(found, "spec", "template", "spec", "containers"):
+        if "env" in container:  # Each setting of the graph is a variable that refers to its configuration.
+            container["env"] = [one for one in objects_at(container, "env") if str_at(one, "name") not in _HISTORY]
     return found
 
 

@@ -54,6 +54,7 @@ class Allocator:
         else:
             for port in objects_at(spec, "ports"):
                 port.pop("nodePort", None)
+        _drop_what_the_type_lacks(spec, old)
         self.allocate(service)
 
     def _address(self) -> str:
@@ -72,3 +73,16 @@ class Allocator:
             address = f"10.{96 + (number >> 16)}.{(number >> 8) & 255}.{number & 255}"
             if address not in used:
                 return address
+
+
+_OF_NODE_PORTS = ("externalTrafficPolicy",)
+_OF_LOAD_BALANCERS = ("allocateLoadBalancerNodePorts", "healthCheckNodePort", "loadBalancerClass")
+
+
+def _drop_what_the_type_lacks(spec: JsonObject, old: JsonObject) -> None:
+    """Take away what only the former type of a Service has and nobody changed (Kubernetes' dropTypeDependentFields)."""
+    kind = str_at(spec, "type")
+    lacks = () if kind == "LoadBalancer" else _OF_LOAD_BALANCERS
+    for name in (*lacks, *(() if kind in ("NodePort", "LoadBalancer") else _OF_NODE_PORTS)):
+        if name in old and spec.get(name) == old[name]:
+            del spec[name]

@@ -271,6 +271,16 @@ async def test_a_service_keeps_its_address_when_an_apply_leaves_it_out(calls: Ca
     assert at(reply.document, "spec", "sessionAffinityConfig") == {"clientIP": {"timeoutSeconds": 10800}}
 
 
+async def test_a_service_loses_what_only_its_former_type_has(calls: Calls) -> None:
+    path = f"{calls.path('v1', 'services')}/one"
+    await calls.apply(path, service("one", type="LoadBalancer"))
+    reply = await calls.apply(path, service("one", type="ClusterIP"))
+    assert (reply.status, reply.message) == (200, "")
+    spec = object_at(reply.document, "spec")
+    assert {"allocateLoadBalancerNodePorts", "externalTrafficPolicy"} & spec.keys() == set()
+    assert "nodePort" not in objects_at(spec, "ports")[0]
+
+
 async def test_wrong_types_are_a_bad_request(calls: Calls) -> None:
     document = deployment("web")
     object_at(document, "spec")["replicas"] = "three"

@@ -186,11 +186,11 @@ class Walk:
             return spec
         await self._perhaps_kill(operator)
         standing = await operator.come_to_rest(self.kind)
-        if standing.stalled in _ONE_WAY:
+        if standing.stalled in _ONE_WAY or _is_held_by_a_volume(standing):
             self.counts["good, but can't be gone back on"] += 1
             wrongs = [f"touched: {one}" for one in operator.written_since(mark)]
             wrongs += [f"changed: {one}" for one in objects_that_differ(before, operator.running())]
-            if standing.stalled == "StorageShrinkRefused":  # The volume is left as it is, and all the rest is followed.
+            if standing.stalled != "ImmutableField":  # The volume is left as it is, and all the rest is followed.
                 wrongs = [found for found in wrongs if "persistentvolumeclaims" in found]
             self._note(one, f"one way ({standing})", change, wrongs)
             await self._back_to(operator, spec)
@@ -239,6 +239,11 @@ class Walk:
 
     def told(self) -> Told:
         return Told(dict(self.counts), self.good_fields, self.bad_fields, self.problems)
+
+
+def _is_held_by_a_volume(standing: Standing) -> bool:
+    """Whether no Neo4j runs since its volume holds what Community can't read: a fresh one has no such volume."""
+    return standing.stalled == "LicenseNotAccepted" and standing.message.startswith("PersistentVolumeClaim ")
 
 
 def _waits(spec: JsonObject, difference: str) -> bool:

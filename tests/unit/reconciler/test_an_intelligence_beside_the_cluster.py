@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import cast
 
+import pytest
+
+from tapio_reconciler.core.rules import NEWEST
 from tapio_shared.json import JsonObject, object_at, objects_at, str_at
 from tapio_shared.keys import ObjectRef
 from tests.support.planned_world import World, example
+from tests.support.volume_world import VolumeWorld
 
 
 def world_of() -> World:
@@ -88,3 +92,32 @@ def test_one_of_which_nothing_is_switched_on_is_ready_and_says_so() -> None:
     ] == [
         ("Ready", "True", "Everything of it is switched off (no graph store, no correlation), so nothing of it runs.")
     ]
+
+
+@pytest.mark.parametrize(
+    ("logic", "told"),
+    [
+        pytest.param(NEWEST, ("LicenseNotAccepted", "none", "Stalled"), id="the newest rules: what the cluster says"),
+        pytest.param(3, ("", "none", "Ready"), id="former rules: that it is ready"),
+    ],
+)
+def test_one_that_stalls_its_cluster_says_by_what(logic: int, told: tuple[str, str, str]) -> None:
+    document = example("development")
+    object_at(document, "spec").pop("intelligence", None)
+    world = VolumeWorld.of(document)
+    world.logic = logic
+    add(world, "mind", "2026-01-01T00:00:00Z", neo4j={"edition": "Enterprise", "acceptLicenseAgreement": "yes"})
+    world.settle(most=60)
+    assert stalled(world, "mind") == ("", "")
+    add(world, "mind", "2026-01-01T00:00:00Z", neo4j={"edition": "Community"})
+    world.settle(most=60)
+    assert stalled(world)[0] == "LicenseNotAccepted"
+    assert stores(world) == []
+    found = world.find(ObjectRef("tapio.io", "TapioIntelligence", world.key.namespace, "mind"))
+    status = object_at(found, "status")
+    assert (stalled(world, "mind")[0], status["store"], status["phase"]) == told
+    if told[0]:
+        assert stalled(world, "mind") == stalled(world)
+    add(world, "mind", "2026-01-01T00:00:00Z", neo4j={"edition": "Enterprise", "acceptLicenseAgreement": "yes"})
+    world.settle(most=60)
+    assert stalled(world) == stalled(world, "mind") == ("", "")

@@ -29,7 +29,13 @@ def test_a_revision_that_was_ever_recorded_keeps_its_rules() -> None:
         1: Rules(longest_refusal_wait=300_000, deletes_in_order=False),
         2: Rules(longest_refusal_wait=120_000, deletes_in_order=True),
         3: Rules(longest_refusal_wait=120_000, deletes_in_order=True, awaits_deletions=True),
-        4: Rules(longest_refusal_wait=120_000, deletes_in_order=True, awaits_deletions=True, counts_released=True),
+        4: Rules(
+            longest_refusal_wait=120_000,
+            deletes_in_order=True,
+            awaits_deletions=True,
+            counts_released=True,
+            counts_kept=True,
+        ),
     } == RULES
 
 

@@ -12,7 +12,7 @@ import pytest
 from tapio_shared.facts import FleetObserved, NodeGroup
 from tapio_shared.json import JsonObject, at, object_at, objects_at, str_at
 from tapio_shared.keys import ObjectRef
-from tests.support.planned_world import FLEET, World, example
+from tests.support.planned_world import FLEET, World, discovery, example
 
 A = NodeGroup(
     count=5, ready=5, architecture="amd64", kernel="6.1.0", os_image="Debian GNU/Linux 12", labels={"pool": "a"}
@@ -286,6 +286,145 @@ def test_a_collector_that_became_invalid_goes_on_running() -> None:
     assert condition(world, "a", "Stalled")[:2] == ("True", "InvalidSpec")
     assert {ref for ref in world.objects() if "ebpf-a" in ref.name} == before
     assert columns(world, "a") == (3, 3, "Stalled")
+
+
+def spoil(world: World, name: str) -> None:
+    """Give a TapioCollector a spec that means nothing."""
+    document = copy.deepcopy(resource(world, name))
+    object_at(document, "spec")["updateStrategy"] = {"type": "Sometimes"}
+    world.observe(document)
+    world.settle()
+    assert condition(world, name, "Stalled")[:2] == ("True", "InvalidSpec")
+
+
+def contents(world: World) -> dict[ObjectRef, JsonObject]:
+    """Every object of the cluster but the TapioCollectors, whose statuses are what changes."""
+    return {ref: one for ref, one in world.objects().items() if ref.kind != "TapioCollector"}
+
+
+def observed_by(name: str) -> dict[str, object]:
+    return {"config": {"observers": {name: {"enabled": True}}}}
+
+
+RUNNING = [
+    pytest.param("systemd", {}, id="a node agent, with its copy of the password"),
+    pytest.param("ebpf", observed_by("dns"), id="an observer of its own, on whose subject NATS lets it publish"),
+    pytest.param("kubernetes", {"namespaces": ["x"]}, id="one that runs once, with its roles"),
+    pytest.param("etcd", ETCD, id="etcd"),
+]
+
+
+@pytest.mark.parametrize(("kind", "spec"), RUNNING)
+def test_what_goes_on_with_an_invalid_spec_keeps_everything_that_it_needs(kind: str, spec: dict[str, object]) -> None:
+    world = world_of(cni=True)
+    world.edit(monitoring={"prometheus": {"enabled": True}, "grafana": {"enabled": True}})
+    world.share("discovery", discovery(monitoring=True))
+    world.share("fleet", fleet(msgspec.structs.replace(A, control_plane=True)))
+    add_of(world, "a", kind, spec)
+    add(world, "z", "cni", allowOverlap=True)
+    world.settle()
+    assert f"{kind}-a" in running(world)
+    before = copy.deepcopy(contents(world))
+    spoil(world, "a")
+    assert contents(world) == before
+    assert condition(world, "z", "Ready")[:2] == ("True", "AllReady")
+
+
+def test_under_former_rules_nats_closes_to_what_goes_on_with_an_invalid_spec() -> None:
+    world = world_of(cni=True)
+    world.logic = 3
+    add(world, "a", "systemd")
+    world.settle()
+    before = copy.deepcopy(contents(world))
+    spoil(world, "a")
+    after = contents(world)
+    assert [(ref.kind, ref.name.rpartition("-")[0]) for ref in before if ref not in after] == [
+        ("Secret", f"{world.key.name}-nats-systemd")
+    ]
+    assert [f"{ref.kind} {ref.name}" for ref in after if after[ref] != before[ref]] == [
+        f"NetworkPolicy {world.key.name}-nats-flows"
+    ]
+
+
+def test_the_password_of_what_goes_on_with_an_invalid_spec_is_made_again() -> None:
+    world = world_of(cni=True)
+    add(world, "a", "systemd")
+    world.settle()
+    spoil(world, "a")
+    before = copy.deepcopy(contents(world))
+    (secret,) = [ref for ref in before if ref.kind == "Secret" and "nats-systemd" in ref.name]
+    world.lose(secret)
+    world.settle()
+    assert contents(world).keys() == before.keys()
+
+
+def test_an_invalid_spec_that_never_ran_changes_nothing() -> None:
+    world = world_of(cni=True)
+    world.settle()
+    before = copy.deepcopy(contents(world))
+    add(world, "a", "systemd", updateStrategy={"type": "Sometimes"})
+    world.settle()
+    assert condition(world, "a", "Stalled")[:2] == ("True", "InvalidSpec")
+    assert contents(world) == before
+
+
+def test_what_an_invalid_collector_needs_goes_with_it() -> None:
+    world = world_of(cni=True)
+    world.settle()
+    before = copy.deepcopy(contents(world))
+    add(world, "a", "systemd")
+    world.settle()
+    spoil(world, "a")
+    world.lose(ObjectRef("tapio.io", "TapioCollector", world.key.namespace, "a"))
+    world.settle()
+    assert contents(world).keys() == before.keys()
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other"),
+    [
+        pytest.param("ebpf", {"nodeSelector": {"pool": "a"}}, {"nodeSelector": {"pool": "b"}}, id="nodes"),
+        pytest.param("kubernetes", {"namespaces": ["x"]}, {"namespaces": ["y"]}, id="namespaces"),
+        pytest.param("etcd", ETCD, {**ETCD, "endpoints": ["https://10.0.0.2:2379"]}, id="endpoints"),
+    ],
+)
+def test_what_goes_on_with_an_invalid_spec_keeps_its_place(
+    kind: str, one: dict[str, object], other: dict[str, object]
+) -> None:
+    world = world_of(cni=True)
+    world.share("fleet", fleet(*(msgspec.structs.replace(group, control_plane=True) for group in (A, B))))
+    add_of(world, "a", kind, one)
+    add_of(world, "same", kind, one, made="2026-01-02T00:00:00Z")
+    add_of(world, "other", kind, other, made="2026-01-03T00:00:00Z")
+    world.settle()
+    before = running(world)
+    assert before == ["cni", f"{kind}-a", f"{kind}-other"]
+    spoil(world, "a")
+    assert running(world) == before
+    assert condition(world, "same", "Stalled")[1] == "OverlapsWith"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("{", id="no YAML"),
+        pytest.param("[" * 5000, id="too deep"),
+        pytest.param("observers: 7", id="no observers"),
+        pytest.param("observers: {dns: {config: {namespaces: [{}]}}}", id="namespaces that are none"),
+    ],
+)
+def test_a_configuration_that_somebody_spoilt_meanwhile_is_no_obstacle(text: str) -> None:
+    world = world_of(cni=True)
+    add(world, "a", "kubernetes")
+    world.settle()
+    spoil(world, "a")
+    before = copy.deepcopy(contents(world))
+    (ref,) = [ref for ref in before if ref.kind == "ConfigMap" and "kubernetes-a" in ref.name]
+    edited = copy.deepcopy(before[ref])
+    object_at(edited, "data")["config.yaml"] = text
+    world.observe(edited)
+    world.settle()
+    assert contents(world) == {**before, ref: edited}
 
 
 def test_without_its_cluster_a_collector_says_what_to_correct() -> None:

@@ -168,6 +168,8 @@ class Rendered:
     """Everything a cluster should consist of. Same input, same value, whatever PYTHONHASHSEED is."""
 
     components: tuple[Component, ...]
+    kept: tuple[Component, ...] = ()
+    """Components that run and of which nothing is written, but that the Secrets which are made for them stay right."""
     notices: tuple[Notice, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     endpoints: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tapio_reconciler.core.kept import Running, known_spec
 from tapio_reconciler.core.members import Member
 from tapio_reconciler.core.objects.placement import matches
 from tapio_shared.api.cluster import TapioClusterSpec
@@ -31,16 +32,23 @@ class Accepted:
     refused: Refusals
     kept: frozenset[str]
     """Components that go on as they are: their TapioCollectors are invalid, which deletes nothing that runs."""
+    going_on: Mapping[str, JsonObject]
+    """TapioCollector -> what is known of the spec by which one of `kept` runs."""
 
 
 def accepted_collectors(
-    members: Sequence[Member], spec: JsonObject, config: OperatorConfig, fleet: FleetObserved | None
+    members: Sequence[Member],
+    spec: JsonObject,
+    config: OperatorConfig,
+    fleet: FleetObserved | None,
+    running: Mapping[str, Running],
 ) -> Accepted:
     """Of two collectors that overlap the TapioCluster's own runs, else the older one. One that is switched off, or
-    can't run for lack of access, is in nobody's way."""
+    can't run for lack of access, is in nobody's way. `running` tells of those that have a workload."""
     accepted: dict[str, JsonObject] = {}
     refused: Refusals = {}
     kept: set[str] = set()
+    going_on: dict[str, JsonObject] = {}
     taken = _inline(spec) if members else []
     for ref, seen in members:
         document = seen.document or {}
@@ -48,6 +56,10 @@ def accepted_collectors(
         if problems:
             refused[ref] = (problems[0].reason, one_answer(problems))
             kept.add(collector_suffix(str_at(document, "spec", "type"), ref.name))
+            if ref.name in running:
+                going_on[ref.name] = known_spec(running[ref.name])
+                as_it_was = resource_collector(ref.name, TapioCollectorSpec.from_document(going_on[ref.name]))
+                taken += [] if as_it_was is None else [(f"TapioCollector {ref.name}", as_it_was)]
             continue
         own = object_at({"spec": normalise_spec(COLLECTOR_KIND, object_at(document, "spec"))}, "spec")
         accepted[ref.name] = own
@@ -63,7 +75,7 @@ def accepted_collectors(
             del accepted[ref.name]
             continue
         taken.append((f"TapioCollector {ref.name}", collector))
-    return Accepted(accepted, refused, frozenset(kept))
+    return Accepted(accepted, refused, frozenset(kept), going_on)
 
 
 def chosen_intelligence(

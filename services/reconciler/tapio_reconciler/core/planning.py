@@ -16,7 +16,7 @@ from tapio_reconciler.core.components import ComponentProgress, blockers, compon
 from tapio_reconciler.core.drafting import WORKLOADS, Draft, Plan
 from tapio_reconciler.core.made_secrets import is_copy, is_observed
 from tapio_reconciler.core.members import Members, members_of
-from tapio_reconciler.core.model import Component, Served, Skipped, WantedObject
+from tapio_reconciler.core.model import Component, Notice, Served, Skipped, WantedObject
 from tapio_reconciler.core.notices import event_of, events_between
 from tapio_reconciler.core.parked import SHARED_FACTS, Parked, parked_of, unread_shared_facts
 from tapio_reconciler.core.recreation import is_left_behind, plan_volumes, remember_refusals, with_kept_sizes
@@ -115,7 +115,8 @@ def _plan(draft: Draft, members: Members) -> None:
         _write_status(draft, stalled_status(cluster, Reason.INVALID_SPEC, message, draft.now))
         return
     volumes = held_volumes(draft.seen, draft.state.key.namespace, draft.memory, draft.now)
-    result = wanted(draft.state, cluster, members, volumes, draft.released)
+    counts_kept = rules_of(draft.inputs.logic).counts_kept
+    result = wanted(draft.state, cluster, members, volumes, draft.released, counts_kept=counts_kept)
     if isinstance(result, Refused):
         _write_status(draft, stalled_status(cluster, result.reason, result.message, draft.now))
         _write_member_statuses(draft, members, (), result.refused_members)
@@ -129,7 +130,9 @@ def _plan(draft: Draft, members: Members) -> None:
     if draft.released is not None:
         delete_left_behind(draft, served)
     _write_status(draft, cluster_status(cluster, result, progress, draft.now, parked.notices))
-    _write_member_statuses(draft, members, progress, result.refused_members, result.rendered.skipped)
+    rendered = result.rendered
+    told = rendered.notices if counts_kept else ()
+    _write_member_statuses(draft, members, progress, result.refused_members, rendered.skipped, told)
 
 
 def _plan_components(draft: Draft, result: Wanted, served: Served, parked: Parked) -> list[ComponentProgress]:
@@ -148,6 +151,12 @@ def _plan_components(draft: Draft, result: Wanted, served: Served, parked: Parke
             )
         missing = missing_reference(component.name, objects, draft.seen, generated)
         done[component.name] = component_progress(component, changes, draft.seen, waits_for, held, missing)
+    for component in result.rendered.kept:
+        for secret in component.secrets:
+            ref = ref_of(secret.manifest)
+            resource = served.find(ref.group, ref.kind)
+            if resource is not None:
+                draft.generate(ref, secret, resource, component.name)
     return list(done.values())
 
 
@@ -247,12 +256,14 @@ def _write_member_statuses(
     progress: Sequence[ComponentProgress],
     refused: Mapping[ObjectRef, tuple[str, str]],
     skipped: Sequence[Skipped] = (),
+    notices: Sequence[Notice] = (),
 ) -> None:
     for ref, seen in members.collectors:
         status = collector_status(ref, seen, progress, refused.get(ref), skipped, draft.now)
         draft.set_resource_status(ref, seen, status)
     for ref, seen in members.intelligences:
-        draft.set_resource_status(ref, seen, intelligence_status(seen, progress, refused.get(ref), draft.now))
+        status = intelligence_status(seen, progress, refused.get(ref), notices, draft.now)
+        draft.set_resource_status(ref, seen, status)
 
 
 def _force_requested(draft: Draft, cluster: Seen) -> str:

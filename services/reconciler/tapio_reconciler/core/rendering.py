@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import replace
 
 from tapio_reconciler.core.model import Component, Notice, Rendered, Skipped
@@ -18,6 +19,7 @@ from tapio_reconciler.core.objects.nats import build_nats
 from tapio_reconciler.core.objects.neo4j import bolt_url, build_neo4j, licence_notices
 from tapio_reconciler.core.objects.network_policies import with_network_policies
 from tapio_reconciler.core.objects.outward import mounting_authorities
+from tapio_reconciler.core.objects.placement import Learned
 from tapio_reconciler.core.objects.spreading import places
 from tapio_reconciler.core.objects.streams import build_streams
 from tapio_shared.api import names
@@ -34,6 +36,9 @@ def render(ctx: Context) -> Rendered:
     untold: list[Skipped] = []
     for collector in ctx.effective.collectors:
         name = component_name(collector)
+        if name in ctx.kept:
+            components.append(build_collector(ctx, collector, Learned()))
+            continue
         verdict = eligibility(ctx, collector, name)
         skipped += verdict.skipped
         if verdict.runs:
@@ -42,8 +47,13 @@ def render(ctx: Context) -> Rendered:
     monitoring = build_monitoring(ctx, [workload for one in components for workload in one.workloads])
     if monitoring is not None:
         components.append(monitoring)
+    everything = with_network_policies(
+        ctx, mounting_authorities(ctx, _with_each_secret_once(components, kept=ctx.kept))
+    )
+    components = [one for one in everything if one.name not in ctx.kept]
     return Rendered(
-        components=tuple(with_network_policies(ctx, mounting_authorities(ctx, _with_each_secret_once(components)))),
+        components=tuple(components),
+        kept=tuple(one for one in everything if one.name in ctx.kept),
         notices=(
             *_placement_notices(ctx),
             *licence_notices(ctx),
@@ -59,15 +69,16 @@ def render(ctx: Context) -> Rendered:
     )
 
 
-def _with_each_secret_once(components: list[Component]) -> list[Component]:
-    """Several collectors of one type share the credentials of their type: they are made for the first of them."""
+def _with_each_secret_once(components: list[Component], kept: Set[str]) -> list[Component]:
+    """Several collectors of one type share the credentials of their type: they are made for the first of them that is
+    rendered, since its workload waits for them."""
     seen: set[str] = set()
-    found: list[Component] = []
-    for one in components:
+    found: dict[str, Component] = {}
+    for one in sorted(components, key=lambda one: one.name in kept):
         own = tuple(secret for secret in one.secrets if _place(secret.manifest) not in seen)
         seen |= {_place(secret.manifest) for secret in own}
-        found.append(one if len(own) == len(one.secrets) else replace(one, secrets=own))
-    return found
+        found[one.name] = one if len(own) == len(one.secrets) else replace(one, secrets=own)
+    return [found[one.name] for one in components]
 
 
 def _place(manifest: JsonObject) -> str:

@@ -30,6 +30,9 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     counts_released: bool = False
     """Whether a StatefulSet that was let go of to be made anew still counts among a graph's members, and its pods go
     when it is not wanted any more."""
+    counts_kept: bool = False
+    """Whether what is kept running, since its spec can't be read, keeps what it needs of others; and whether a
+    TapioIntelligence says what its TapioCluster is stalled by."""
 
 
 RULES: Final = {
@@ -39,8 +42,15 @@ RULES: Final = {
     2: Rules(longest_refusal_wait=120_000, deletes_in_order=True),
     # While nobody tells that an object is gone (the watcher fails over), its deletion was decided 20 times a second.
     3: Rules(longest_refusal_wait=120_000, deletes_in_order=True, awaits_deletions=True),
-    # The last of the members that `replicas` no longer asks for was not made again when volumes grew.
-    4: Rules(longest_refusal_wait=120_000, deletes_in_order=True, awaits_deletions=True, counts_released=True),
+    # The last of the members that `replicas` no longer asks for was not made again when volumes grew; and NATS let a
+    # collector in no more, and its password was deleted, while its spec was invalid.
+    4: Rules(
+        longest_refusal_wait=120_000,
+        deletes_in_order=True,
+        awaits_deletions=True,
+        counts_released=True,
+        counts_kept=True,
+    ),
 }
 NEWEST: Final = max(RULES)
 

@@ -17,7 +17,7 @@ from tapio_reconciler.core.conditions import (
 from tapio_reconciler.core.model import Notice, Skipped
 from tapio_reconciler.core.state import Seen
 from tapio_reconciler.core.wanting import Wanted
-from tapio_shared.api.names import collector_suffix
+from tapio_shared.api.names import NEO4J, collector_suffix
 from tapio_shared.api.reasons import ConditionType, Reason
 from tapio_shared.json import JsonObject, JsonValue, at, int_at, list_at, object_at, str_at
 from tapio_shared.keys import ObjectRef, OrderingKey
@@ -44,7 +44,7 @@ def cluster_status(
     previous = object_at(cluster.document, "status")
     ready, reconciling, stalled = overall(progress)
     notices = [*wanted.rendered.notices, *told]
-    stalled_notice = next((one for one in notices if one.condition == str(ConditionType.STALLED)), None)
+    stalled_notice = next((one for one in notices if _is_stalled_by(one)), None)
     if stalled_notice is not None and stalled is None:
         stalled = _stalled(stalled_notice.reason, stalled_notice.message)
         reconciling = None
@@ -191,13 +191,23 @@ def _nowhere(seen: Seen, left_out: Sequence[Skipped], now: int) -> JsonObject:
 
 
 def intelligence_status(
-    seen: Seen, progress: Sequence[ComponentProgress], refused: tuple[str, str] | None, now: int
+    seen: Seen,
+    progress: Sequence[ComponentProgress],
+    refused: tuple[str, str] | None,
+    notices: Sequence[Notice],
+    now: int,
 ) -> JsonObject:
-    """Status of a TapioIntelligence, from graph store and correlation."""
+    """Status of a TapioIntelligence, from graph store and correlation, and from `notices` of what can't be done."""
     if refused is not None:
         return stalled_status(seen, *refused, now)
     own = [one for one in progress if one.component.condition in {"GraphStoreReady", "CorrelationReady"}]
-    if progress and not own:
+    blocked = next((one for one in notices if one.component == NEO4J and _is_stalled_by(one)), None)
+    if blocked is not None:
+        ready = Condition(type=ConditionType.READY, status="False", reason=blocked.reason, message=blocked.message)
+        previous = object_at(seen.document, "status")
+        status = _status(seen, [ready, _stalled(blocked.reason, blocked.message)], previous, now)
+        status["components"] = component_documents(own, previous, now=now)
+    elif progress and not own:
         off = Condition(
             type=ConditionType.READY,
             status="True",
@@ -208,7 +218,7 @@ def intelligence_status(
     else:
         status = _part_status(seen, own, now)
     names = {one.component.name for one in own}
-    status["store"] = "neo4j" if "neo4j" in names else "embedded" if own else "none"
+    status["store"] = "neo4j" if "neo4j" in names else "embedded" if own and blocked is None else "none"
     status["readyComponents"] = ready_count(own)
     return status
 
@@ -280,6 +290,10 @@ def _not_yet_supported(paths: Sequence[str]) -> Condition:
 def not_yet_supported_message(paths: Sequence[str]) -> str:
     """The sentence for fields that are accepted and not acted on."""
     return f"Accepted, but without effect in this version: {', '.join(paths)}."
+
+
+def _is_stalled_by(notice: Notice) -> bool:
+    return notice.condition == str(ConditionType.STALLED)
 
 
 def _stalled(reason: str, message: str) -> Condition:

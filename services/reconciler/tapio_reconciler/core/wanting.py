@@ -13,6 +13,7 @@ from functools import lru_cache
 import msgspec
 
 from tapio_reconciler.core.graph_members import GraphMembers, graph_members, keeping_members
+from tapio_reconciler.core.kept import Running, running_collectors
 from tapio_reconciler.core.learning import learned_of_fleet
 from tapio_reconciler.core.members import Members
 from tapio_reconciler.core.model import Notice, Rendered, Served, WantedObject
@@ -83,16 +84,20 @@ def wanted(
     members: Members,
     volumes: Mapping[str, HeldVolumes] | None = None,
     released: Mapping[str, str] | None = None,
+    *,
+    counts_kept: bool = False,
 ) -> Wanted | Refused:
     """Judge the spec by the webhook's own rules and render what it asks for and its `volumes` can have.
 
     `released` are StatefulSets that were let go of to be made anew; None under rules by which those do not count.
+    `counts_kept`: whether what runs on with an invalid spec counts for the objects of others.
     The answer is remembered with the state it was worked out from, since most plans follow from changes of children.
     """
     asked, seen = _asked(cluster, state), state.seen()
     secrets, learned = _secret_digests(seen, state.key.namespace), learned_of_fleet(state, seen, cluster.uid)
     graph = graph_members(seen, state.key.name, state.key.namespace, released)
     scalers = other_scalers(seen, state.key.namespace)
+    running = running_collectors(members.collectors, asked, seen, state.key) if counts_kept else {}
     basis = (
         encode(asked),
         cluster.uid,
@@ -100,11 +105,11 @@ def wanted(
         tuple((name, state.shared[name].sequence) for name in ("config", "discovery", "fleet") if name in state.shared),
         tuple(secrets.items()),
         tuple(learned.items()),
-        encode([volumes, graph, scalers]),
+        encode([volumes, graph, scalers, running]),
     )
     if state.answer is not None and state.answer[0] == basis and isinstance(state.answer[1], Wanted | Refused):
         return state.answer[1]
-    answer = _wanted(state, cluster.uid, asked, members, secrets, learned, dict(volumes or {}), graph, scalers)
+    answer = _wanted(state, cluster.uid, asked, members, secrets, learned, dict(volumes or {}), graph, scalers, running)
     state.answer = (basis, answer)
     return answer
 
@@ -128,6 +133,7 @@ def _wanted(
     volumes: dict[str, HeldVolumes],
     graph: GraphMembers,
     scalers: dict[str, str],
+    running: dict[str, Running],
 ) -> Wanted | Refused:
     config = configuration_of(state)
     problems = validate_cluster(asked, trust=config.trust)
@@ -135,7 +141,7 @@ def _wanted(
         return Refused(reason=problems[0].reason, message=one_answer(problems))
     spec = object_at({"spec": normalise_spec(CLUSTER_KIND, object_at(asked, "spec"))}, "spec")
     fleet = state.shared_fact("fleet", FleetObserved)
-    collectors = accepted_collectors(members.collectors, spec, config, None if fleet is None else fleet[1])
+    collectors = accepted_collectors(members.collectors, spec, config, None if fleet is None else fleet[1], running)
     intelligence, refused_minds = chosen_intelligence(members.intelligences, spec, config)
     refused = {**collectors.refused, **refused_minds}
     if intelligence is None and refused_minds and "intelligence" not in spec:
@@ -148,7 +154,8 @@ def _wanted(
         uid=uid,
         version=version,
         spec=spec,
-        collectors=dict(collectors.specs),
+        collectors={**collectors.specs, **collectors.going_on},
+        kept=sorted(collectors.kept) if collectors.going_on else [],
         intelligence=intelligence,
         fleet=None if fleet is None else fleet[1],
         config=object_at({"c": config.document()}, "c"),
@@ -182,6 +189,7 @@ class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     spec: JsonObject
     collectors: dict[str, JsonObject]
+    kept: list[str]
     intelligence: JsonObject | None
     fleet: FleetObserved | None
     config: JsonObject
@@ -222,6 +230,7 @@ def _rendered(inputs: bytes, discovery: bytes, former: object) -> _Rendering:
         learned=given.learned,
         enterprise_claims=_enterprise_claims(given.volumes),
         graph_began_as_community=_began_as_community(given.volumes),
+        kept=frozenset(given.kept),
         graph_began_with=given.graph.began_with,
         scalers=given.scalers,
     )

@@ -38,6 +38,9 @@ class Context:
     """Names of Neo4j's claims whose databases its Enterprise edition made."""
     graph_began_as_community: bool = False
     """Whether one of Neo4j's volumes was made for Community, and may hold what Community wrote."""
+    kept: frozenset[str] = frozenset()
+    """Collectors among the effective ones, by component, that are not rendered and go on as they are: what others hold
+    for them is."""
     graph_began_with: int = 0
     """How many Neo4j members the graph's cluster was formed of, where that is known; never changed afterwards."""
 

@@ -191,8 +191,17 @@ class FactWriter:
         return known.digest == fact.digest
 
     def _begin(self, subject: str, entry: Entry) -> None:
+        work = self._work(subject)
+        try:
+            self._group.create_task(work, name=f"publish-{subject}")
+        except RuntimeError as err:
+            # The group is ending by another append's error, which nobody else has noticed yet.
+            work.close()
+            self.is_broken = True
+            raise RetryableError(
+                f"Facts of {self._target} are no longer appended, so {subject} is not told; all is observed anew."
+            ) from err
         self._waiting[subject] = [entry]
-        self._group.create_task(self._work(subject), name=f"publish-{subject}")
         self._measure()
 
     def _ticket(self) -> int:

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from tapio_shared.adapters.clock import SystemClock
 from tapio_shared.adapters.memory_log import MemoryEventLog
 from tapio_shared.codec import decode_record
-from tapio_shared.errors import LogFull, LogMissing, LogUnavailable, TapioError
+from tapio_shared.errors import LogFull, LogMissing, LogUnavailable, RetryableError, TapioError
 from tapio_shared.facts import ObjectGone, ObjectObserved
 from tapio_shared.json import at
 from tapio_shared.keys import ObjectRef, OrderingKey, object_subject
@@ -157,6 +157,33 @@ async def test_a_log_that_is_missing_ends_the_writer() -> None:
         await write()
     assert raised.group_contains(LogMissing)
     assert writers[0].is_broken
+
+
+async def test_what_is_told_while_the_writer_ends_is_a_reason_to_begin_anew_and_no_bug() -> None:
+    """The watches have not noticed yet that an append failed for good, and go on telling."""
+    log = MemoryEventLog(SystemClock(), partitions=4)
+    errors: list[str] = []
+
+    async def watch(writer: FactWriter) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:  # The first moment in which anybody is told that the group ends.
+            with pytest.raises(RetryableError) as error:
+                writer.observed(KEY, OTHER, fact(2))
+            errors.append(str(error.value))
+
+    async def write() -> None:
+        async with asyncio.TaskGroup() as group:
+            writer = FactWriter(log, "local", 4, SystemClock(), Metrics(CollectorRegistry()), group)
+            group.create_task(watch(writer))
+            await asyncio.sleep(0)
+            log.fault = Failing("append", LogMissing("gone"), 1)
+            writer.observed(KEY, REF, fact(1))
+
+    with pytest.RaisesGroup(LogMissing):
+        await write()
+    told_of = object_subject(KEY, OTHER, 4)
+    assert errors == [f"Facts of local are no longer appended, so {told_of} is not told; all is observed anew."]
 
 
 async def test_on_a_conflict_the_object_is_read_again_until_that_succeeds() -> None:

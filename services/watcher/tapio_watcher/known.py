@@ -88,11 +88,20 @@ class KnownFacts:
         """Note a fact that was appended."""
         self._keep(subject, Known(sequence, fact.digest, fact.uid, now))
 
-    def forget(self, subject: str) -> None:
-        """The log holds nothing of `subject` any more."""
+    def dropped(self, subject: str) -> None:
+        """The log has dropped the last fact of `subject`, and holds nothing of it any more.
+
+        A reader may still go by what was dropped. So what is live stays, at no sequence and like nothing that can be
+        told: how the object is must be told again, or its end. Until then the log counts as not whole.
+        """
         where = _where(subject)
         marks, known = self._read(where)
-        if known is not None:
+        if known is None:
+            return
+        if known.is_present or _AWAITED in marks:
+            uid = known.uid if known.is_present else ""  # whose end has been told needs no other
+            self._keep(subject, Known(0, b"", uid, known.written_at), is_place=True)
+        else:
             self._write(where, marks, None, was=known)
 
     def moved(self, subject: str, sequence: int, now: int) -> None:

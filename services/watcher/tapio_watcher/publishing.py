@@ -94,7 +94,7 @@ class FactWriter:
     async def _learn_again(self, subject: str) -> None:
         last = await self.standing.last(self._log, subject, self.known.sequence_of(subject))
         if last is None:
-            self.known.forget(subject)
+            self.known.dropped(subject)
         else:
             self._learn(last)
 

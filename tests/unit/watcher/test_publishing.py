@@ -50,8 +50,8 @@ async def told(log: MemoryEventLog, subject: str = SUBJECT) -> list[object]:
         return found
     async with log.follow(">", from_sequence=1) as messages:
         async for message in messages:
-            record = decode_record(message.data)
             if message.subject == subject:
+                record = decode_record(message.data)
                 found.append(at(record.object, "answer") if isinstance(record, ObjectObserved) else _uid(record))
             if message.sequence >= last:
                 return found
@@ -206,6 +206,45 @@ async def test_on_a_conflict_the_object_is_read_again_until_that_succeeds() -> N
     assert tries == 2
 
 
+GONE = None
+NOBODY = "nobody reads it again"
+
+
+@pytest.mark.parametrize(
+    ("word", "found", "facts"),
+    [
+        pytest.param(GONE, GONE, ["u-1"], id="gone"),
+        pytest.param(GONE, NOBODY, ["u-1"], id="gone, as what is counted tells"),
+        pytest.param(GONE, fact(1), [1], id="there as before"),
+        pytest.param(GONE, fact(1, "u-2"), ["u-1", 1], id="made anew"),
+        pytest.param(fact(2), fact(3), [3], id="changed"),
+        pytest.param(fact(2), GONE, ["u-1"], id="gone meanwhile"),
+    ],
+)
+async def test_what_the_log_has_dropped_is_told_again_or_its_end(
+    word: EncodedFact | None, found: EncodedFact | str | None, facts: list[object]
+) -> None:
+    log = MemoryEventLog(SystemClock(), partitions=4, max_bytes=10_000)
+    async with writing(log) as writer:
+
+        def tell(one: EncodedFact | str | None) -> None:
+            refetch = None if found == NOBODY else read_again
+            if isinstance(one, EncodedFact):
+                writer.observed(KEY, REF, one, refetch=refetch)
+            else:
+                writer.gone(REF, uid="u-1", refetch=refetch)
+
+        async def read_again() -> None:
+            tell(found)
+
+        writer.observed(KEY, REF, fact(1))
+        await writer.flush()
+        while await log.last(SUBJECT) is not None:
+            await log.append(NewMessage(subject="tapio.cursor.test.filling", data=b"x" * 1_000))
+        tell(word)
+        await eventually(lambda: _has_told(log, facts))
+
+
 async def test_too_much_that_waits_stops_the_reading() -> None:
     log = MemoryEventLog(SystemClock(), partitions=4)
     async with writing(log) as writer:
@@ -270,6 +309,10 @@ async def _history(log: MemoryEventLog) -> list[NewMessage]:
 
 async def _is_in_trouble(writer: FactWriter) -> bool:
     return writer.trouble != ""
+
+
+async def _has_told(log: MemoryEventLog, facts: list[object]) -> bool:
+    return await told(log) == facts
 
 
 async def _is_idle(log: MemoryEventLog, answer: int) -> bool:

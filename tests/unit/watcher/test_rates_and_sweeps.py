@@ -211,6 +211,33 @@ async def test_a_log_that_dropped_something_live_must_be_filled_anew() -> None:
             await guard.look()
 
 
+async def test_what_was_found_dropped_while_it_was_told_is_still_missing() -> None:
+    clock = ManualClock()
+    log = MemoryEventLog(clock, partitions=4, max_bytes=10_000)
+    ref = ObjectRef("", "ConfigMap", "team", "settings")
+    async with asyncio.TaskGroup() as group:
+        writer = FactWriter(log, "local", 4, clock, Metrics(CollectorRegistry()), group)
+        writer.observed(KEY, ref, observed_fact({}, uid="u", resource_version="1", now=1))
+        await writer.flush()
+        guard = LogGuard(log, await log.info(), writer, SharedFacts(log, "local", 4, clock), clock)
+        for _ in range(20):
+            await log.append(NewMessage(subject="tapio.cursor.test.filling", data=b"x" * 1_000))
+        is_read = asyncio.Event()
+
+        async def read_again() -> None:
+            """The API server does not answer."""
+            is_read.set()
+            await asyncio.Event().wait()
+
+        writer.gone(ref, uid="u", refetch=read_again)
+        await is_read.wait()
+        with pytest.raises(LogRewound, match="has dropped 1 facts that were still the last of their objects"):
+            await guard.look()
+        for task in asyncio.all_tasks():
+            if task.get_name().startswith("publish-"):
+                task.cancel()
+
+
 async def test_a_tombstone_may_age_out() -> None:
     clock = ManualClock()
     log = MemoryEventLog(clock, partitions=4, max_bytes=10_000)

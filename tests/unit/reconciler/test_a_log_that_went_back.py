@@ -40,13 +40,13 @@ def states(trust: Trust) -> States:
 
 def test_the_word_of_before_is_withheld_until_there_is_a_newer_one() -> None:
     trust = Trust()
-    assert not trust.taken_over(10)
+    assert not trust.taken_over(10, trust.newest)
     before = states(trust)
     before.fold(synced(5, "a"))
     assert "synced" in before.shared["local"]
     trust.told(900)
 
-    assert trust.taken_over(40), "the log ends at 40, and 900 was seen"
+    assert trust.taken_over(40, trust.newest), "the log ends at 40, and 900 was seen"
     restored = states(trust)
     assert restored.fold(synced(5, "a"))[1] is False
     assert restored.shared.get("local", {}) == {}
@@ -55,14 +55,31 @@ def test_the_word_of_before_is_withheld_until_there_is_a_newer_one() -> None:
     assert restored.withheld == {}
 
     trust.told(61)
-    assert not trust.taken_over(70), "the next partition is taken over in the same log"
+    assert not trust.taken_over(70, trust.newest), "the next partition is taken over in the same log"
     assert states(trust).fold(synced(60, "b"))[1] is True
 
 
 def test_a_worker_that_has_seen_nothing_takes_the_log_as_it_is() -> None:
     trust = Trust()
-    assert not trust.taken_over(40)
+    assert not trust.taken_over(40, trust.newest)
     assert states(trust).fold(synced(5, "a"))[1] is True
+
+
+def test_what_another_partition_was_told_of_meanwhile_is_no_rewind() -> None:
+    """The epoch was appended at 71, and another partition followed 72 before this one heard of that."""
+    trust = Trust(newest=70)
+    seen = trust.newest
+    trust.told(72)
+    assert not trust.taken_over(71, seen)
+    assert trust.newest == 72
+    assert states(trust).fold(synced(5, "a"))[1] is True
+
+
+def test_a_rewind_is_found_once_by_partitions_that_are_taken_over_together() -> None:
+    trust = Trust(newest=900)
+    seen = trust.newest
+    assert trust.taken_over(40, seen)
+    assert not trust.taken_over(41, seen)
 
 
 def test_after_a_while_the_old_word_counts_again() -> None:

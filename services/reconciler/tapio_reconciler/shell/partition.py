@@ -134,6 +134,7 @@ class Partition:
                 f"The log was made for {known} partitions and this worker is set to {self._identity.partitions}. "
                 f"Set TAPIO_PARTITIONS to {known}."
             )
+        seen = self._capacity.trust.newest
         token = await advance_epoch(
             self._log,
             self._number,
@@ -150,7 +151,7 @@ class Partition:
             clock=self._clock,
         )
         self._recorder = recorder
-        if self._capacity.trust.taken_over(token):
+        if self._capacity.trust.taken_over(token, seen):
             log.warning("the log went back", partition=self._number, epoch=token)
         revision, newest = await self._hydrate(token)
         if self._states.newer:

@@ -28,13 +28,18 @@ class Trust:
         """A message of the log was followed."""
         self.newest = max(self.newest, sequence)
 
-    def taken_over(self, epoch: int) -> bool:
-        """A partition is taken over at this sequence, the end of the log; answers whether the log went back."""
-        went_back = epoch <= self.newest
-        if went_back:
-            self.went_back()
+    def taken_over(self, epoch: int, seen: int) -> bool:
+        """A partition is taken over at this sequence, the end of the log then; answers whether the log went back.
+
+        `seen` is `newest` as it was before the epoch was asked for: since then another partition of this worker may
+        have been told of what came after it, or have found that the log went back.
+        """
+        if epoch > min(seen, self.newest):
+            self.newest = max(self.newest, epoch)
+            return False
+        self.went_back()
         self.newest = epoch
-        return went_back
+        return True
 
     def went_back(self) -> None:
         """The log is not what it was: nothing that vouched for it does any more."""

@@ -22,6 +22,8 @@ from tapio_watcher.publishing import FactWriter
 from tapio_watcher.versions import Name
 
 _CONFIG_MAPS = ServedResource(group="", version="v1", kind="ConfigMap", plural="configmaps", namespaced=True)
+_LISTED_WITHIN = 5.0
+"""Seconds that the word on a complete observation waits for these lists."""
 
 
 class Authorities:
@@ -175,10 +177,6 @@ class _Named:
             self._writer.observed(key, ref, fact, only_place=False)
         elif self._is_complete:
             self._writer.gone(ref, key=key)
-
-
-_LISTED_WITHIN = 5.0
-"""Seconds that the word on a complete observation waits for these lists."""
 
 
 def _named_in(document: JsonObject) -> JsonObject:

@@ -71,22 +71,32 @@ async def test_a_watcher_that_may_not_make_the_log_waits_for_it(tmp_path: Path) 
             assert await _answer(world) == "42"
 
 
+async def _back_up(world: World, backup: Path) -> None:
+    """Copy the store of a nats-server that stands still meanwhile."""
+    await world.nats.stop()
+    shutil.copytree(world.nats.store, backup)
+    await world.nats.start()
+
+
+async def _put_back(world: World, backup: Path) -> None:
+    """End nats-server and give it the store of before; it is not started."""
+    await world.nats.stop()
+    shutil.rmtree(world.nats.store)
+    shutil.copytree(backup, world.nats.store)
+
+
 async def test_a_log_that_lost_its_end_is_filled_again_under_another_generation(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         await world.create(config_map(answer="42"))
         async with world.watcher():
             before = await _generation(world)
-            await world.nats.stop()
-            shutil.copytree(world.nats.store, tmp_path / "backup")
-            await world.nats.start()
+            await _back_up(world, tmp_path / "backup")
             await world.patch(config_map(), {"data": {"answer": "43"}})
             await eventually(lambda: _is(world, "43"), seconds=20)
             for number in range(3):
                 await world.create(config_map(f"more-{number}"))
             await eventually(lambda: _told(world, "more-2"))
-            await world.nats.stop()
-            shutil.rmtree(world.nats.store)
-            shutil.copytree(tmp_path / "backup", world.nats.store)
+            await _put_back(world, tmp_path / "backup")
             await world.nats.start()
             await eventually(lambda: _has_other_generation(world, before))
             assert await _answer(world) == "43"
@@ -99,15 +109,11 @@ async def test_a_log_that_lost_its_end_and_has_grown_again_is_filled_again_too(t
         await world.create(config_map(answer="42"))
         async with world.watcher():
             before = await _generation(world)
-            await world.nats.stop()
-            shutil.copytree(world.nats.store, tmp_path / "backup")
-            await world.nats.start()
+            await _back_up(world, tmp_path / "backup")
             await world.patch(config_map(), {"data": {"answer": "43"}})
             await eventually(lambda: _is(world, "43"), seconds=20)
             length = (await world.log.info()).last_sequence
-            await world.nats.stop()
-            shutil.rmtree(world.nats.store)
-            shutil.copytree(tmp_path / "backup", world.nats.store)
+            await _put_back(world, tmp_path / "backup")
             async with EmbeddedNatsServer(world.nats.store.parent) as elsewhere:
                 other = await NatsConnection.connect([elsewhere.url], name="other")
                 while (await NatsEventLog(other).info()).last_sequence <= length:

@@ -38,6 +38,13 @@ def states(trust: Trust) -> States:
     return States(MemoryEventLog(VirtualClock(), partitions=1), 1, 0, trust=trust)
 
 
+def gone_back() -> Trust:
+    """What a worker trusts that went by generation a when the log went back."""
+    trust = Trust(known={"a"})
+    trust.went_back()
+    return trust
+
+
 def test_the_word_of_before_is_withheld_until_there_is_a_newer_one() -> None:
     trust = Trust()
     assert not trust.taken_over(10, trust.newest)
@@ -84,12 +91,10 @@ def test_a_rewind_is_found_once_by_partitions_that_are_taken_over_together() -> 
 
 def test_after_a_while_the_old_word_counts_again() -> None:
     async def run() -> None:
-        trust = Trust(known={"a"})
-        trust.went_back()
-        owner = states(trust)
+        owner = states(gone_back())
         assert owner.fold(synced(5, "a"))[1] is False
         await asyncio.sleep(0)
-        trust.give_in()
+        owner.trust.give_in()
         (message,) = owner.withheld.values()
         assert owner.fold(message)[1] is True
 
@@ -100,9 +105,7 @@ def test_a_word_of_before_that_comes_late_counts_after_a_while_too() -> None:
     """From a watcher that was restarted meanwhile: it knows of no other log, and fills what is missing."""
 
     async def run() -> None:
-        trust = Trust(known={"a"})
-        trust.went_back()
-        owner = states(trust)
+        owner = states(gone_back())
         async with asyncio.TaskGroup() as group:
             waiting = group.create_task(give_in_after(60.0, owner, owner.fold))
             await asyncio.sleep(100)
@@ -119,9 +122,7 @@ def test_a_word_of_before_that_comes_late_counts_after_a_while_too() -> None:
 
 def test_a_newer_word_is_taken_at_once_and_the_next_old_one_is_waited_for_anew() -> None:
     async def run() -> None:
-        trust = Trust(known={"a"})
-        trust.went_back()
-        owner = states(trust)
+        owner = states(gone_back())
         async with asyncio.TaskGroup() as group:
             waiting = group.create_task(give_in_after(60.0, owner, owner.fold))
             owner.fold(synced(5, "a"))

@@ -10,22 +10,16 @@ import sys
 import msgspec
 import pytest
 
-from tapio_reconciler.core.components import SOMEBODY_ELSES
 from tapio_reconciler.core.drafting import pod_templates
-from tapio_reconciler.core.outcomes import retry_wait
 from tapio_reconciler.core.planning import plan
 from tapio_shared.api.labels import FORCE_RECONCILE, PAUSED
-from tapio_shared.facts import ConfigurationObserved, DecisionRecorded, Inputs, ObjectResult, TimerDue
-from tapio_shared.json import JsonObject, JsonValue, list_at, object_at, objects_at, str_at
-from tapio_shared.keys import ObjectRef, timer_subject
-from tests.support.planned_world import FLEET, PARTITIONS, START, World, discovery, example
+from tapio_shared.facts import ConfigurationObserved, DecisionRecorded, Inputs
+from tapio_shared.json import JsonValue, list_at, object_at, objects_at, str_at
+from tapio_shared.keys import ObjectRef
+from tests.support.planned_world import FLEET, START, World, discovery, example
+from tests.support.workloads import condition
 
 EXAMPLES = ("quickstart", "development", "production", "edge")
-
-
-def condition(world: World, kind: str) -> JsonObject:
-    found = [one for one in objects_at(world.cluster, "status", "conditions") if str_at(one, "type") == kind]
-    return found[0] if found else {}
 
 
 @pytest.fixture(params=EXAMPLES)
@@ -35,11 +29,11 @@ def world(request: pytest.FixtureRequest) -> World:
 
 def test_every_example_settles_and_is_ready(world: World) -> None:
     world.settle()
-    assert condition(world, "Ready")["status"] == "True"
-    assert condition(world, "Ready")["reason"] == "AllReady"
+    assert condition(world.cluster, "Ready")["status"] == "True"
+    assert condition(world.cluster, "Ready")["reason"] == "AllReady"
     ready, _, wanted = str_at(world.cluster, "status", "readyComponents").partition("/")
     assert ready == wanted != "0"
-    assert condition(world, "Ready")["message"] == f"All {wanted} components are ready."
+    assert condition(world.cluster, "Ready")["message"] == f"All {wanted} components are ready."
 
 
 def test_planning_again_after_applying_a_plan_plans_nothing(world: World) -> None:
@@ -144,111 +138,6 @@ def test_a_disputed_field_is_not_fought_over_at_full_speed() -> None:
     assert world.plan().decision.timers[0].due_at > world.now
 
 
-def test_what_is_no_longer_wanted_is_pruned_and_data_is_kept() -> None:
-    world = World.of(example("quickstart"))
-    world.settle()
-    claim: JsonObject = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {
-            "name": "data-production-neo4j-0-0",
-            "namespace": "tapio-system",
-            "labels": object_at(
-                world.objects()[ObjectRef("apps", "StatefulSet", "tapio-system", "production-neo4j-0")],
-                "metadata",
-                "labels",
-            ),
-        },
-        "status": {"phase": "Bound"},
-    }
-    world.observe(claim)
-    world.edit(collectors={"kubernetes": {"enabled": True}}, intelligence={"embedded": True})
-    planned = world.step()
-    gone = {(action.kind, action.name) for action in planned.decision.delete}
-    assert ("StatefulSet", "production-neo4j-0") in gone
-    assert any(kind == "DaemonSet" for kind, _ in gone)
-    assert not gone & {("PersistentVolumeClaim", "data-production-neo4j-0-0"), ("Secret", "production-neo4j-auth")}
-    world.settle()
-    fresh = World.of({**example("quickstart"), "spec": object_at(world.cluster, "spec")})
-    fresh.settle()
-    ours = {ref for ref in world.objects() if ref.kind not in {"PersistentVolumeClaim", "Secret"}}
-    assert ours == {ref for ref in fresh.objects() if ref.kind != "Secret"}
-
-
-def test_objects_of_others_are_never_pruned() -> None:
-    world = World.of(example("development"))
-    world.settle()
-    world.observe(
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs", "namespace": "default", "uid": "x"}}
-    )
-    handed_down = copy.deepcopy(world.objects()[ObjectRef("", "ConfigMap", "default", "dev-nats-config")])
-    object_at(handed_down, "metadata")["name"] = "handed-down"
-    object_at(handed_down, "metadata")["ownerReferences"] = [
-        {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "dev-nats", "uid": "s", "controller": True}
-    ]
-    world.observe(handed_down)
-    assert world.plan().decision.delete == []
-
-
-@pytest.mark.parametrize("is_deleted", [pytest.param(False, id="pruning"), pytest.param(True, id="teardown")])
-def test_what_another_cluster_controls_stays_whatever_its_labels_say(*, is_deleted: bool) -> None:
-    """Campaign, seeds 3 and 5: somebody gives an object of one TapioCluster the label of another one."""
-    world = World.of(example("development"))
-    world.settle()
-    others = copy.deepcopy(world.objects()[ObjectRef("apps", "StatefulSet", "default", "dev-nats")])
-    object_at(others, "metadata")["name"] = "other-nats"
-    owner: JsonObject = {"kind": "TapioCluster", "name": "other", "uid": "o", "controller": True}
-    object_at(others, "metadata")["ownerReferences"] = [owner]
-    world.observe(others)
-    if is_deleted:
-        document = copy.deepcopy(world.cluster)
-        object_at(document, "metadata")["deletionTimestamp"] = "2026-11-23T00:00:00Z"
-        world.observe(document)
-    deleted = {(action.kind, action.name) for action in world.plan().decision.delete}
-    assert ("StatefulSet", "other-nats") not in deleted
-    assert (("StatefulSet", "dev-nats") in deleted) is is_deleted
-
-
-@pytest.mark.parametrize("is_deleted", [pytest.param(False, id="pruning"), pytest.param(True, id="teardown")])
-@pytest.mark.parametrize("name", [pytest.param("kubernetes", id="controlled"), pytest.param("", id="cluster-scoped")])
-def test_what_somebody_says_to_manage_goes_all_the_same(name: str, *, is_deleted: bool) -> None:
-    """Campaign, seeds 351, 367 and 401: relabelled, and no longer wanted before the label was put right."""
-    world = World.of(example("edge"))
-    world.settle()
-    kind = "NetworkPolicy" if name else "ClusterRoleBinding"
-    ref, relabelled = next(
-        (ref, copy.deepcopy(one)) for ref, one in world.objects().items() if ref.kind == kind and name in ref.name
-    )
-    object_at(relabelled, "metadata", "labels")["app.kubernetes.io/managed-by"] = "Helm"
-    world.observe(relabelled)
-    if is_deleted:
-        document = copy.deepcopy(world.cluster)
-        object_at(document, "metadata")["deletionTimestamp"] = "2026-11-23T00:00:00Z"
-        world.observe(document)
-    else:
-        world.edit(collectors={"kubernetes": {"enabled": False}})
-    assert (ref.kind, ref.name) in {(action.kind, action.name) for action in world.plan().decision.delete}
-
-
-@pytest.mark.parametrize(
-    ("policy", "kept"), [pytest.param("Retain", True, id="retain"), pytest.param("Delete", False, id="delete")]
-)
-def test_teardown_removes_everything_and_treats_data_by_policy(policy: str, kept: bool) -> None:
-    world = World.of(example("quickstart"))
-    world.edit(deletionPolicy=policy)
-    world.settle()
-    document = copy.deepcopy(world.cluster)
-    object_at(document, "metadata")["deletionTimestamp"] = "2026-11-23T00:00:00Z"
-    world.observe(document)
-    planned = world.step()
-    assert planned.decision.finalizer == ""
-    assert str_at(world.cluster, "status", "phase") == "Deleting"
-    assert any(action.kind == "ClusterRole" for action in planned.decision.delete)
-    assert world.step().decision.finalizer == "remove"
-    left = {ref.kind for ref in world.objects()}
-    assert left == ({"Secret"} if kept else set())
-
-
 def test_the_finalizer_goes_on_first() -> None:
     planned = World.of(example("edge")).plan()
     assert planned.decision.finalizer == "add"
@@ -262,7 +151,7 @@ def test_paused_stops_all_writes_but_says_so() -> None:
     planned = world.step()
     assert (planned.decision.apply, planned.decision.delete) == ([], [])
     assert str_at(world.cluster, "status", "phase") == "Paused"
-    assert condition(world, "Paused")["reason"] == "PausedByAnnotation"
+    assert condition(world.cluster, "Paused")["reason"] == "PausedByAnnotation"
     assert not world.step().has_effects
     world.annotate(PAUSED, None)
     resumed = world.step()
@@ -289,8 +178,8 @@ def test_nothing_is_planned_from_an_incomplete_view() -> None:
         world.lose(ref)
     planned = world.step()
     assert (planned.decision.apply, planned.decision.delete, planned.decision.finalizer) == ([], [], "")
-    assert condition(world, "Ready")["reason"] == "Resynchronising"
-    assert condition(world, "Reconciling")["reason"] == "Resynchronising"
+    assert condition(world.cluster, "Ready")["reason"] == "Resynchronising"
+    assert condition(world.cluster, "Reconciling")["reason"] == "Resynchronising"
 
 
 def test_an_invalid_spec_gets_one_answer_and_writes_nothing_else() -> None:
@@ -298,7 +187,7 @@ def test_an_invalid_spec_gets_one_answer_and_writes_nothing_else() -> None:
     world.edit(profile="huge", nats={"replicas": 2}, colectors={})
     planned = world.step()
     assert (planned.decision.apply, planned.decision.delete) == ([], [])
-    stalled = condition(world, "Stalled")
+    stalled = condition(world.cluster, "Stalled")
     assert stalled["reason"] == "InvalidSpec"
     message = str_at(stalled, "message")
     for part in ("spec.profile", '"huge"', "spec.nats.replicas", "spec.colectors"):
@@ -310,117 +199,13 @@ def test_a_budget_that_is_too_small_names_the_one_that_works() -> None:
     world = World.of(example("production"))
     world.edit(resources={"requests": {"memory": "1Gi", "cpu": "4"}})
     world.step()
-    stalled = condition(world, "Stalled")
+    stalled = condition(world.cluster, "Stalled")
     assert stalled["reason"] == "BudgetTooSmall"
     assert "spec.resources.requests.memory is 1Gi, which is too small" in str_at(stalled, "message")
     smallest = str_at(stalled, "message").rpartition(" is ")[2].rstrip(".")
     world.edit(resources={"requests": {"memory": smallest, "cpu": "4"}})
     world.step()
-    assert condition(world, "Stalled") == {}
-
-
-def refused(name: str, code: int, reason: str, text: str, *, retryable: bool) -> ObjectResult:
-    return ObjectResult(
-        ref=name, action="create", digest="", code=code, error_reason=reason, error=text, retryable=retryable
-    )
-
-
-@pytest.mark.parametrize(
-    ("code", "reason", "text", "retryable", "shown", "stalled"),
-    [
-        pytest.param(403, "Forbidden", "exceeded quota: q", False, "QuotaExceeded", True, id="quota"),
-        pytest.param(403, "Forbidden", "cannot patch", False, "Forbidden", True, id="rbac"),
-        pytest.param(404, "NotFound", 'namespaces "x" not found', False, "NamespaceMissing", True, id="namespace"),
-        pytest.param(422, "Invalid", "field is immutable", False, "ImmutableField", True, id="immutable"),
-        pytest.param(503, "ServiceUnavailable", "down", True, "RetryScheduled", False, id="unavailable"),
-    ],
-)
-def test_a_refused_write_is_a_condition_with_a_retry(
-    code: int, reason: str, text: str, retryable: bool, shown: str, stalled: bool
-) -> None:
-    world = World.of(example("development"))
-    name = "Service default/dev-nats"
-    digest = world.plan().decision.objects[name]
-    result = ObjectResult(
-        ref=name, action="create", digest=digest, code=code, error_reason=reason, error=text, retryable=retryable
-    )
-    world.step(refuse={name: result})
-    planned = world.step(refuse={name: result})
-    world.step(refuse={name: result})
-    assert name not in {str(ObjectRef(one.group, one.kind, one.namespace, one.name)) for one in planned.decision.apply}
-    assert condition(world, "Ready")["reason"] == shown
-    assert bool(condition(world, "Stalled")) is stalled
-    assert [timer.name for timer in world.plan().decision.timers] == ["retry"]
-    assert not world.plan().has_effects
-    world.now = world.plan().decision.timers[0].due_at
-    assert [action.name for action in world.step().decision.apply] == ["dev-nats"]
-    world.settle()
-    assert condition(world, "Ready")["status"] == "True"
-
-
-def test_an_object_that_was_seen_to_be_somebody_elses_is_a_conflict_at_once() -> None:
-    world = World.of(example("development"))
-    name = "Service default/dev-nats"
-    digest = world.plan().decision.objects[name]
-    result = ObjectResult(
-        ref=name, action="create", digest=digest, code=409, error_reason=SOMEBODY_ELSES, error="exists"
-    )
-    world.step(refuse={name: result})
-    world.step()
-    stalled = condition(world, "Stalled")
-    assert stalled["reason"] == "ObjectConflict"
-    assert 'tapio.io/adopt: "true"' in str_at(stalled, "message")
-
-
-def test_an_object_that_exists_after_all_twice_is_a_conflict() -> None:
-    world = World.of(example("development"))
-    name = "Service default/dev-nats"
-    digest = world.plan().decision.objects[name]
-    result = ObjectResult(
-        ref=name, action="create", digest=digest, code=409, error_reason="AlreadyExists", error="exists"
-    )
-    world.step(refuse={name: result})
-    world.step()
-    assert condition(world, "Ready")["reason"] == "RetryScheduled"
-    world.now = world.plan().decision.timers[0].due_at
-    world.step(refuse={name: result})
-    world.step()
-    stalled = condition(world, "Stalled")
-    assert stalled["reason"] == "ObjectConflict"
-    assert 'tapio.io/adopt: "true"' in str_at(stalled, "message")
-
-
-def test_waits_between_tries_double_up_to_five_minutes() -> None:
-    waits = [retry_wait("Service default/x", attempt, retryable=True) for attempt in range(1, 14)]
-    assert all(1_000 * 2**index <= wait < 1_250 * 2**index for index, wait in enumerate(waits[:8]))
-    assert all(300_000 <= wait <= 375_000 for wait in waits[9:])
-
-
-def test_a_write_that_is_not_observed_yet_is_not_repeated() -> None:
-    world = World.of(example("development"))
-    before = copy.deepcopy(world.state)
-    world.step()
-    memory = {
-        subject: entry for subject, entry in world.state.own.items() if subject.endswith((".decision", ".outcome"))
-    }
-    world.state = before
-    world.state.own.update(memory)
-    world.state.revision = world.sequence
-    stale = world.plan()
-    assert stale.decision.apply == []
-    assert stale.decision.timers[0].name == "observe"
-
-
-def test_timers_of_a_key_replace_one_another() -> None:
-    world = World.of(example("development"))
-    world.settle()
-    subject = timer_subject(world.key, "retry", PARTITIONS)
-    for count in range(3):
-        world._record(  # pyright: ignore[reportPrivateUsage]
-            subject, TimerDue(name="retry", due_at=START, fired_at=START + count, decision=1, cluster_uid="u")
-        )
-    assert sum(1 for one in world.state.own if ".timer." in one) == 1
-    assert not world.plan().has_effects
+    assert condition(world.cluster, "Stalled") == {}
 
 
 def test_a_decision_keeps_the_pod_templates_and_digests_of_all_objects() -> None:
@@ -441,21 +226,21 @@ def test_a_decision_keeps_the_pod_templates_and_digests_of_all_objects() -> None
 def test_unsupported_fields_are_listed() -> None:
     world = World.of(example("production"))
     world.settle()
-    message = str_at(condition(world, "NotYetSupported"), "message")
+    message = str_at(condition(world.cluster, "NotYetSupported"), "message")
     assert message.startswith("Accepted, but without effect in this version: spec.intelligence.neo4j.backup")
 
 
 def test_three_neo4j_members_without_a_licence_run_as_one_and_say_so() -> None:
     world = World.of(example("quickstart"))
     world.settle()
-    assert condition(world, "Ready")["status"] == "True"
-    assert condition(world, "Degraded")["reason"] == "LicenseNotAccepted"
+    assert condition(world.cluster, "Ready")["status"] == "True"
+    assert condition(world.cluster, "Degraded")["reason"] == "LicenseNotAccepted"
     members = [ref.name for ref in world.objects() if ref.kind == "StatefulSet" and "neo4j" in ref.name]
     assert members == ["production-neo4j-0"]
     world.share("discovery", discovery(monitoring=True))
     world.edit(intelligence={"neo4j": {"replicas": 3, "acceptLicenseAgreement": "eval"}})
     world.settle()
-    assert condition(world, "Degraded")["message"] == "Nothing is less than asked for."
+    assert condition(world.cluster, "Degraded")["message"] == "Nothing is less than asked for."
     assert sum(1 for ref in world.objects() if ref.kind == "StatefulSet" and "neo4j" in ref.name) == 3
 
 
@@ -463,7 +248,7 @@ def test_a_missing_node_namespace_is_named_with_the_command() -> None:
     world = World.of(example("production"))
     world.share("fleet", msgspec.structs.replace(FLEET, namespaces={}))
     world.settle()
-    stalled = condition(world, "Stalled")
+    stalled = condition(world.cluster, "Stalled")
     assert stalled["reason"] == "NamespaceMissing"
     assert "kubectl create namespace tapio-nodes" in str_at(stalled, "message")
 
@@ -503,4 +288,4 @@ def test_a_spec_that_is_no_object_is_refused_and_not_taken_for_an_empty_one(spec
     world = World.of({**example("development"), "spec": spec})
     planned = world.step()
     assert not planned.decision.apply
-    assert condition(world, "Stalled")["reason"] == "InvalidSpec"
+    assert condition(world.cluster, "Stalled")["reason"] == "InvalidSpec"

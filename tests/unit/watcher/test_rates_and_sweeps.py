@@ -195,6 +195,20 @@ async def test_what_was_vouched_for_is_said_again_while_the_log_begins_no_later(
         assert await vouched(group) == told, "which still holds"
 
 
+async def _has_told(log: MemoryEventLog, clock: ManualClock, ref: ObjectRef, group: asyncio.TaskGroup) -> FactWriter:
+    """A writer that has told of one object."""
+    writer = FactWriter(log, "local", 4, clock, Metrics(CollectorRegistry()), group)
+    writer.observed(KEY, ref, observed_fact({}, uid="u", resource_version="1", now=1))
+    await writer.flush()
+    return writer
+
+
+async def _push_out_everything(log: MemoryEventLog) -> None:
+    """Twice as much as the log may hold."""
+    for _ in range(20):
+        await log.append(NewMessage(subject="tapio.cursor.test.filling", data=b"x" * 1_000))
+
+
 async def test_a_log_that_dropped_something_live_must_be_filled_anew() -> None:
     clock = ManualClock()
     log = MemoryEventLog(clock, partitions=4, max_bytes=10_000)
@@ -205,8 +219,7 @@ async def test_a_log_that_dropped_something_live_must_be_filled_anew() -> None:
         writer.observed(KEY, ref, observed_fact({}, uid="u", resource_version="1", now=1))
         await writer.flush()
         guard = LogGuard(log, await log.info(), writer, shared, clock)
-        for _ in range(20):
-            await log.append(NewMessage(subject="tapio.cursor.test.filling", data=b"x" * 1_000))
+        await _push_out_everything(log)
         with pytest.raises(LogRewound, match="has dropped 1 facts that were still the last of their objects"):
             await guard.look()
 
@@ -216,12 +229,9 @@ async def test_what_was_found_dropped_while_it_was_told_is_still_missing() -> No
     log = MemoryEventLog(clock, partitions=4, max_bytes=10_000)
     ref = ObjectRef("", "ConfigMap", "team", "settings")
     async with asyncio.TaskGroup() as group:
-        writer = FactWriter(log, "local", 4, clock, Metrics(CollectorRegistry()), group)
-        writer.observed(KEY, ref, observed_fact({}, uid="u", resource_version="1", now=1))
-        await writer.flush()
+        writer = await _has_told(log, clock, ref, group)
         guard = LogGuard(log, await log.info(), writer, SharedFacts(log, "local", 4, clock), clock)
-        for _ in range(20):
-            await log.append(NewMessage(subject="tapio.cursor.test.filling", data=b"x" * 1_000))
+        await _push_out_everything(log)
         is_read = asyncio.Event()
 
         async def read_again() -> None:
@@ -243,16 +253,13 @@ async def test_a_tombstone_may_age_out() -> None:
     log = MemoryEventLog(clock, partitions=4, max_bytes=10_000)
     ref = ObjectRef("", "ConfigMap", "team", "settings")
     async with asyncio.TaskGroup() as group:
-        writer = FactWriter(log, "local", 4, clock, Metrics(CollectorRegistry()), group)
-        writer.observed(KEY, ref, observed_fact({}, uid="u", resource_version="1", now=1))
-        await writer.flush()
+        writer = await _has_told(log, clock, ref, group)
         writer.gone(ref)
         await writer.flush()
         guard = LogGuard(log, await log.info(), writer, SharedFacts(log, "local", 4, clock), clock)
         known = writer.known.get(object_subject(KEY, ref, 4))
         assert known is not None
         assert known.digest == GONE
-        for _ in range(20):
-            await log.append(NewMessage(subject="tapio.cursor.test.filling", data=b"x" * 1_000))
+        await _push_out_everything(log)
         await guard.look()
         assert len(writer.known) == 0

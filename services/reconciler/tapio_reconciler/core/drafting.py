@@ -90,7 +90,7 @@ class Plan:
     def record(self, cause: str, rests_on: int = 0) -> DecisionRecorded:
         """The decision as it is to be recorded: with the subject of the fact that caused it and the pod templates.
 
-        `rests_on` is the checksum of what it was planned from (standing.py).
+        `rests_on` is the checksum of what it was planned from (rests_on.py).
         """
         packed = zlib.compress(encode(dict(self.pod_templates)), 6) if self.pod_templates else b""
         return msgspec.structs.replace(self.decision, cause=cause, pod_templates=packed, rests_on=rests_on)

@@ -13,8 +13,8 @@ from enum import StrEnum
 from tapio_reconciler.core.drafting import Plan
 from tapio_reconciler.core.planning import plan
 from tapio_reconciler.core.reading import entry_of, is_unreadable
+from tapio_reconciler.core.rests_on import checksum_of, newest_of
 from tapio_reconciler.core.rules import NEWEST, OLDEST, RULES
-from tapio_reconciler.core.standing import checksum_of, newest_of
 from tapio_reconciler.core.state import Entry, State, evolve
 from tapio_shared.facts import DecisionRecorded, MessageParked, OutcomeRecorded, SweepMarked, Synced
 from tapio_shared.keys import OrderingKey, address_of

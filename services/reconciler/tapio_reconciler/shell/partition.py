@@ -17,8 +17,8 @@ from opentelemetry import trace
 from tapio_reconciler.core.completeness import incompleteness
 from tapio_reconciler.core.outcomes import retry_wait
 from tapio_reconciler.core.planning import plan
+from tapio_reconciler.core.rests_on import checksum_of
 from tapio_reconciler.core.rules import logic_of
-from tapio_reconciler.core.standing import checksum_of
 from tapio_reconciler.core.state import State
 from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.following import Progress

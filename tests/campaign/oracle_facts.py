@@ -1,4 +1,5 @@
-"""What the log tells must have been so: facts are held against the simulator's own log of writes.
+"""What the log tells must have been so, and nothing waits for another try in the end: facts are held against the
+simulator's own log of writes.
 
 Like the oracle it shares no code with the operator. It says nothing of schedules in which lists and reads were answered
 from the past: who is shown the past tells it.
@@ -19,6 +20,23 @@ from tests.campaign.world import CONTROLLERS, RECONCILER, WATCHER, World
 Document = dict[str, Any]
 _PARTS = frozenset({RECONCILER.name, WATCHER.name, CONTROLLERS.name})
 _ENDS = frozenset({"delete", "deletecollection"})
+
+
+def owed(world: World) -> list[str]:
+    """Another try that the last decision about a TapioCluster asks for: the operator has not come to rest."""
+    there = {
+        (target, one["metadata"]["namespace"], one["metadata"]["name"])
+        for target in world.clusters
+        for one in cast("list[Document]", world.documents(target))
+        if one["kind"] == "TapioCluster"
+    }
+    found: list[str] = []
+    for subject, message in world.log.last_messages().items():
+        tokens = subject.split(".")
+        if tokens[-1] == "decision" and tuple(tokens[3:6]) in there:
+            timers = json.loads(message.data).get("timers", [])
+            found += [f"{subject} asks for another try at {one['due_at']}" for one in timers if one["name"] == "retry"]
+    return found
 
 
 def untrue(world: World) -> list[str]:

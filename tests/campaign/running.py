@@ -152,7 +152,9 @@ async def _peace(world: World, people: People) -> list[str]:
         if ended:
             return ended
         await _quiet(world, deadline)
-        missing = _not_up(world) or oracle.unconverged(world, truths) or oracle.untold(world)
+        missing = (
+            _not_up(world) or oracle.unconverged(world, truths) or oracle.untold(world) or oracle_facts.owed(world)
+        )
         if not missing:
             return []
     return missing

@@ -55,6 +55,8 @@ class FactWriter:
         self.standing = Standing()
         self._waiting: dict[str, list[Entry]] = {}
         """Subjects that are being worked on, with what is to be appended next."""
+        self._doubtful: set[str] = set()
+        """Subjects of which the log may hold more than is known: an append that nobody answered gave way."""
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._objects: Buckets[str] = Buckets(OBJECT_RATE)
         self._keys: Buckets[OrderingKey | None] = Buckets(KEY_RATE)
@@ -97,6 +99,7 @@ class FactWriter:
             self.known.dropped(subject)
         else:
             self._learn(last)
+        self._doubtful.discard(subject)
 
     # --- telling -----------------------------------------------------------------------------------------------
 
@@ -185,6 +188,8 @@ class FactWriter:
 
     def _says_nothing(self, subject: str, fact: EncodedFact, *, is_awaited: bool) -> bool:
         """Whether the log already says so; the end of what was never told of is no news, unless it is awaited."""
+        if subject in self._doubtful:
+            return False
         known = self.known.get(subject)
         if known is None:
             return fact.is_gone and not is_awaited
@@ -288,6 +293,7 @@ class FactWriter:
         if not queue or entry.is_gone:
             return False
         queue[0].ticket, entry.ticket = entry.ticket, queue[0].ticket
+        self._doubtful.add(subject)  # Perhaps it is the acknowledgement that was lost, and the log holds `entry`.
         return True
 
     async def _attempt(self, subject: str, entry: Entry) -> None:
@@ -336,6 +342,7 @@ class FactWriter:
         now = self._clock.now()
         self.newest = max(self.newest, appended.sequence)
         self.known.appended(subject, appended.sequence, fact, now)
+        self._doubtful.discard(subject)
         self.standing.believe(subject, appended.sequence, fact.data)
         self._metrics.published.labels("ObjectGone" if fact.is_gone else "ObjectObserved").inc()
         self._metrics.append_seconds.observe(self._clock.monotonic() - entry.told_at)

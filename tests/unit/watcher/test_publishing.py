@@ -96,6 +96,49 @@ async def test_the_end_of_what_was_never_told_is_no_news_unless_it_is_awaited() 
     assert await told(log) == [""]
 
 
+@pytest.mark.parametrize(
+    ("before", "lost", "after", "expected"),
+    [
+        pytest.param([], 1, None, [1, "u-1"], id="its end, of what was never known to be told"),
+        pytest.param([1], 2, None, [1, 2, "u-1"], id="its end"),
+        pytest.param([1], 2, 1, [1, 2, 1], id="it is as the last fact that is known says"),
+        pytest.param([1], 2, 3, [1, 2, 3], id="it is different again"),
+    ],
+)
+async def test_what_gave_way_after_its_acknowledgement_was_lost_is_no_longer_the_last_word(
+    before: list[int], lost: int, after: int | None, expected: list[object]
+) -> None:
+    """The log holds what the writer does not know of, so that nothing goes without saying."""
+    log = MemoryEventLog(SystemClock(), partitions=4)
+    async with writing(log) as writer:
+
+        def tell(answer: int | None) -> None:
+            if answer is None:
+                writer.gone(REF, uid="u-1", refetch=refetch)
+            else:
+                writer.observed(KEY, REF, fact(answer), refetch=refetch)
+
+        async def refetch() -> None:
+            tell(after)
+
+        for answer in before:
+            tell(answer)
+            await writer.flush()
+        answers = [LogUnavailable("away")]
+
+        def unanswered(operation: str, _subject: str) -> TapioError | None:
+            """The append is stored and not acknowledged, and something newer is told before that is known."""
+            if operation != "lost_ack" or not answers:
+                return None
+            tell(after)
+            return answers.pop()
+
+        log.fault = unanswered
+        tell(lost)
+        await writer.flush()
+    assert await told(log) == expected
+
+
 async def test_a_lost_acknowledgement_appends_nothing_twice() -> None:
     log = MemoryEventLog(SystemClock(), partitions=4)
     async with writing(log) as writer:

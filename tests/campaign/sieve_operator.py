@@ -27,6 +27,7 @@ from tapio_shared.api.operator_config import OperatorConfig
 from tapio_shared.codec import encode
 from tapio_shared.json import JsonObject, str_at
 from tapio_simulator.admission import WebhookCallFailed
+from tapio_simulator.api import Options
 from tapio_simulator.cluster import SimulatedCluster
 from tapio_watcher.metrics import Metrics as WatcherMetrics
 from tapio_watcher.watcher import Identity as WatcherIdentity
@@ -56,9 +57,11 @@ _NAMESPACE = "tapio-system"
 class StruckOperator(Operator):
     """One watcher, one worker and one webhook, and the supervisor that begins them again."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, release: str = "") -> None:
+        """`release`: of the API server, where its age matters."""
         super().__init__(seed)
-        self.cluster = SimulatedCluster(self.clock, self.random, webhooks=self)
+        options = Options(release=release)
+        self.cluster = SimulatedCluster(self.clock, self.random, webhooks=self, options=options)
         self.kube = WitnessKube(self.cluster.kube(RECONCILER, user_agent="reconciler"), self.log)
         self.admin = self.cluster.kube(user_agent="test")
         self.admitted = MemoryEventLog(self.clock)

@@ -23,9 +23,9 @@ _GATEWAY = [
 ]
 
 
-async def _at_rest(logic: int) -> StruckOperator:
+async def _at_rest(logic: int, *, release: str = "") -> StruckOperator:
     """An operator that has made a TapioCluster with a gateway, and has nothing more to do."""
-    operator = StruckOperator(1)
+    operator = StruckOperator(1, release=release)
     await operator.prepare()
     await operator.configure(f"plannerLogic: {logic}")
     operator.begin()
@@ -65,11 +65,18 @@ def test_a_deletion_is_decided_every_five_seconds_while_the_watcher_fails_over(l
     run_virtually(run())
 
 
-def test_an_operator_that_is_shown_the_past_deletes_nothing_that_is_wanted() -> None:
+@pytest.mark.parametrize(
+    ("release", "is_told"),
+    [
+        pytest.param("v1.34.0", True, id="versions don't compare: people's own resources are asked for"),
+        pytest.param("v1.35.0", False, id="versions compare: the past is not even told"),
+    ],
+)
+def test_an_operator_that_is_shown_the_past_deletes_nothing_that_is_wanted(release: str, is_told: bool) -> None:
     """For a moment the gateway was switched off; a successor that sees that moment alone must leave it running."""
 
     async def run() -> None:
-        operator = await _at_rest(NEWEST)
+        operator = await _at_rest(NEWEST, release=release)
 
         def choose(moment: Moment, _name: str) -> Strike | None:
             table = operator.cluster.api.store.table("tapioclusters.tapio.io")
@@ -82,7 +89,7 @@ def test_an_operator_that_is_shown_the_past_deletes_nothing_that_is_wanted() -> 
         await operator.settle(lambda: is_ready(operator))
         assert operator.strike is not None
         said = b"TapioCluster default/edge was changed, and nobody has told of that yet."
-        assert any(said in message.data for message in operator.log.stored)
+        assert any(said in message.data for message in operator.log.stored) is is_told
         assert operator.deletes() == []
         await operator.end()
 

@@ -53,6 +53,8 @@ class Options:
     """Events kept per resource; a watch from before them gets 410."""
     admit_pods: bool = True
     """Whether pods pass the admission plugins ServiceAccount, Priority and PodSecurity (see pod_admission.py)."""
+    release: str = ""
+    """What /version says, such as v1.34.0, instead of the release whose schemas are served. Nothing else changes."""
 
 
 class ApiServer:
@@ -69,7 +71,7 @@ class ApiServer:
         self.writes = WriteLog()
         self.identities = Identities(clock, random)
         self.authorizer = Authorizer(self.store)
-        self._discovery = Discovery(self.registry)
+        self._discovery = Discovery(self.registry, self._options.release)
         self._mutations = Mutations(
             self.store,
             self.registry,

@@ -24,8 +24,9 @@ _VIRTUAL: dict[str, tuple[tuple[str, str], ...]] = {
 class Discovery:
     """Answers GET of the paths that describe the API."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, release: str = "") -> None:
+        """`release`: what is said of it; empty for that of the schemas that are served."""
+        self._registry, self._release = registry, release
         self._openapi = OpenApi(registry)
 
     def answer(self, call: Call) -> Answer | None:
@@ -34,7 +35,7 @@ class Discovery:
         aggregated = "apidiscovery.k8s.io" in call.accept and "v=v2" in call.accept.replace("v2beta1", "")
         match parts:
             case ["version"]:
-                return json_answer(version())
+                return json_answer(version(self._release))
             case ["api"]:
                 return self._aggregated([""]) if aggregated else json_answer(self._core_versions())
             case ["apis"]:
@@ -192,9 +193,9 @@ def _response_kind(resource: Resource, kind: str) -> JsonObject:
     return {"group": resource.group, "version": resource.version, "kind": kind}
 
 
-def version() -> JsonObject:
-    """/version, of the Kubernetes release whose schemas are served."""
-    git = str(document()["version"])
+def version(release: str = "") -> JsonObject:
+    """/version, of a Kubernetes release: that whose schemas are served, when it is empty."""
+    git = release or str(document()["version"])
     major, minor, _ = git.removeprefix("v").split(".")
     return {
         "major": major,

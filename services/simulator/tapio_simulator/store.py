@@ -213,6 +213,26 @@ class Store:
             rewound.put(stored)
         return past
 
+    def restored(self, version: int) -> Store:
+        """A store that holds everything as it was at `version`: an etcd made from a backup. It knows no history.
+
+        `KeyError` when that is already forgotten.
+        """
+        past = Store(history=self._history)
+        for storage_key in self._tables:
+            found = self.as_of(storage_key, version)
+            if found is None:
+                raise KeyError(version)
+            past._tables[storage_key] = found.table(storage_key)
+            past.table(storage_key).oldest = version
+        past.version = version
+        return past
+
+    def swap(self, other: Store) -> None:
+        """Another etcd answers from now on, and `other` is what answered before. Open watches hear no more of it."""
+        self.version, other.version = other.version, self.version
+        self._tables, other._tables = other._tables, self._tables
+
     def tables(self) -> Iterator[tuple[str, Table]]:
         return iter(self._tables.items())
 

@@ -31,14 +31,19 @@ class Cursors:
         for message in (await self._log.last_per_subject(f"tapio.cursor.{escape_token(self._target)}.*")).messages:
             self._learn(message)
 
-    async def move(self, kind: str, resource_version: str, generation: str) -> bool:
-        """Record where the watch of `kind` resumes, unless that was done lately; answers whether it was written."""
+    def moved(self) -> dict[str, tuple[int, str]]:
+        """By kind: where the last cursor stands in the log, and its version."""
+        return {one.kind: (self._sequences[subject], one.resource_version) for subject, one in self._last.items()}
+
+    async def move(self, kind: str, resource_version: str, generation: str, *, at_once: bool = False) -> bool:
+        """Record where the watch of `kind` resumes, unless that was done lately and need not be done `at_once`;
+        answers whether it was written."""
         subject, now = cursor_subject(self._target, kind), self._clock.now()
         last = self._last.get(subject)
         is_lately = last is not None and (
             last.resource_version == resource_version or now - last.moved_at < WRITE_EVERY * 1000
         )
-        if last is not None and last.generation == generation and is_lately:
+        if last is not None and last.generation == generation and is_lately and not at_once:
             return False
         fact = CursorMoved(kind=kind, resource_version=resource_version, generation=generation, moved_at=now)
         expected = self._sequences.get(subject, 0)

@@ -63,8 +63,8 @@ def gone_fact(*, uid: str, resource_version: str, now: int) -> EncodedFact:
     return EncodedFact(encode(_Gone(uid=uid, resource_version=resource_version, gone_at=now)), GONE, uid, "")
 
 
-def digest_of_stored(data: bytes) -> tuple[bytes, str]:
-    """Digest and UID of a stored object fact. `Undecodable` for anything that is not one."""
+def digest_of_stored(data: bytes) -> tuple[bytes, str, str]:
+    """Digest, UID and resourceVersion of a stored object fact. `Undecodable` for anything that is not one."""
     try:
         record = _STORED.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as err:
@@ -76,10 +76,10 @@ def digest_of_stored(data: bytes) -> tuple[bytes, str]:
             f"A message of the log is a fact of format {record.format}, and this version reads formats up to {FORMAT}."
         )
     if isinstance(record, _Gone):
-        return GONE, record.uid
+        return GONE, record.uid, record.resource_version
     if not bytes(record.object).startswith(b"{"):
         raise Undecodable("A stored ObjectObserved holds no object.")
-    return _digest(record.uid, record.object), record.uid
+    return _digest(record.uid, record.object), record.uid, record.resource_version
 
 
 def _digest(uid: str, body: bytes | msgspec.Raw) -> bytes:

@@ -22,6 +22,7 @@ from tapio_shared.kubernetes import PAGE, check, error_of, object_path
 from tapio_shared.ports import Kube, Random
 from tapio_shared.shallow import decode_cut
 from tapio_watcher.metrics import Metrics
+from tapio_watcher.past import DOUBTED, Newest
 from tapio_watcher.versions import Name, Versions
 from tapio_watcher.watching import (
     Apply,
@@ -36,6 +37,7 @@ from tapio_watcher.watching import (
     InitDone,
     PageRead,
     Paging,
+    Streaming,
     Told,
     begin,
     error_code,
@@ -51,6 +53,7 @@ _METADATA_LIST = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.
 _SHORTEST, _LONGEST = 300, 600
 _FIRST_WAIT, _LAST_WAIT = 0.1, 20.0
 _FAILURES_TO_RELIST = 4
+_ASK_AGAIN = 5.0
 
 
 class Sink(Protocol):
@@ -123,14 +126,18 @@ class KindWatch:
         *,
         namespace: str = "",
         selector: Mapping[str, str] | None = None,
+        seen: str = "",
         listed: Callable[[], None] | None = None,
     ) -> None:
-        """`listed` is called after every complete list."""
+        """`seen`: the newest version of the kind that was ever told of. `listed` is called after each complete list."""
         self._api, self.resource, self._sink = api, resource, sink
         self._path = object_path(resource.group, resource.version, resource.plural, namespace)
         self._selector = dict(selector or {})
         self._listed = listed
         self._versions = Versions()
+        self._newest = Newest(seen)
+        self.was_restored = False
+        """The API server's versions went back, for good; whoever remembers newer ones is to be told."""
         self._listing: Versions | None = None
         self._lines = 0
         self._lines_at_comparison = -1
@@ -157,6 +164,8 @@ class KindWatch:
             before, asked = self._lines, 0.0
             told: Told = Broken()
             try:
+                if self._state in (Streaming(), Paging()):
+                    await self._until_present()
                 if isinstance(self._state, Paging):
                     async with self._api.lists:
                         await self._step(await self._page(self._state.token))
@@ -183,18 +192,26 @@ class KindWatch:
         if not isinstance(self._state, Following):
             return
         theirs = await self._their_versions()
-        missed = 0
-        for name in sorted(self._versions.differences(theirs)):
+        missed, differing = 0, sorted(self._versions.differences(theirs))
+        if differing and await self._is_behind():
+            # How objects are, or that they are gone, is not told from before what was told already.
+            self._end_watch()
+            return
+        for name in differing:
             if theirs.get(name) != self._versions.get(name):
                 missed += await self._was_missed(name)
         said_nothing = self._lines == self._lines_at_comparison
         self._lines_at_comparison = self._lines
         if missed:
             self._api.metrics.found_by_comparison.labels(self.resource.kind).inc(missed)
-        if missed and said_nothing and self._reading is not None and not self._reading.expired():
-            # Changes were missed and since the last comparison not even a bookmark came: it only looks alive. A version
-            # from before a restored backup also looks so; a new list is right for both.
+        if missed and said_nothing:
+            # Changes were missed and since the last comparison not even a bookmark came: it only looks alive.
             log.warning("watch is dead", kind=self.resource.kind, missed=missed)
+            self._end_watch()
+
+    def _end_watch(self) -> None:
+        """Have everything listed anew; between two watches there is nothing to end."""
+        if self._reading is not None and not self._reading.expired():
             self._reading.reschedule(asyncio.get_running_loop().time())
 
     async def _their_versions(self) -> Versions:
@@ -239,6 +256,35 @@ class KindWatch:
             for label, equals, wanted in (term.partition("=") for term in terms)
         )
 
+    # --- a server that is in the past ----------------------------------------------------------------------------
+
+    async def _until_present(self) -> None:
+        """Wait while the API server is behind what was told of it before: what it lacks then may well exist."""
+        while True:
+            if not await self._is_behind():
+                return
+            await asyncio.sleep(_ASK_AGAIN)
+
+    async def _is_behind(self) -> bool:
+        """Whether its versions are older than what was seen, and not yet for so long that they are believed."""
+        if not self._api.comparable or not self._newest.version:
+            return False
+        query = {**self._selector, "limit": "1"}
+        response = await self._api.kube.request("GET", self._path, query=query, accept=_METADATA_LIST)
+        version = decode_cut(_PartialList, check(response)).metadata.resourceVersion
+        kind, seen, was_behind = self.resource.kind, self._newest.version, self._newest.is_behind
+        match self._newest.verdict(version, asyncio.get_running_loop().time()):
+            case "present":
+                return False
+            case "behind":
+                if not was_behind:
+                    log.warning("the API server is in the past", kind=kind, version=version, seen=seen, waits=DOUBTED)
+                return True
+            case "restored":
+                log.warning("the API server was restored from a backup", kind=kind, version=version, seen=seen)
+                self._versions, self.was_restored = Versions(), True
+                return False
+
     # --- reading -----------------------------------------------------------------------------------------------
 
     async def _page(self, token: str) -> PageRead:
@@ -267,6 +313,7 @@ class KindWatch:
 
     async def _step(self, told: Told) -> None:
         self._state, changes = step(self._state, told, streams=self._api.streams)
+        self._newest.saw(self.version)
         await self._carry_out(changes)
 
     async def _carry_out(self, changes: tuple[Change, ...]) -> None:
@@ -289,7 +336,10 @@ class KindWatch:
         name, version = _name(document), str_at(document, "metadata", "resourceVersion")
         known = self._versions.get(name)
         if self._api.comparable and known is not None and is_older(version, known):
-            return  # a comparison read a newer one before the watch came to this
+            # A comparison read a newer one before the watch came to this.
+            if self._listing is not None:
+                self._listing.set(name, known)
+            return
         if self._listing is not None:
             self._listing.set(name, version)
         self._versions.set(name, version)

@@ -14,6 +14,7 @@ from tapio_shared.keys import ObjectRef, escape_token, parse_subject, unescape_t
 from tapio_shared.ports import Message
 from tapio_watcher.encoding import GONE, EncodedFact, digest_of_stored
 from tapio_watcher.packed import Packed
+from tapio_watcher.past import Told, kind_name
 
 _PLACE, _AWAITED, _NEITHER = "p", "a", "-"
 _OWNER, _OBJECT = 6, 7
@@ -47,6 +48,8 @@ class KnownFacts:
     """The last object facts of one target, by subject, and where each object is told of."""
 
     def __init__(self) -> None:
+        self.told = Told()
+        """Learns the version of every object that is learned."""
         self._kinds: dict[str, Packed] = {}
         """By group and kind: per name and key the marks (told of as existing, awaited) and the last fact, if any."""
         self._count = 0
@@ -74,12 +77,14 @@ class KnownFacts:
         ref: ObjectRef | None = None
         try:
             ref = parse_subject(message.subject).ref
-            digest, uid = digest_of_stored(message.data)
+            digest, uid, version = digest_of_stored(message.data)
         except (Undecodable, ValueError) as err:
             # If no list holds the object, it is told to be gone.
             unreadable = Known(message.sequence, b"", "", message.written_at)
             self._keep(message.subject, unreadable, is_place=ref is not None)
             return str(err)
+        if ref is not None:
+            self.told.learn(kind_name(ref.group, ref.kind), message.sequence, version)
         known = Known(message.sequence, digest, uid, message.written_at)
         self._keep(message.subject, known, is_place=ref is not None and digest != GONE)
         return ""

@@ -36,6 +36,7 @@ from tapio_watcher.following import Api, KindWatch, Sink
 from tapio_watcher.generation import generation_of
 from tapio_watcher.guarding import LogGuard
 from tapio_watcher.metrics import Metrics
+from tapio_watcher.past import Told, kind_name
 from tapio_watcher.pod_sink import PodSink
 from tapio_watcher.publishing import FactWriter
 from tapio_watcher.refusal_sink import RefusalSink, RefusedWorkloads
@@ -141,9 +142,10 @@ class Lead:
     async def run(self) -> None:
         """Begin everything, and return; the tasks go on in the group."""
         given = self._given
-        await self._writer.hydrate(self._info.last_sequence)
-        await self._shared.hydrate(self._info.last_sequence)
         await self._cursors.hydrate()
+        self._told = Told(self._cursors.moved())
+        await self._writer.hydrate(self._info.last_sequence, self._told)
+        await self._shared.hydrate(self._info.last_sequence)
         self._generation = generation_of(
             self._info, self._shared.last("synced"), backwards=self._backwards, now=given.clock.now()
         )
@@ -188,7 +190,7 @@ class Lead:
             await self._authorities.settled()
             await self._publish_fleet()
             await self._writer.flush()
-            kinds = sorted(f"{kind}.{group}" if group else kind for group, kind in self._watches)
+            kinds = sorted(kind_name(*name) for name in self._watches)
             fact = Synced(
                 generation=self._generation,
                 kinds=kinds,
@@ -262,10 +264,11 @@ class Lead:
             "StorageClass": self._storage_classes,
             "PriorityClass": self._priority_classes,
         }
+        seen = self._told.of(kind_name(kind.group, kind.kind))
         if kind in FLEET_KINDS:
-            return KindWatch(self._api, resource, fleet[kind.kind])
+            return KindWatch(self._api, resource, fleet[kind.kind], seen=seen)
         if kind.kind == "Pod":
-            return KindWatch(self._api, resource, self._pods, selector=_MANAGED)
+            return KindWatch(self._api, resource, self._pods, selector=_MANAGED, seen=seen)
         is_ours = kind in RESOURCE_KINDS
         references: Sequence[References] = (self._secrets, self._authorities) if is_ours else ()
         if kind.kind in WORKLOADS:
@@ -281,10 +284,10 @@ class Lead:
             references=references,
         )
         if kind.kind == "HorizontalPodAutoscaler":
-            watch = KindWatch(self._api, resource, AutoscalerSink(sink, self._scalers))
+            watch = KindWatch(self._api, resource, AutoscalerSink(sink, self._scalers), seen=seen)
         else:
-            selector = _MADE if kind in MANAGED_KINDS else _MANAGED
-            watch = KindWatch(self._api, resource, sink, selector=None if is_ours else selector)
+            selector = None if is_ours else _MADE if kind in MANAGED_KINDS else _MANAGED
+            watch = KindWatch(self._api, resource, sink, selector=selector, seen=seen)
         sink.fetch = watch.fetch
         return watch
 
@@ -364,9 +367,11 @@ class Lead:
 
     async def _move_cursors(self) -> None:
         for group, kind in sorted(self._watches):
-            version = self._watches[group, kind][0].version
+            watch = self._watches[group, kind][0]
+            version, at_once = watch.version, watch.was_restored
             if version:
-                await self._cursors.move(f"{kind}.{group}" if group else kind, version, self._generation)
+                await self._cursors.move(kind_name(group, kind), version, self._generation, at_once=at_once)
+                watch.was_restored = watch.was_restored and not at_once
         self._given.metrics.known.set(len(self._writer.known))
 
     async def _again(self, seconds: Callable[[], float], work: Callable[[], Awaitable[None]], what: str) -> None:

@@ -23,6 +23,7 @@ from tapio_shared.telemetry import inject_context
 from tapio_watcher.encoding import EncodedFact, gone_fact
 from tapio_watcher.known import KnownFacts
 from tapio_watcher.metrics import Metrics
+from tapio_watcher.past import Told
 from tapio_watcher.rates import KEY_RATE, OBJECT_RATE, Buckets
 from tapio_watcher.standing import Standing
 from tapio_watcher.waiting import Again, Entry, Waiting, merged
@@ -74,12 +75,13 @@ class FactWriter:
 
     # --- learning ----------------------------------------------------------------------------------------------
 
-    async def hydrate(self, at_least: int = 0) -> None:
+    async def hydrate(self, at_least: int = 0, told: Told | None = None) -> None:
         """Learn what the log holds, one partition at a time: memory then holds digests and no facts.
 
         Up to the sequence `at_least` nothing is missing: from a replica that is behind, nobody would learn of objects
-        whose end must be told, and it never would be.
+        whose end must be told, and it never would be. `told` learns the version of every object.
         """
+        self.known.told = told or Told()
         for partition in range(self._partitions):
             prefix = f"{partition_prefix(partition)}.{escape_token(self._target)}"
             view = await self._log.last_per_subject(f"{prefix}.*.*.object.>", at_least=at_least)

@@ -31,13 +31,13 @@ DOCUMENTS = st.dictionaries(TEXTS, ANY_JSON.filter(_is_text), max_size=4)
 def test_bytes_are_those_of_the_codec(document: JsonObject, uid: str, version: str) -> None:
     fact = observed_fact(document, uid=uid, resource_version=version, now=7)
     assert fact.data == encode(ObjectObserved(uid=uid, resource_version=version, object=document, observed_at=7))
-    assert digest_of_stored(fact.data) == (fact.digest, uid)
+    assert digest_of_stored(fact.data) == (fact.digest, uid, version)
 
 
 def test_a_tombstone() -> None:
     fact = gone_fact(uid="u-1", resource_version="9", now=7)
     assert decode_record(fact.data) == ObjectGone(uid="u-1", resource_version="9", gone_at=7)
-    assert digest_of_stored(fact.data) == (GONE, "u-1")
+    assert digest_of_stored(fact.data) == (GONE, "u-1", "9")
 
 
 def test_equal_means_the_same_object_and_document_whenever_it_was_told() -> None:

@@ -20,23 +20,41 @@ from tests.campaign.world import CONTROLLERS, RECONCILER, WATCHER, World
 Document = dict[str, Any]
 _PARTS = frozenset({RECONCILER.name, WATCHER.name, CONTROLLERS.name})
 _ENDS = frozenset({"delete", "deletecollection"})
+_LATE = 5.0
+"""Seconds by which a try may come late."""
 
 
-def owed(world: World) -> list[str]:
-    """Another try that the last decision about a TapioCluster asks for: the operator has not come to rest."""
-    there = {
-        (target, one["metadata"]["namespace"], one["metadata"]["name"])
-        for target in world.clusters
-        for one in cast("list[Document]", world.documents(target))
-        if one["kind"] == "TapioCluster"
-    }
-    found: list[str] = []
-    for subject, message in world.log.last_messages().items():
-        tokens = subject.split(".")
-        if tokens[-1] == "decision" and tuple(tokens[3:6]) in there:
-            timers = json.loads(message.data).get("timers", [])
-            found += [f"{subject} asks for another try at {one['due_at']}" for one in timers if one["name"] == "retry"]
-    return found
+class Owed:
+    """Another try that the last decision about a TapioCluster asks for: the operator has not come to rest.
+
+    Until it is due, and no longer: once what failed turns out to have been done, a plan with nothing to do asks for no
+    try and is not recorded. How long that is follows from the decision alone, since clocks jump.
+    """
+
+    def __init__(self) -> None:
+        self._until: dict[tuple[str, int], float] = {}
+        """By subject and sequence of a decision: when what it asks for has been due, by the loop's time."""
+
+    def tries(self, world: World) -> list[str]:
+        """What is still waited for, as sentences."""
+        there = {
+            (target, one["metadata"]["namespace"], one["metadata"]["name"])
+            for target in world.clusters
+            for one in cast("list[Document]", world.documents(target))
+            if one["kind"] == "TapioCluster"
+        }
+        now, found = world.clock.monotonic(), list[str]()
+        for subject, message in world.log.last_messages().items():
+            tokens = subject.split(".")
+            if tokens[-1] != "decision" or tuple(tokens[3:6]) not in there:
+                continue
+            decision: Document = json.loads(message.data)
+            for one in decision.get("timers", []):
+                if one["name"] == "retry":
+                    wait = (one["due_at"] - decision["inputs"]["now"]) / 1000
+                    if now < self._until.setdefault((subject, message.sequence), now + wait + _LATE):
+                        found.append(f"{subject} asks for another try at {one['due_at']}")
+        return found
 
 
 def untrue(world: World) -> list[str]:

@@ -144,7 +144,7 @@ async def _peace(world: World, people: People) -> list[str]:
     """Wait until everything is as it shall be; answers what is not, when that takes too long."""
     deadline = world.clock.monotonic() + PATIENCE
     truths = {owner: None if spec is None else truth_of(owner[1], spec) for owner, spec in people.wanted.items()}
-    missing: list[str] = []
+    missing, owed = list[str](), oracle_facts.Owed()
     while world.clock.monotonic() < deadline:
         ended = _restlessness(world) or [
             f"{part.incarnation} has ended: {part.task}" for part in world.parts.values() if part.task.done()
@@ -152,9 +152,7 @@ async def _peace(world: World, people: People) -> list[str]:
         if ended:
             return ended
         await _quiet(world, deadline)
-        missing = (
-            _not_up(world) or oracle.unconverged(world, truths) or oracle.untold(world) or oracle_facts.owed(world)
-        )
+        missing = _not_up(world) or oracle.unconverged(world, truths) or oracle.untold(world) or owed.tries(world)
         if not missing:
             return []
     return missing

@@ -21,15 +21,18 @@ else:
 
 def at(document: JsonValue | Mapping[str, JsonValue], *path: str | int) -> JsonValue:
     """The value at `path`, or None when any step is missing or of another type."""
+    if not path:
+        return cast("JsonValue", document)
     node: JsonValue | Mapping[str, JsonValue] = document
+    found: JsonValue = None
     for step in path:
         if isinstance(node, dict) and isinstance(step, str):
-            node = node.get(step)
+            node = found = node.get(step)
         elif isinstance(node, list) and isinstance(step, int) and -len(node) <= step < len(node):
-            node = node[step]
+            node = found = node[step]
         else:
             return None
-    return cast("JsonValue", node)
+    return found
 
 
 def object_at(document: JsonValue | Mapping[str, JsonValue], *path: str | int) -> JsonObject:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tapio_reconciler.core.remembering import Remembered
 from tapio_reconciler.core.rules import NEWEST
 from tapio_shared.facts import OutcomeRecorded
 from tapio_shared.json import JsonObject, JsonValue, object_at, objects_at, str_at
@@ -94,7 +95,7 @@ def _log_is_lost(world: VolumeWorld) -> None:
     """What a new log is told of: what there is, and nothing of what was."""
     there = copy.deepcopy([world.cluster, *world.objects().values()])
     world.state.own.clear()
-    world.state.answer = world.state.rendering = None
+    world.state.remembered, world.state.rendering = Remembered(), None
     for document in there:
         world.observe(document)
 

@@ -9,7 +9,7 @@ from functools import partial
 from tapio_reconciler.core.changes import Act, Change
 from tapio_reconciler.core.model import Component
 from tapio_reconciler.core.readiness import Progress, progress_of
-from tapio_reconciler.core.state import Seen
+from tapio_reconciler.core.state import Sight
 from tapio_shared.api.labels import COMPONENT
 from tapio_shared.api.reasons import ComponentState, Reason
 from tapio_shared.facts import FailedWrite
@@ -57,7 +57,7 @@ def blockers(component: Component, done: Mapping[str, ComponentProgress]) -> lis
 def component_progress(
     component: Component,
     changes: Mapping[ObjectRef, Change],
-    seen: Mapping[ObjectRef, Seen],
+    seen: Sight,
     waits_for: Sequence[ComponentProgress],
     held: Sequence[ObjectRef],
     missing: str = "",
@@ -135,13 +135,13 @@ def _scaled_by_another(component: Component) -> str:
     )
 
 
-def _seen_present(ref: ObjectRef, seen: Mapping[ObjectRef, Seen]) -> bool:
+def _seen_present(ref: ObjectRef, seen: Sight) -> bool:
     one = seen.get(ref)
     return one is not None and one.document is not None
 
 
 def _workload_progress(
-    component: Component, ref: ObjectRef, changes: Mapping[ObjectRef, Change], seen: Mapping[ObjectRef, Seen]
+    component: Component, ref: ObjectRef, changes: Mapping[ObjectRef, Change], seen: Sight
 ) -> Progress:
     one = seen.get(ref)
     document = None if one is None else one.document
@@ -153,7 +153,7 @@ def _workload_progress(
             state=ComponentState.PROGRESSING, reason=Reason.APPLYING, message=f"{ref} is being created.", desired=0
         )
     pods, refusal = _told_of_pods("Pods", ref, seen), _told_of_pods("Refusal", ref, seen)
-    progress = progress_of(document, pods, _claims(component, ref, seen), refusal)
+    progress = progress_of(document, pods, _claims(ref, seen), refusal)
     if progress.is_ready and change is not None and not change.repeated and change.act in _CHANGING:
         return Progress(
             state=ComponentState.PROGRESSING,
@@ -166,21 +166,21 @@ def _workload_progress(
     return progress
 
 
-def _told_of_pods(what: str, workload: ObjectRef, seen: Mapping[ObjectRef, Seen]) -> JsonObject | None:
+def _told_of_pods(what: str, workload: ObjectRef, seen: Sight) -> JsonObject | None:
     """What the watcher says of a workload's pods, under a kind of its own (tapio_watcher.pods and .refusals)."""
     found = seen.get(ObjectRef("tapio.io", what, workload.namespace, f"{workload.kind}-{workload.name}"))
     return None if found is None else found.document
 
 
-def _claims(component: Component, workload: ObjectRef, seen: Mapping[ObjectRef, Seen]) -> tuple[JsonObject, ...]:
+def _claims(workload: ObjectRef, seen: Sight) -> tuple[JsonObject, ...]:
     """The observed PersistentVolumeClaims of a StatefulSet: they carry its labels and end in `-<name>-<ordinal>`."""
     if workload.kind != "StatefulSet":
         return ()
     found: list[JsonObject] = []
-    for ref, one in seen.items():
-        if ref.kind != "PersistentVolumeClaim" or ref.namespace != workload.namespace or one.document is None:
+    for one in seen.of_kind("PersistentVolumeClaim"):
+        if one.ref.namespace != workload.namespace or one.document is None:
             continue
-        stem, _, ordinal = ref.name.rpartition("-")
+        stem, _, ordinal = one.ref.name.rpartition("-")
         if (
             ordinal.isdigit()
             and stem.endswith(f"-{workload.name}")

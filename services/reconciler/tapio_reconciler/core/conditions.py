@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from tapio_reconciler.core.components import ComponentProgress
 from tapio_shared.api.reasons import ConditionType, Phase, Reason
@@ -13,7 +14,12 @@ from tapio_shared.json import JsonObject, JsonValue, objects_at, str_at
 
 def timestamp(milliseconds: int) -> str:
     """RFC 3339 in whole seconds, as Kubernetes writes it."""
-    return datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _timestamp(milliseconds // 1000)
+
+
+@lru_cache(maxsize=8)
+def _timestamp(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

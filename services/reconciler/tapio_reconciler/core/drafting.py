@@ -22,7 +22,7 @@ from tapio_reconciler.core.references import lost_credentials
 from tapio_reconciler.core.released import ORPHAN
 from tapio_reconciler.core.rules import in_order, rules_of
 from tapio_reconciler.core.scaling import keeping_replicas
-from tapio_reconciler.core.state import Seen, State
+from tapio_reconciler.core.state import Observed, Seen, Sight, State
 from tapio_shared.api.labels import DESIRED_HASH, REVISION
 from tapio_shared.codec import digest, encode
 from tapio_shared.facts import (
@@ -41,6 +41,7 @@ from tapio_shared.json import JsonObject, object_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef
 
 WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"})
+_RENEW = "renew"
 _BINDINGS = frozenset({"RoleBinding", "ClusterRoleBinding"})
 _SCALERS = frozenset({"HorizontalPodAutoscaler", "VerticalPodAutoscaler"})
 _PHASES = ((_SCALERS, 3), (WORKLOADS, 2), (_BINDINGS, 1))
@@ -121,13 +122,27 @@ def unpacked_templates(packed: bytes) -> JsonObject:
     return cast("JsonObject", msgspec.json.decode(zlib.decompress(packed))) if packed else {}
 
 
+@dataclass(slots=True)
+class Noted:
+    """What a plan keeps of objects about which nothing is to be done."""
+
+    objects: dict[str, str] = field(default_factory=dict[str, str])
+    pod_templates: dict[str, JsonObject] = field(default_factory=dict[str, JsonObject])
+    seen_by_name: dict[str, Seen] = field(default_factory=dict[str, Seen])
+    renew_at: int = 0
+    """When the first of their certificates is due; 0 for never."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Draft:
     """A plan being written for one key."""
 
     state: State
     inputs: Inputs
-    seen: Mapping[ObjectRef, Seen]
+    seen: Sight
+    """What is asked of what is observed; in the part of a component it is noted."""
+    observed: Observed = field(default_factory=Observed)
+    """All of it, for who looks through everything; a part has none of it."""
     memory: Memory
     cluster: Seen | None = None
     released: Mapping[str, str] | None = None
@@ -190,7 +205,7 @@ class Draft:
         if seen is not None:
             self._seen_by_name[name] = seen
         flaw = flaw_of(secret, ref, self.seen, self.now)
-        self.look_again("renew", flaw.look_at)
+        self.look_again(_RENEW, flaw.look_at)
         if not flaw.reason:
             return Change(act=Act.NOTHING)
         if flaw.waits:
@@ -213,7 +228,7 @@ class Draft:
 
     def expand(self, claim: Seen, size: str, served: ServedResource, component: str) -> None:
         """Have a PersistentVolumeClaim ask for `size`, unless that was just done and not observed yet."""
-        name = str(claim.ref)
+        name = claim.name
         asked: JsonObject = {"resources": {"requests": {"storage": size}}}
         self.objects[name] = digest(asked)
         self._seen_by_name[name] = claim
@@ -229,7 +244,7 @@ class Draft:
 
     def keep_waiting(self, claim: Seen) -> None:
         """Remember that a claim may not grow, and look again when it is time to ask once more."""
-        name = str(claim.ref)
+        name = claim.name
         failure = self.memory.outcome.failures.get(name)
         if failure is not None:
             self.objects[name] = failure.digest
@@ -307,6 +322,43 @@ class Draft:
         if due_at:
             self._due[name] = min(due_at, self._due.get(name, due_at))
 
+    def part(self, seen: Sight) -> Draft:
+        """An empty draft for one component, which asks `seen`."""
+        return Draft(
+            state=self.state,
+            inputs=self.inputs,
+            seen=seen,
+            memory=self.memory,
+            cluster=self.cluster,
+            forced=self.forced,
+            generated=self.generated,
+        )
+
+    def take(self, part: Draft) -> None:
+        """Take in what was drafted for one component."""
+        self.apply += part.apply
+        self.delete += part.delete
+        self.corrected += part.corrected
+        self.objects |= part.objects
+        self.manifests |= part.manifests
+        self.pod_templates |= part.pod_templates
+        self._seen_by_name |= part._seen_by_name
+        for name, due_at in part._due.items():
+            self.look_again(name, due_at)
+
+    def noted(self) -> Noted | None:
+        """What this holds, if nothing is to be done by it but to renew in time; else None."""
+        if self.apply or self.delete or self._due.keys() - {_RENEW}:
+            return None
+        return Noted(self.objects, self.pod_templates, self._seen_by_name, self._due.get(_RENEW, 0))
+
+    def note(self, noted: Noted) -> None:
+        """Take that in again."""
+        self.objects |= noted.objects
+        self.pod_templates |= noted.pod_templates
+        self._seen_by_name |= noted.seen_by_name
+        self.look_again(_RENEW, noted.renew_at)
+
     def finish(self) -> Plan:
         """Seal the plan."""
         decision = DecisionRecorded(
@@ -338,7 +390,7 @@ class Draft:
             memory=self.memory,
             seen_by_name=self._seen_by_name,
             pod_templates=self.pod_templates,
-            premises=premises_of(self.seen, self.state.key) if self.delete else (),
+            premises=premises_of(self.observed, self.state.key) if self.delete else (),
             released=self.released,
         )
 

@@ -6,28 +6,32 @@ DaemonSet as it was observed stands in; an edit of it teaches nothing as long as
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from tapio_reconciler.core.changes import is_managed
 from tapio_reconciler.core.drafting import unpacked_templates
-from tapio_reconciler.core.state import Seen, State
+from tapio_reconciler.core.state import Observed, Seen, State
 from tapio_shared.api.labels import COMPONENT, FLEET
 from tapio_shared.facts import DecisionRecorded
 from tapio_shared.json import JsonValue, object_at, strings_at
-from tapio_shared.keys import ObjectRef
+from tapio_shared.keys import OrderingKey
 
 
-def learned_of_fleet(state: State, objects: Mapping[ObjectRef, Seen], uid: str) -> dict[str, str]:
+def learned_of_fleet(state: State, seen: Observed, uid: str) -> dict[str, str]:
     """Component -> the annotation tapio.io/fleet of its pod template, for those that have one, in order of names."""
     found = state.find("decision", DecisionRecorded)
-    decided = _of_decision(found[1]) if found is not None and found[1].cluster_uid == uid else dict[str, str]()
+    decision = found[1] if found is not None and found[1].cluster_uid == uid else None
+    agents = seen.of_kind("DaemonSet")
+    return state.remembered.steady("learned", (decision, agents), lambda: _learned_of(decision, agents, state.key))
+
+
+def _learned_of(decision: DecisionRecorded | None, agents: Sequence[Seen], key: OrderingKey) -> dict[str, str]:
+    decided = dict[str, str]() if decision is None else _of_decision(decision)
     observed: dict[str, str] = {}
-    for ref, seen in objects.items():
-        if ref.kind == "DaemonSet" and is_managed(
-            seen.document or {}, cluster=state.key.name, namespace=state.key.namespace
-        ):
-            observed |= _learned(object_at(seen.document, "spec", "template"))
+    for one in agents:
+        if is_managed(one.document or {}, cluster=key.name, namespace=key.namespace):
+            observed |= _learned(object_at(one.document, "spec", "template"))
     learned = {**observed, **decided}
     return {component: learned[component] for component in sorted(learned) if learned[component]}
 

@@ -6,12 +6,11 @@ digested with different keys, nothing is said about them until both have been re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
 from tapio_reconciler.core.model import CertificateSecret, CopiedSecret, GeneratedSecret, MadeSecret
-from tapio_reconciler.core.state import Seen
+from tapio_reconciler.core.state import Sight
 from tapio_shared.api.labels import CLUSTER_NAMESPACE, COPY, RENEW_AT
 from tapio_shared.json import JsonObject, object_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef
@@ -27,7 +26,7 @@ class Flaw:
     look_at: int = 0
 
 
-def flaw_of(secret: MadeSecret, ref: ObjectRef, seen: Mapping[ObjectRef, Seen], now: int) -> Flaw:
+def flaw_of(secret: MadeSecret, ref: ObjectRef, seen: Sight, now: int) -> Flaw:
     """What is wrong with the Secret `ref`, which is to be as `secret` says."""
     found = seen.get(ref)
     document = None if found is None else found.document
@@ -41,7 +40,7 @@ def flaw_of(secret: MadeSecret, ref: ObjectRef, seen: Mapping[ObjectRef, Seen], 
     assert_never(secret)
 
 
-def is_observed(ref: ObjectRef, seen: Mapping[ObjectRef, Seen]) -> bool:
+def is_observed(ref: ObjectRef, seen: Sight) -> bool:
     """Whether the log tells of the Secret `ref`, and of it being there."""
     found = seen.get(ref)
     return found is not None and found.document is not None
@@ -61,7 +60,7 @@ def _generated(secret: GeneratedSecret, ref: ObjectRef, document: JsonObject | N
     return Flaw()
 
 
-def _copied(secret: CopiedSecret, ref: ObjectRef, document: JsonObject | None, seen: Mapping[ObjectRef, Seen]) -> Flaw:
+def _copied(secret: CopiedSecret, ref: ObjectRef, document: JsonObject | None, seen: Sight) -> Flaw:
     held = object_at(document, "digests")
     differs = document is None
     for key, (source_name, source_key) in sorted(secret.values.items()):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tapio_reconciler.core.state import Seen
+from tapio_reconciler.core.state import Observed, Seen
 from tapio_shared.api.names import API_GROUP, COLLECTOR_KIND, INTELLIGENCE_KIND
 from tapio_shared.json import str_at
 from tapio_shared.keys import ObjectRef
@@ -24,17 +23,16 @@ class Members:
         return (*self.collectors, *self.intelligences)
 
 
-def members_of(seen: Mapping[ObjectRef, Seen]) -> Members:
+def members_of(seen: Observed) -> Members:
     """Those that exist and are not being deleted, in the order of their creation, then of their names."""
     return Members(_living(seen, COLLECTOR_KIND), _living(seen, INTELLIGENCE_KIND))
 
 
-def _living(seen: Mapping[ObjectRef, Seen], kind: str) -> tuple[Member, ...]:
+def _living(seen: Observed, kind: str) -> tuple[Member, ...]:
     found = [
-        (ref, one)
-        for ref, one in seen.items()
-        if ref.group == API_GROUP
-        and ref.kind == kind
+        (one.ref, one)
+        for one in seen.of_kind(kind)
+        if one.ref.group == API_GROUP
         and one.document is not None
         and not str_at(one.document, "metadata", "deletionTimestamp")
     ]

@@ -26,8 +26,11 @@ def _condition_events(before: JsonObject, after: JsonObject) -> list[EventIntent
     known = {str_at(one, "type"): one for one in objects_at(before, "conditions")}
     events: list[EventIntent] = []
     for one in objects_at(after, "conditions"):
-        name, status, reason = str_at(one, "type"), str_at(one, "status"), str_at(one, "reason")
+        name = str_at(one, "type")
         was = known.get(name, {})
+        if was == one:
+            continue
+        status, reason = str_at(one, "status"), str_at(one, "reason")
         same = str_at(was, "status") == status and str_at(was, "reason") == reason
         if same:
             continue
@@ -48,8 +51,11 @@ def _component_events(before: JsonObject, after: JsonObject) -> list[EventIntent
     known = {str_at(one, "name"): one for one in objects_at(before, "components")}
     events: list[EventIntent] = []
     for one in objects_at(after, "components"):
-        name, state, reason = str_at(one, "name"), str_at(one, "state"), str_at(one, "reason")
+        name = str_at(one, "name")
         was = known.get(name, {})
+        if was == one:
+            continue
+        state, reason = str_at(one, "state"), str_at(one, "reason")
         if str_at(was, "state") == state and str_at(was, "reason") == reason:
             continue
         if state == str(ComponentState.FAILED):

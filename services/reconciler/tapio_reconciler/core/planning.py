@@ -22,8 +22,9 @@ from tapio_reconciler.core.parked import SHARED_FACTS, Parked, parked_of, unread
 from tapio_reconciler.core.recreation import is_left_behind, plan_volumes, remember_refusals, with_kept_sizes
 from tapio_reconciler.core.references import missing_reference
 from tapio_reconciler.core.released import released_before
+from tapio_reconciler.core.resting import Rest, Watchful
 from tapio_reconciler.core.rules import rules_of
-from tapio_reconciler.core.state import Seen, State
+from tapio_reconciler.core.state import Observed, Seen, State
 from tapio_reconciler.core.statuses import (
     cluster_status,
     collector_status,
@@ -36,10 +37,10 @@ from tapio_reconciler.core.statuses import (
 )
 from tapio_reconciler.core.teardown import delete_left_behind, is_torn_down, tear_down
 from tapio_reconciler.core.turns import turn_of
-from tapio_reconciler.core.volumes import held_volumes
+from tapio_reconciler.core.volumes import HeldVolumes, held_volumes
 from tapio_reconciler.core.wanting import Refused, Wanted, ref_of, served_by, wanted
 from tapio_shared.api.labels import COMPONENT, FORCE_RECONCILE, PAUSED, TEARDOWN_FINALIZER
-from tapio_shared.api.names import cluster_ref
+from tapio_shared.api.names import COLLECTOR_KIND, INTELLIGENCE_KIND, cluster_ref
 from tapio_shared.api.reasons import Reason
 from tapio_shared.facts import DecisionRecorded, DiscoveryObserved, Inputs, OutcomeRecorded, TargetObserved
 from tapio_shared.json import JsonObject, at, object_at, str_at, strings_at
@@ -58,7 +59,7 @@ _TOO_LARGE = (
 
 def plan(state: State, inputs: Inputs) -> Plan:
     """The plan for one key. Total: whatever the log holds, the answer is a plan, if need be one that only says why."""
-    seen = state.seen()
+    seen, steady = state.seen(), state.remembered.steady
     found = state.find("outcome", OutcomeRecorded)
     memory = NO_MEMORY if found is None else Memory(*found)
     cluster = seen.get(cluster_ref(state.key.namespace, state.key.name))
@@ -66,12 +67,20 @@ def plan(state: State, inputs: Inputs) -> Plan:
         state=state,
         inputs=_with_revisions(inputs, state),
         seen=seen,
+        observed=seen,
         memory=memory,
         cluster=cluster if cluster is not None and cluster.document is not None else None,
-        released=released_before(state, memory.outcome) if rules_of(inputs.logic).counts_released else None,
+        released=_released(state, seen, memory) if rules_of(inputs.logic).counts_released else None,
     )
-    _plan(draft, members_of(seen))
+    resources = (seen.of_kind(COLLECTOR_KIND), seen.of_kind(INTELLIGENCE_KIND))
+    _plan(draft, steady("members", resources, lambda: members_of(seen)))
     return draft.finish()
+
+
+def _released(state: State, seen: Observed, memory: Memory) -> Mapping[str, str]:
+    decided, workloads = state.find("decision", DecisionRecorded), seen.of_kind("StatefulSet")
+    basis = (memory.outcome, *(decided or ()), workloads)
+    return state.remembered.steady("released", basis, lambda: released_before(state, memory.outcome))
 
 
 def _plan(draft: Draft, members: Members) -> None:
@@ -93,7 +102,7 @@ def _plan(draft: Draft, members: Members) -> None:
         if cluster is not None:
             _write_status(draft, resynchronising_status(cluster, draft.now))
         return
-    served = served_by(discovery[1])
+    served = draft.state.remembered.again("served", discovery[1:], lambda: served_by(discovery[1]))
     parked = parked_of(draft.state)
     if cluster is None:
         if parked.blocker:
@@ -114,7 +123,7 @@ def _plan(draft: Draft, members: Members) -> None:
         message = _TOO_LARGE.format(limit=draft.inputs.record_limit)
         _write_status(draft, stalled_status(cluster, Reason.INVALID_SPEC, message, draft.now))
         return
-    volumes = held_volumes(draft.seen, draft.state.key.namespace, draft.memory, draft.now)
+    volumes = _volumes(draft)
     counts_kept = rules_of(draft.inputs.logic).counts_kept
     result = wanted(draft.state, cluster, members, volumes, draft.released, counts_kept=counts_kept)
     if isinstance(result, Refused):
@@ -135,22 +144,48 @@ def _plan(draft: Draft, members: Members) -> None:
     _write_member_statuses(draft, members, progress, result.refused_members, rendered.skipped, told)
 
 
+def _volumes(draft: Draft) -> Mapping[str, HeldVolumes]:
+    """What the volumes have. Only while something fails does that depend on when it is asked."""
+    seen, failures = draft.observed, draft.memory.outcome.failures
+    return draft.state.remembered.steady(
+        "volumes",
+        (seen.of_kind("StatefulSet"), seen.of_kind("PersistentVolumeClaim"), *((draft.inputs,) if failures else ())),
+        lambda: held_volumes(seen, draft.state.key.namespace, draft.memory, draft.now),
+    )
+
+
 def _plan_components(draft: Draft, result: Wanted, served: Served, parked: Parked) -> list[ComponentProgress]:
     """Plan every component in order of dependency; answers how far each is."""
     done: dict[str, ComponentProgress] = {}
-    generated = frozenset(ref_of(one.manifest) for part in result.rendered.components for one in part.secrets)
-    for component in result.rendered.components:
-        waits_for = blockers(component, done)
+    rendered = result.rendered.components
+    generated = draft.state.remembered.steady(
+        "generated",
+        (rendered,),
+        lambda: frozenset(ref_of(one.manifest) for component in rendered for one in component.secrets),
+    )
+    is_calm = not draft.forced and not parked.objects
+    for component in rendered:
         objects = result.objects[component.name]
-        changes, held = _plan_objects(draft, component, objects, served, parked, hold=bool(waits_for))
+        basis = (component, objects, served, generated)
+        rest = draft.state.remembered.again(f"rest of {component.name}", basis, Rest)
+        if is_calm and rest.progress is not None and rest.goes_on(draft):
+            draft.note(rest.noted)
+            done[component.name] = rest.progress
+            continue
+        waits_for, seen = blockers(component, done), Watchful(draft.seen)
+        part = draft.part(seen)
+        changes, held = _plan_objects(part, component, objects, served, parked, hold=bool(waits_for))
         if held and not waits_for:
             draft.waiting.append(f"{component.name} waits until its Secrets have been made and observed.")
         if held and waits_for:
             draft.waiting.append(
                 f"{component.name} waits until {', '.join(one.component.name for one in waits_for)} is ready."
             )
-        missing = missing_reference(component.name, objects, draft.seen, generated)
-        done[component.name] = component_progress(component, changes, draft.seen, waits_for, held, missing)
+        missing = missing_reference(component.name, objects, seen, generated)
+        progress = done[component.name] = component_progress(component, changes, seen, waits_for, held, missing)
+        draft.take(part)
+        if is_calm and not held:
+            rest.look(progress, part, seen, changes.values())
     for component in result.rendered.kept:
         for secret in component.secrets:
             ref = ref_of(secret.manifest)
@@ -200,8 +235,8 @@ def _prune(draft: Draft, served: Served, kept: frozenset[str]) -> None:
     `kept` are components that are to go on as they are.
     """
     key = draft.state.key
-    for ref, seen in draft.seen.items():
-        if seen.document is None or str(ref) in draft.objects:
+    for ref, seen in draft.observed.items():
+        if seen.document is None or seen.name in draft.objects:
             continue
         if ref.kind in _KEPT_KINDS and not is_copy(seen.document):
             continue

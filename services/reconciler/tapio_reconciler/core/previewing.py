@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from tapio_reconciler.core.members import members_of
 from tapio_reconciler.core.model import MadeSecret, Served
-from tapio_reconciler.core.state import Entry, Seen, State
+from tapio_reconciler.core.state import Entry, Observed, Seen, State
 from tapio_reconciler.core.statuses import cluster_not_found, not_yet_supported_message
 from tapio_reconciler.core.wanting import Refused, Wanted, ref_of, wanted
 from tapio_shared.api.names import CLUSTER_KIND
@@ -88,7 +88,7 @@ def _preview(cluster: ObjectRef, documents: Sequence[JsonObject], given: Surroun
         return Preview(
             cluster=cluster, refusals=tuple((ref, str(Reason.CLUSTER_NOT_FOUND), message) for ref in sorted(seen))
         )
-    answer = wanted(_state(cluster, given), seen[cluster], members_of(seen))
+    answer = wanted(_state(cluster, given), seen[cluster], members_of(Observed(seen)))
     refusals = tuple((ref, *answer.refused_members[ref]) for ref in sorted(answer.refused_members))
     if isinstance(answer, Refused):
         return Preview(cluster=cluster, refusals=((cluster, answer.reason, answer.message), *refusals))

@@ -11,13 +11,13 @@ Source: the StatefulSet controller adopts pods and revisions that match its sele
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tapio_reconciler.core.changes import Act, Change
 from tapio_reconciler.core.drafting import Draft
 from tapio_reconciler.core.model import Served, WantedObject
-from tapio_reconciler.core.state import Seen
+from tapio_reconciler.core.state import Seen, Sight
 from tapio_reconciler.core.volumes import claim_size, claim_templates, is_bound, refusal_of
 from tapio_shared.api.quantity import quantity_or_none
 from tapio_shared.codec import digest
@@ -92,7 +92,7 @@ def _name(template: JsonObject) -> str:
     return str_at(template, "metadata", "name")
 
 
-def is_left_behind(workload: ObjectRef, seen: Mapping[ObjectRef, Seen]) -> bool:
+def is_left_behind(workload: ObjectRef, seen: Sight) -> bool:
     """Whether a workload is gone and its pods are not: it is on the way of being made anew."""
     known = seen.get(workload)
     pods = seen.get(ObjectRef("tapio.io", "Pods", workload.namespace, f"{workload.kind}-{workload.name}"))
@@ -135,8 +135,8 @@ def plan_volumes(draft: Draft, one: WantedObject, change: Change, served: Served
 
 def remember_refusals(draft: Draft) -> None:
     """Look again when claims that may not grow are due to ask once more, whoever asks then."""
-    for ref, one in draft.seen.items():
-        if ref.kind == "PersistentVolumeClaim" and refusal_of(one, draft.memory, draft.now):
+    for one in draft.seen.of_kind("PersistentVolumeClaim"):
+        if refusal_of(one, draft.memory, draft.now):
             draft.keep_waiting(one)
 
 
@@ -151,7 +151,7 @@ def _grow_claims(draft: Draft, one: WantedObject, served: Served, component: str
     return str(small[0][0].ref) if small else ""
 
 
-def _small_claims(one: WantedObject, seen: Mapping[ObjectRef, Seen]) -> Iterator[tuple[Seen, str]]:
+def _small_claims(one: WantedObject, seen: Sight) -> Iterator[tuple[Seen, str]]:
     """The bound claims of a StatefulSet that ask for less than its templates do, with what they should ask for."""
     for template in claim_templates(one.manifest):
         size = claim_size(template)

@@ -3,10 +3,10 @@ without, and ConfigMaps of certificate authorities."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from tapio_reconciler.core.model import GeneratedSecret, MadeSecret, WantedObject
-from tapio_reconciler.core.state import Seen
+from tapio_reconciler.core.state import Sight
 from tapio_shared.api.labels import COMPONENT
 from tapio_shared.api.references import AUTHORITIES_GROUP, AUTHORITIES_KIND
 from tapio_shared.json import JsonObject, at, object_at, objects_at, str_at, strings_at
@@ -17,7 +17,7 @@ _ROUTE = "BackendTLSPolicy"
 
 
 def missing_reference(
-    component: str, objects: Sequence[WantedObject], seen: Mapping[ObjectRef, Seen], generated: frozenset[ObjectRef]
+    component: str, objects: Sequence[WantedObject], seen: Sight, generated: frozenset[ObjectRef]
 ) -> str:
     """What a person must supply before the pods of `component` can start, as a sentence; empty when nothing is known
     to be missing. A Secret nobody told of is unknown, not missing; `generated` ones are the operator's own to make."""
@@ -46,7 +46,7 @@ def missing_reference(
     return ""
 
 
-def _missing_authorities(component: str, user: ObjectRef, name: str, key: str, seen: Mapping[ObjectRef, Seen]) -> str:
+def _missing_authorities(component: str, user: ObjectRef, name: str, key: str, seen: Sight) -> str:
     """The same of one ConfigMap of certificate authorities."""
     one = seen.get(ObjectRef(AUTHORITIES_GROUP, AUTHORITIES_KIND, user.namespace, name))
     if one is None:
@@ -83,21 +83,21 @@ def trusted_authorities(manifest: JsonObject) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(set(mounted)))
 
 
-def lost_credentials(secret: MadeSecret, ref: ObjectRef, seen: Mapping[ObjectRef, Seen]) -> str:
+def lost_credentials(secret: MadeSecret, ref: ObjectRef, seen: Sight) -> str:
     """Why no new values may be made up for a Secret that does not exist, as a sentence: a volume holds data that only
     the former ones open. Empty when there is no such volume."""
     known = seen.get(ref)
     if not isinstance(secret, GeneratedSecret) or not secret.opens or (known is not None and known.document):
         return ""
-    for claim_ref, claim in seen.items():
-        if claim_ref.kind != "PersistentVolumeClaim" or claim_ref.namespace != ref.namespace:
+    for claim in seen.of_kind("PersistentVolumeClaim"):
+        if claim.ref.namespace != ref.namespace:
             continue
         of_component = strings_at(claim.document, "metadata", "labels").get(COMPONENT) == secret.opens
         if of_component and str_at(claim.document, "status", "phase") == "Bound":
             user, _, _ = secret.templates["NEO4J_AUTH"].partition("/")
             return (
                 f"Secret {ref.namespace}/{ref.name} does not exist any more, and the database on PersistentVolumeClaim "
-                f"{claim_ref.name} opens with the password it held alone, so no new one is made up. Restore it "
+                f"{claim.ref.name} opens with the password it held alone, so no new one is made up. Restore it "
                 f"(kubectl -n {ref.namespace} create secret generic {ref.name} --from-literal=username={user} "
                 f"--from-literal=password=PASSWORD --from-literal=NEO4J_AUTH={user}/PASSWORD; it is noticed within ten "
                 "minutes), or delete the claims of "

@@ -28,7 +28,7 @@ def released_before(state: State, outcome: OutcomeRecorded) -> Mapping[str, str]
         found |= _orphaned(decided[1].delete)
     if not found:
         return found
-    known = {str(ref): one for ref, one in state.seen().items() if ref.kind == "StatefulSet"}
+    known = {one.name: one for one in state.seen().of_kind("StatefulSet")}
     return {name: uid for name, uid in found.items() if name not in known or known[name].uid in {"", uid}}
 
 

@@ -6,21 +6,19 @@ else sets (`kubectl scale`) is drift, and set back. See docs/adr/0014.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from tapio_reconciler.core.state import Seen
+from tapio_reconciler.core.state import Observed, Seen
 from tapio_shared.api.names import FIELD_MANAGER
 from tapio_shared.json import JsonObject, list_at, object_at, objects_at, str_at
-from tapio_shared.keys import ObjectRef
 
 _OF_DEPLOYMENT = "Deployment-"
 
 
-def other_scalers(seen: Mapping[ObjectRef, Seen], namespace: str) -> dict[str, str]:
+def other_scalers(seen: Observed, namespace: str) -> dict[str, str]:
     """Deployment -> somebody else's HorizontalPodAutoscalers that scale it (see tapio_watcher.scalers)."""
     found: dict[str, str] = {}
-    for ref, one in seen.items():
-        if ref.kind == "Scaler" and ref.group == "tapio.io" and ref.namespace == namespace and one.document is not None:
+    for one in seen.of_kind("Scaler"):
+        ref = one.ref
+        if ref.group == "tapio.io" and ref.namespace == namespace and one.document is not None:
             names = ", ".join(str(name) for name in list_at(one.document, "autoscalers"))
             found[ref.name.removeprefix(_OF_DEPLOYMENT)] = names
     return found

@@ -6,17 +6,20 @@ one, so a tail may overlap what was hydrated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Protocol, TypeVar
 
 import msgspec
 
+from tapio_reconciler.core.remembering import Remembered
 from tapio_shared.facts import LogRecord, ObjectGone, ObjectObserved, Record
 from tapio_shared.json import JsonObject
 from tapio_shared.keys import Address, ObjectRef, OrderingKey, parse_subject
 
 R = TypeVar("R", bound=LogRecord)
+_bytes_of = msgspec.msgpack.Encoder().encode
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -26,6 +29,59 @@ class Entry(msgspec.Struct, frozen=True):
     record: Record
     checksum: int = 0
     """CRC-32 of the message's subject and bytes; 0 for what was never a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One object as the log last told of it. `document` is None when it is gone."""
+
+    ref: ObjectRef
+    sequence: int
+    document: JsonObject | None
+    uid: str
+    resource_version: str
+    held: dict[str, bool] = field(default_factory=dict[str, bool], compare=False, repr=False)
+    """Digest of something wanted, that the document says it was written for and that is not being deleted -> whether
+    `document` holds it. Memory of a comparison, worked out at most once."""
+    name: str = field(default="", compare=False, repr=False)
+    """The text of `ref`."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", str(self.ref))
+
+
+class Sight(Protocol):
+    """What may be asked of what is observed by who judges a single component: by name, and by kind."""
+
+    def get(self, ref: ObjectRef, /) -> Seen | None: ...
+
+    def of_kind(self, kind: str) -> tuple[Seen, ...]: ...
+
+
+class Observed(dict[ObjectRef, Seen]):
+    """Every object that the log tells of, in the order of their names. Never changed once it is made."""
+
+    __slots__ = ("_kinds",)
+
+    def __init__(self, objects: Mapping[ObjectRef, Seen] = MappingProxyType({})) -> None:
+        super().__init__(objects)
+        self._kinds: dict[str, tuple[Seen, ...]] = {}
+
+    def of_kind(self, kind: str) -> tuple[Seen, ...]:
+        """Those of one kind, of whatever group: the very same tuple as long as none of them was told of anew."""
+        found = self._kinds.get(kind)
+        if found is None:
+            found = self._kinds[kind] = tuple(one for ref, one in self.items() if ref.kind == kind)
+        return found
+
+    def with_told_anew(self, told: Iterable[Seen]) -> Observed:
+        """These, but for objects among them that were told of anew."""
+        after = Observed(self)
+        after._kinds = dict(self._kinds)
+        for one in told:
+            after[one.ref] = one
+            after._kinds.pop(one.ref.kind, None)
+        return after
 
 
 @dataclass(slots=True)
@@ -40,11 +96,13 @@ class State:
     """Highest sequence of the key's own records."""
     log_begins: int = 0
     """First sequence that the log held after this was read from it."""
-    answer: tuple[object, object] | None = field(default=None, compare=False, repr=False)
-    """The last thing that was worked out from this state, and what it was worked out from. Memory, not state."""
+    remembered: Remembered = field(default_factory=Remembered, compare=False, repr=False)
+    """What was worked out from this state. Memory, not state."""
     rendering: object = field(default=None, compare=False, repr=False)
     """What was last rendered from this state. Memory too."""
-    _seen: dict[str, Seen] = field(default_factory=dict[str, "Seen"], compare=False, repr=False)
+    _observed: Observed = field(default_factory=Observed, compare=False, repr=False)
+    _observed_of: dict[str, Entry] = field(default_factory=dict[str, Entry], compare=False, repr=False)
+    """The records that `_observed` was made of."""
     _addresses: dict[str, Address] = field(default_factory=dict[str, Address], compare=False, repr=False)
     """Subjects that were taken apart, for as long as the state is kept: a process knows a million of them."""
 
@@ -62,30 +120,53 @@ class State:
             if ref is not None:
                 yield ref, self.own[subject]
 
-    def seen(self) -> Mapping[ObjectRef, Seen]:
-        """Every object the log tells of, in the order of their names; the same `Seen` as long as its fact is last."""
+    def seen(self) -> Observed:
+        """Every object the log tells of; the same `Seen` as long as its fact is last, the same answer as long as all
+        of them are."""
+        former = self._observed_of
+        news = [subject for subject, entry in self.own.items() if former.get(subject) is not entry]
+        if news or len(former) != len(self.own):
+            told = [one for subject in news if (one := self._told(subject)) is not None]
+            if len(former) == len(self.own) and all(self._is_known(subject) for subject in news):
+                self._observed = self._observed.with_told_anew(told)
+            else:
+                self._observed = self._in_order({one.ref: one for one in told})
+            self._observed_of = dict(self.own)
+        return self._observed
+
+    def _told(self, subject: str) -> Seen | None:
+        """What the log last told of the object with this subject; None for what is no object, or can't be read."""
+        ref, entry = self.address(subject).ref, self.own[subject]
+        if ref is None:
+            return None
+        match entry.record:
+            case ObjectObserved() as fact:
+                former = self._observed.get(ref)
+                held = former.held if former and former.held and _differ_in_status_alone(former, fact) else {}
+                return Seen(ref, entry.sequence, fact.object, fact.uid, fact.resource_version, held)
+            case ObjectGone() as fact:
+                return Seen(ref, entry.sequence, None, fact.uid, fact.resource_version)
+            case _:
+                return None
+
+    def _is_known(self, subject: str) -> bool:
+        """Whether a record that is new has the place of one before it among what is observed, or is of no object."""
+        ref = self.address(subject).ref
+        is_told = isinstance(self.own[subject].record, ObjectObserved | ObjectGone)
+        return subject in self._observed_of and (ref is None or (is_told and ref in self._observed))
+
+    def _in_order(self, told: Mapping[ObjectRef, Seen]) -> Observed:
         found: dict[ObjectRef, Seen] = {}
         for subject in sorted(self.own):
-            ref, entry = self.address(subject).ref, self.own[subject]
-            if ref is None:
-                continue
-            one = self._seen.get(subject)
-            if one is None or one.sequence != entry.sequence:
-                match entry.record:
-                    case ObjectObserved() as fact:
-                        one = Seen(ref, entry.sequence, fact.object, fact.uid, fact.resource_version)
-                    case ObjectGone() as fact:
-                        one = Seen(ref, entry.sequence, None, fact.uid, fact.resource_version)
-                    case _:
-                        continue
-                self._seen[subject] = one
-            found[ref] = one
-        return found
+            ref = self.address(subject).ref
+            if ref is not None and isinstance(self.own[subject].record, ObjectObserved | ObjectGone):
+                found[ref] = told.get(ref) or self._observed[ref]
+        return Observed(found)
 
     def find(self, what: str, kind: type[R]) -> tuple[int, R] | None:
         """The key's last decision or outcome with its sequence."""
         for subject, entry in self.own.items():
-            if self.address(subject).what == what and isinstance(entry.record, kind):
+            if isinstance(entry.record, kind) and self.address(subject).what == what:
                 return entry.sequence, entry.record
         return None
 
@@ -114,15 +195,16 @@ def _replace(entries: dict[str, Entry], name: str, entry: Entry) -> None:
         entries[name] = entry
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One object as the log last told of it. `document` is None when it is gone."""
-
-    ref: ObjectRef
-    sequence: int
-    document: JsonObject | None
-    uid: str
-    resource_version: str
-    held: dict[str, bool] = field(default_factory=dict[str, bool], compare=False, repr=False)
-    """Digest of something wanted, that the document says it was written for and that is not being deleted -> whether
-    `document` holds it. Memory of a comparison, worked out at most once."""
+def _differ_in_status_alone(former: Seen, fact: ObjectObserved) -> bool:
+    """Whether all but the status of an object is as it was, to the byte: no wanted object says anything of a status."""
+    before, now = former.document, fact.object
+    if before is None or (before.keys() ^ now.keys()) - {"status"}:
+        return False
+    try:
+        return all(
+            before[name] == value and _bytes_of(before[name]) == _bytes_of(value)
+            for name, value in now.items()
+            if name != "status"
+        )
+    except RecursionError:  # It is nested deeper than anything that the operator writes.
+        return False

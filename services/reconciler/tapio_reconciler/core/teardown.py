@@ -28,7 +28,7 @@ def tear_down(draft: Draft, cluster: Seen | None, served: Served) -> list[Object
     key = draft.state.key
     delete_data = cluster is not None and str_at(cluster.document, "spec", "deletionPolicy") == "Delete"
     left: list[ObjectRef] = []
-    for ref, seen in draft.seen.items():
+    for ref, seen in draft.observed.items():
         if seen.document is None or ref.kind in _RESOURCES:
             continue
         if not is_managed(seen.document, cluster=key.name, namespace=key.namespace):
@@ -66,9 +66,8 @@ def delete_left_behind(draft: Draft, served: Served) -> None:
 
 def _ownerless_pods(draft: Draft) -> Iterator[tuple[ObjectRef, Seen]]:
     """Pods without a controller, each with the StatefulSet that was let go of: nothing else would ever delete them."""
-    for ref, summary in draft.seen.items():
-        if ref.kind != "Pods":
-            continue
+    for summary in draft.observed.of_kind("Pods"):
+        ref = summary.ref
         kind, _, name = ref.name.partition("-")
         for entry in objects_at(summary.document, "ownerless"):
             pod = ObjectRef("", "Pod", ref.namespace, str_at(entry, "name"))

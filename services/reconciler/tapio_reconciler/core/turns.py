@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tapio_reconciler.core.changes import Act, Change
 from tapio_reconciler.core.model import Component, WantedObject
 from tapio_reconciler.core.readiness import progress_of
-from tapio_reconciler.core.state import Seen
+from tapio_reconciler.core.state import Sight
 from tapio_shared.keys import ObjectRef
 
 
@@ -16,7 +16,7 @@ def turn_of(
     change: Change,
     changes: Mapping[ObjectRef, Change],
     component: Component,
-    seen: Mapping[ObjectRef, Seen],
+    seen: Sight,
 ) -> Change:
     """`change`, or to wait until it is this member's turn.
 
@@ -26,7 +26,7 @@ def turn_of(
     if change.act is not Act.APPLY or change.repeated or not _is_ready(one.ref, seen):
         return change
     for other in component.workloads:
-        if other == one.ref or other not in seen:
+        if other == one.ref or seen.get(other) is None:
             continue
         planned = changes.get(other)
         if not _is_ready(other, seen) or (planned is not None and planned.act is not Act.NOTHING):
@@ -34,6 +34,6 @@ def turn_of(
     return change
 
 
-def _is_ready(ref: ObjectRef, seen: Mapping[ObjectRef, Seen]) -> bool:
+def _is_ready(ref: ObjectRef, seen: Sight) -> bool:
     known = seen.get(ref)
     return known is not None and known.document is not None and progress_of(known.document, None, ()).is_ready

@@ -14,17 +14,15 @@ import msgspec
 
 from tapio_reconciler.core.changes import Memory, waits
 from tapio_reconciler.core.model import Notice
-from tapio_reconciler.core.state import Seen
+from tapio_reconciler.core.state import Observed, Seen
 from tapio_shared.api import names
 from tapio_shared.api.effective import EffectiveCluster
 from tapio_shared.api.labels import COMPONENT, EDITION
 from tapio_shared.api.quantity import quantity_or_none
 from tapio_shared.api.reasons import Reason
 from tapio_shared.json import JsonObject, objects_at, str_at, strings_at
-from tapio_shared.keys import ObjectRef
 
 _ZERO = Decimal(0)
-_VOLUME_KINDS = frozenset({"StatefulSet", "PersistentVolumeClaim"})
 _RESIZING = "FileSystemResizePending"
 
 
@@ -57,12 +55,13 @@ class HeldVolumes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     claims: list[HeldClaim] = []
 
 
-def held_volumes(seen: Mapping[ObjectRef, Seen], namespace: str, memory: Memory, now: int) -> dict[str, HeldVolumes]:
+def held_volumes(seen: Observed, namespace: str, memory: Memory, now: int) -> dict[str, HeldVolumes]:
     """What is known of the volumes of a cluster's components, by their label `app.kubernetes.io/component`."""
     templates: dict[str, list[str]] = {}
     claims: dict[str, list[HeldClaim]] = {}
-    for ref, one in seen.items():
-        if ref.kind not in _VOLUME_KINDS or one.document is None or ref.namespace != namespace:
+    for one in (*seen.of_kind("StatefulSet"), *seen.of_kind("PersistentVolumeClaim")):
+        ref = one.ref
+        if one.document is None or ref.namespace != namespace:
             continue
         component = strings_at(one.document, "metadata", "labels").get(COMPONENT, "")
         if ref.kind == "StatefulSet":
@@ -88,7 +87,7 @@ def claim_size(claim: JsonObject) -> str:
 
 def refusal_of(claim: Seen, memory: Memory, now: int) -> str:
     """Why a claim was not allowed to grow, as long as that is not due to be tried again."""
-    failure = memory.outcome.failures.get(str(claim.ref))
+    failure = memory.outcome.failures.get(claim.name)
     if failure is None or failure.action != "expand" or not waits(failure.failed_at, failure.retry_at, now):
         return ""
     return failure.error

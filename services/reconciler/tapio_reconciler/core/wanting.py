@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from operator import is_
+from typing import Final
 
 import msgspec
 
@@ -16,13 +18,13 @@ from tapio_reconciler.core.graph_members import GraphMembers, graph_members, kee
 from tapio_reconciler.core.kept import Running, running_collectors
 from tapio_reconciler.core.learning import learned_of_fleet
 from tapio_reconciler.core.members import Members
-from tapio_reconciler.core.model import Notice, Rendered, Served, WantedObject
+from tapio_reconciler.core.model import Component, Notice, Rendered, Served, WantedObject
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.overlaps import accepted_collectors, chosen_intelligence
 from tapio_reconciler.core.references import needed_secrets, trusted_authorities
 from tapio_reconciler.core.rendering import render
 from tapio_reconciler.core.scaling import other_scalers
-from tapio_reconciler.core.state import Seen, State
+from tapio_reconciler.core.state import Observed, Seen, State
 from tapio_reconciler.core.volumes import HeldVolumes, granted
 from tapio_shared.api import names
 from tapio_shared.api.budget import BudgetTooSmall
@@ -78,6 +80,9 @@ class Refused:
     refused_members: Mapping[ObjectRef, tuple[str, str]] = field(default_factory=dict[ObjectRef, tuple[str, str]])
 
 
+_NONE_RUN: Final[Mapping[str, Running]] = {}
+
+
 def wanted(
     state: State,
     cluster: Seen,
@@ -93,25 +98,56 @@ def wanted(
     `counts_kept`: whether what runs on with an invalid spec counts for the objects of others.
     The answer is remembered with the state it was worked out from, since most plans follow from changes of children.
     """
-    asked, seen = _asked(cluster, state), state.seen()
-    secrets, learned = _secret_digests(seen, state.key.namespace), learned_of_fleet(state, seen, cluster.uid)
-    graph = graph_members(seen, state.key.name, state.key.namespace, released)
-    scalers = other_scalers(seen, state.key.namespace)
-    running = running_collectors(members.collectors, asked, seen, state.key) if counts_kept else {}
-    basis = (
-        encode(asked),
-        cluster.uid,
-        tuple((ref, seen.sequence) for ref, seen in members.all()),
-        tuple((name, state.shared[name].sequence) for name in ("config", "discovery", "fleet") if name in state.shared),
-        tuple(secrets.items()),
-        tuple(learned.items()),
-        encode([volumes, graph, scalers, running]),
+    seen, steady, namespace = state.seen(), state.remembered.steady, state.key.namespace
+    asked = steady("asked", (cluster,), lambda: encode([cluster.uid, _asked(cluster, state)]))
+    secrets = steady("secrets", (seen.of_kind("Secret"),), lambda: _secret_digests(seen, namespace))
+    learned = learned_of_fleet(state, seen, cluster.uid)
+    graph = steady(
+        "graph",
+        (seen.of_kind("StatefulSet"), seen.of_kind("Pods"), seen.of_kind("ConfigMap"), released),
+        lambda: graph_members(seen, state.key.name, namespace, released),
     )
-    if state.answer is not None and state.answer[0] == basis and isinstance(state.answer[1], Wanted | Refused):
-        return state.answer[1]
-    answer = _wanted(state, cluster.uid, asked, members, secrets, learned, dict(volumes or {}), graph, scalers, running)
-    state.answer = (basis, answer)
-    return answer
+    scalers = steady("scalers", (seen.of_kind("Scaler"),), lambda: other_scalers(seen, namespace))
+    running = _running(state, cluster, members) if counts_kept else _NONE_RUN
+    basis = (
+        asked,
+        *(one for _, one in members.all()),
+        *(state.shared.get(name) for name in ("config", "discovery", "fleet")),
+        secrets,
+        learned,
+        volumes,
+        graph,
+        scalers,
+        running,
+    )
+    return state.remembered.again(
+        "wanted",
+        basis,
+        lambda: _wanted(
+            state,
+            cluster.uid,
+            _asked(cluster, state),
+            members,
+            secrets,
+            learned,
+            dict(volumes or {}),
+            graph,
+            scalers,
+            running,
+        ),
+    )
+
+
+def _running(state: State, cluster: Seen, members: Members) -> Mapping[str, Running]:
+    seen = state.seen()
+    if not members.collectors:
+        return _NONE_RUN
+    kinds = (seen.of_kind(kind) for kind in ("DaemonSet", "Deployment", "ConfigMap"))
+    return state.remembered.steady(
+        "running",
+        (cluster, *(one for _, one in members.collectors), *kinds),
+        lambda: running_collectors(members.collectors, _asked(cluster, state), seen, state.key),
+    )
 
 
 def _asked(cluster: Seen, state: State) -> JsonObject:
@@ -133,7 +169,7 @@ def _wanted(
     volumes: dict[str, HeldVolumes],
     graph: GraphMembers,
     scalers: dict[str, str],
-    running: dict[str, Running],
+    running: Mapping[str, Running],
 ) -> Wanted | Refused:
     config = configuration_of(state)
     problems = validate_cluster(asked, trust=config.trust)
@@ -239,10 +275,31 @@ def _rendered(inputs: bytes, discovery: bytes, former: object) -> _Rendering:
     rendered = render(context)
     if notices:
         rendered = replace(rendered, notices=(*rendered.notices, *notices))
-    objects = {one.name: tuple(wanted_object(manifest) for manifest in one.objects) for one in rendered.components}
+    parts = [_part(one, former if isinstance(former, _Rendering) else None) for one in rendered.components]
     return _Rendering(
-        inputs=inputs, discovery=discovery, context=context, notices=notices, rendered=rendered, objects=objects
+        inputs=inputs,
+        discovery=discovery,
+        context=context,
+        notices=notices,
+        rendered=replace(rendered, components=tuple(component for component, _ in parts)),
+        objects={component.name: objects for component, objects in parts},
     )
+
+
+def _part(component: Component, former: _Rendering | None) -> tuple[Component, Sequence[WantedObject]]:
+    """A component with its objects: the very ones of the rendering before, where they are the same to the byte, so that
+    what was found of them holds."""
+    before = () if former is None else former.objects.get(component.name, ())
+    known = {one.digest: one for one in before}
+    objects: list[WantedObject] = []
+    for manifest in component.objects:
+        wanted = digest(manifest)
+        objects.append(known.get(wanted) or _wanted_object(manifest, wanted))
+    if former is None or len(before) != len(objects) or not all(map(is_, before, objects)):
+        return component, tuple(objects)
+    same = replace(component, objects=tuple(one.manifest for one in before))
+    kept = next(one for one in former.rendered.components if one.name == component.name)
+    return (kept if kept == same else same), before
 
 
 def _enterprise_claims(volumes: Mapping[str, HeldVolumes]) -> tuple[str, ...]:
@@ -257,13 +314,17 @@ def _began_as_community(volumes: Mapping[str, HeldVolumes]) -> bool:
 
 def wanted_object(manifest: JsonObject) -> WantedObject:
     """A rendered manifest with its name, its version and its digest."""
+    return _wanted_object(manifest, digest(manifest))
+
+
+def _wanted_object(manifest: JsonObject, wanted: str) -> WantedObject:
     ref = ref_of(manifest)
     return WantedObject(
         ref,
         str(ref),
         version_of(manifest),
         manifest,
-        digest(manifest),
+        wanted,
         needed_secrets(manifest),
         trusted_authorities(manifest),
     )
@@ -314,11 +375,12 @@ def _parsed_configuration(document: bytes) -> OperatorConfig:
     return OperatorConfig.recorded(msgspec.json.decode(document))
 
 
-def _secret_digests(seen: Mapping[ObjectRef, Seen], namespace: str) -> dict[str, str]:
+def _secret_digests(seen: Observed, namespace: str) -> dict[str, str]:
     """Digest of what every known Secret of the key holds, one of another namespace by `namespace/name`."""
     digests: dict[str, str] = {}
-    for ref, one in seen.items():
-        if ref.kind == "Secret" and ref.group == "" and one.document:
+    for one in seen.of_kind("Secret"):
+        ref = one.ref
+        if ref.group == "" and one.document:
             values = object_at(one.document, "digests")
             name = ref.name if ref.namespace == namespace else f"{ref.namespace}/{ref.name}"
             digests[name] = ",".join(f"{name}={values[name]}" for name in sorted(values))

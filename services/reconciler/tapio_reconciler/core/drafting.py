@@ -292,7 +292,7 @@ class Draft:
             return
         self._seen_by_name["status"] = self.cluster
         self.wanted_status = digest(status)
-        if self._differs("status", self.cluster, status):
+        if self._differs("status", self.cluster, status, self.wanted_status):
             self.status = status
 
     def set_resource_status(self, ref: ObjectRef, seen: Seen, status: JsonObject) -> None:
@@ -300,7 +300,7 @@ class Draft:
         name = f"{ref.kind}/{ref.name}"
         self._seen_by_name[name] = seen
         self.wanted_resources[name] = digest(status)
-        if self._differs(name, seen, status):
+        if self._differs(name, seen, status, self.wanted_resources[name]):
             self.resources[name] = status
 
     def set_finalizer(self, action: str) -> None:
@@ -394,10 +394,9 @@ class Draft:
             released=self.released,
         )
 
-    def _differs(self, name: str, seen: Seen, status: JsonObject) -> bool:
+    def _differs(self, name: str, seen: Seen, status: JsonObject, wanted: str) -> bool:
         if object_at(seen.document, "status") == status:
             return False
-        wanted = digest(status)
         failure = self.memory.outcome.failures.get(name)
         if failure is not None and failure.digest == wanted and waits(failure.failed_at, failure.retry_at, self.now):
             self.look_again("retry", failure.retry_at)

@@ -46,19 +46,20 @@ class Replayed:
 @dataclass(slots=True)
 class _Key:
     state: State
-    pending: deque[Message] = field(default_factory=deque[Message])
-    """Told, and not yet part of what a decision rests on. Read then: most are replaced before anything does."""
+    pending: deque[tuple[Message, Entry | None]] = field(default_factory=deque[tuple[Message, "Entry | None"]])
+    """Told, and not yet part of what a decision rests on. Read then, unless it was: most are replaced before anything
+    does."""
     is_whole: bool = False
     """Whether the history holds what the operator remembered of the key when it began."""
 
     def fold(self, revision: int) -> None:
         """Fold what was told up to `revision`: of each subject the last, since `evolve` keeps no other."""
-        newest: dict[str, Message] = {}
-        while self.pending and self.pending[0].sequence <= revision:
-            message = self.pending.popleft()
-            newest[message.subject] = message
-        for message in newest.values():
-            evolve(self.state, message.subject, entry_of(message))
+        newest: dict[str, tuple[Message, Entry | None]] = {}
+        while self.pending and self.pending[0][0].sequence <= revision:
+            message, entry = self.pending.popleft()
+            newest[message.subject] = message, entry
+        for subject, (message, entry) in newest.items():
+            evolve(self.state, subject, entry or entry_of(message))
 
 
 class Replayer:
@@ -91,14 +92,16 @@ class Replayer:
         found = self._keys.get(address.key)
         if found is None:
             found = self._keys[address.key] = _Key(State(address.key), is_whole=self._begins <= 1)
-        replayed = None
+        replayed: Replayed | None = None
+        own: Entry | None = None
         if address.what == "decision":
-            record = entry_of(message).record
-            if isinstance(record, DecisionRecorded):
-                replayed = self._again(found, message.sequence, address.partition, record)
+            own = entry_of(message)
+            if isinstance(own.record, DecisionRecorded):
+                replayed = self._again(found, message.sequence, address.partition, own.record)
         elif address.what == "outcome" and not found.is_whole:
-            found.is_whole = isinstance(entry_of(message).record, OutcomeRecorded)
-        found.pending.append(message)
+            own = entry_of(message)
+            found.is_whole = isinstance(own.record, OutcomeRecorded)
+        found.pending.append((message, own))
         return replayed
 
     def _again(self, key: _Key, sequence: int, partition: int, recorded: DecisionRecorded) -> Replayed:

@@ -98,8 +98,8 @@ async def _connected(source: Live) -> AsyncGenerator[Sources]:
         from tapio_shared.adapters.nats_membership import NatsMembership
 
         yield Sources(
-            NatsEventLog(connection, may_get=False),
-            NatsEventLog(connection, ADMITTED_STREAM, may_get=False),
+            NatsEventLog(connection),
+            NatsEventLog(connection, ADMITTED_STREAM),
             NatsMembership(connection).living,
         )
 

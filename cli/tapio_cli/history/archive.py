@@ -195,6 +195,10 @@ class Archive:
         """As `Recorded.last_per_subject`; the whole file is checked on the way."""
         return await _last_of(self, filters, at_least)
 
+    async def first(self, filter_subject: str, *, from_sequence: int = 1, written_from: int = 0) -> Message | None:
+        """As `Recorded.first`."""
+        return await _first_of(self, filter_subject, from_sequence, written_from)
+
     async def info(self) -> LogInfo:
         """The stream as it was when the archive was made."""
         return _info(self.header.stream, self.path)
@@ -223,6 +227,10 @@ class Answers:
         """As `Recorded.last_per_subject`."""
         return await _last_of(self, filters, at_least)
 
+    async def first(self, filter_subject: str, *, from_sequence: int = 1, written_from: int = 0) -> Message | None:
+        """As `Recorded.first`."""
+        return await _first_of(self, filter_subject, from_sequence, written_from)
+
     async def info(self) -> LogInfo:
         """The stream as it was when the archive was made."""
         return _info(self._stream, self._path)
@@ -236,6 +244,15 @@ async def _last_of(recorded: Recorded, filters: Sequence[str], at_least: int) ->
         async for message in recorded.read(one, up_to=revision):
             found[message.subject] = message
     return View(tuple(sorted(found.values(), key=lambda message: message.sequence)), revision)
+
+
+async def _first_of(recorded: Recorded, pattern: str, from_sequence: int, written_from: int) -> Message | None:
+    """The first message that matches from there on."""
+    last = (await recorded.info()).last_sequence
+    async for message in recorded.read(pattern, from_sequence=1 if written_from else from_sequence, up_to=last):
+        if message.written_at >= written_from:
+            return message
+    return None
 
 
 def _info(stream: Stream, path: Path) -> LogInfo:

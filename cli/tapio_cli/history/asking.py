@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from tapio_cli.history.admitted import admissions_of
 from tapio_cli.history.exporting import Connect, opened
+from tapio_cli.history.instants import position
+from tapio_cli.history.looking_back import answered, latest
 from tapio_cli.history.options import Where
-from tapio_cli.history.story import Story, read_present, read_standing, read_story, recorded_keys
+from tapio_cli.history.story import Story, read_present, read_story, recorded_keys
 from tapio_shared.admissions import Admission
 from tapio_shared.json import JsonObject
 from tapio_shared.keys import OrderingKey
-from tapio_shared.ports import Message
 
 if TYPE_CHECKING:
     from tapio_cli.history.ahead import Ahead
 
+T = TypeVar("T")
 TOLD_WHOLE = 10
 """TapioClusters whose whole history `status` reads to tell what changed last; of more it tells how they stand."""
 
@@ -27,14 +30,22 @@ async def told_of(connect: Connect, key: OrderingKey, where: Where) -> tuple[Sto
         return await read_story(sources.log, key), await admissions_of(sources.admitted, key)
 
 
-async def standing_of(
-    connect: Connect, key: OrderingKey, where: Where, told: tuple[Callable[[Message], bool], int]
-) -> Story:
-    """How one TapioCluster stood when what was `told` had been told; see `read_standing`. An archive is read whole."""
+async def told(
+    connect: Connect,
+    key: OrderingKey,
+    where: Where,
+    ask: Callable[[Story, Sequence[Admission]], T],
+    *instants: str,
+    now: int,
+) -> T:
+    """What `ask` answers about one TapioCluster as of `instants`, from what the webhook answered and as much of the
+    story as that takes. An archive is read whole."""
+    until = [position(one, now=now) for one in instants]
     async with opened(connect, where) as sources:
         if where.archive is not None:
-            return await read_story(sources.log, key)
-        return await read_standing(sources.log, key, *told)
+            return ask(await read_story(sources.log, key), await admissions_of(sources.admitted, key))
+        story, admissions = await asyncio.gather(latest(sources.log, key, until), admissions_of(sources.admitted, key))
+        return await answered(sources.log, story, lambda story: ask(story, admissions))
 
 
 async def planned(connect: Connect, documents: list[JsonObject], where: Where, now: int) -> list[Ahead]:

@@ -19,7 +19,7 @@ from tapio_shared.api.normalise import normalise_spec
 from tapio_shared.codec import digest
 from tapio_shared.facts import ApplyAction, DecisionRecorded, DeleteAction, ObjectGone, ObjectObserved
 from tapio_shared.json import JsonObject, object_at, objects_at, str_at
-from tapio_shared.keys import ObjectRef, address_of
+from tapio_shared.keys import ObjectRef, address_of, decision_subject, object_subject
 
 _SHOWN = 4
 _SHOWN_CHANGES = 6
@@ -42,12 +42,11 @@ class Decided:
 
 def last_decision(story: Story, until: int, wanted: Callable[[DecisionRecorded], bool]) -> Decided | None:
     """The last decision up to `until` that is `wanted`."""
-    found: Decided | None = None
-    for one in story.own:
+    for one in story.backwards(decision_subject(story.key, story.partitions), until):
         record = one.entry.record
-        if one.sequence <= until and isinstance(record, DecisionRecorded) and wanted(record):
-            found = Decided(one.sequence, record)
-    return found
+        if isinstance(record, DecisionRecorded) and wanted(record):
+            return Decided(one.sequence, record)
+    return None
 
 
 def actions_on(decision: DecisionRecorded, ref: ObjectRef) -> list[ApplyAction | DeleteAction]:
@@ -58,8 +57,8 @@ def actions_on(decision: DecisionRecorded, ref: ObjectRef) -> list[ApplyAction |
 
 def when(story: Story, sequence: int) -> str:
     """An instant of the log, as people and commands write it."""
-    at = next((one.at for one in (*story.own, *story.shared) if one.sequence == sequence), 0)
-    return f"{moment(at)} (@{sequence})" if at else f"@{sequence}"
+    found = story.at(sequence)
+    return f"@{sequence}" if found is None or not found.at else f"{moment(found.at)} (@{sequence})"
 
 
 def causes(story: Story, admissions: Sequence[Admission], one: Decided, ref: ObjectRef | None = None) -> list[str]:
@@ -94,8 +93,7 @@ def changed_by(story: Story, admissions: Sequence[Admission], one: Record) -> st
     record, about = one.entry.record, address_of(one.message.subject).ref
     if about is None or not isinstance(record, ObjectObserved):
         return ""
-    before = [other for other in story.own if other.message.subject == one.message.subject]
-    former = next((other for other in reversed(before) if other.sequence < one.sequence), None)
+    former = next(story.backwards(one.message.subject, one.sequence - 1), None)
     old = former.entry.record if former and isinstance(former.entry.record, ObjectObserved) else None
     return _who(admissions, one, about, old, record, ours=_is_ours(about))
 
@@ -103,6 +101,19 @@ def changed_by(story: Story, admissions: Sequence[Admission], one: Record) -> st
 def changes_of(story: Story, admissions: Sequence[Admission], ref: ObjectRef, until: int) -> list[str]:
     """What people did to one resource, the newest last."""
     return list(changes_between(story, admissions, 0, until, ref, alone=True))
+
+
+def last_change_of(story: Story, admissions: Sequence[Admission], ref: ObjectRef, until: int) -> list[str]:
+    """The last of them, if there is one; nothing older is looked at."""
+    records = story.backwards(object_subject(story.key, ref, story.partitions), until)
+    one = next(records, None)
+    while one is not None:
+        former = next(records, None)
+        lines = list(_told(story, admissions, one, former, ref))
+        if lines:
+            return lines
+        one = former
+    return []
 
 
 def _is_ours(about: ObjectRef) -> bool:
@@ -132,26 +143,40 @@ def changes_between(
     alone: bool = False,
 ) -> Iterator[str]:
     """Changes of people's resources, unless `ref` is asked about `alone`, and of it or any managed one; and by whom."""
-    last: dict[str, Record] = {}
-    for one in story.own:
-        before = last.get(one.message.subject)
-        last[one.message.subject] = one
+
+    def is_asked_about(one: Record) -> bool:
         about = address_of(one.message.subject).ref
-        if about is None or not since < one.sequence <= until:
-            continue
+        if about is None:
+            return False
         ours = _is_ours(about)
-        if (alone or not ours) and ref is not None and about != ref:
-            continue
-        record, former = one.entry.record, None if before is None else before.entry.record
-        if isinstance(record, ObjectGone) and isinstance(former, ObjectObserved):
-            yield (
-                f"{about} was deleted, or lost the labels by which the operator finds it, at "
-                f"{when(story, one.sequence)}."
-            )
-        if not isinstance(record, ObjectObserved):
-            continue
+        is_other = (alone or not ours) and ref is not None and about != ref
+        return not is_other and _may_be_told(one.entry.record, ours=ours)
+
+    for one, former in story.between(since, until, is_asked_about):
+        about = address_of(one.message.subject).ref
+        if about is not None:
+            yield from _told(story, admissions, one, former, about)
+
+
+def _may_be_told(record: object, *, ours: bool) -> bool:
+    """Whether there may be a line for it, whatever stood before: not for what the operator alone has ever written."""
+    if isinstance(record, ObjectGone):
+        return True
+    return isinstance(record, ObjectObserved) and (ours or not _writers({}, record.object) <= {FIELD_MANAGER})
+
+
+def _told(
+    story: Story, admissions: Sequence[Admission], one: Record, before: Record | None, about: ObjectRef
+) -> Iterator[str]:
+    """The line for one fact about an object, if it is to be told."""
+    record, former = one.entry.record, None if before is None else before.entry.record
+    if isinstance(record, ObjectGone) and isinstance(former, ObjectObserved):
+        yield (
+            f"{about} was deleted, or lost the labels by which the operator finds it, at {when(story, one.sequence)}."
+        )
+    if isinstance(record, ObjectObserved):
         old = former if isinstance(former, ObjectObserved) else None
-        yield from _change(story, admissions, one, about, old, record, ours=ours)
+        yield from _change(story, admissions, one, about, old, record, ours=_is_ours(about))
 
 
 def _change(
@@ -234,15 +259,14 @@ def _writers(old: JsonObject, new: JsonObject) -> set[str]:
 
 def _surroundings(story: Story, before: DecisionRecorded, after: DecisionRecorded) -> Iterator[str]:
     """Shared facts that were others than at the decision before, and say something else."""
-    by_sequence = {one.sequence: one.entry.record for one in story.shared}
     for name in sorted(_SURROUNDINGS):
         was, now = (record.inputs.shared_revisions.get(name, 0) for record in (before, after))
-        old, new = by_sequence.get(was), by_sequence.get(now)
-        if was == now or old is None or new is None:
+        old, new = (None if was == now else story.at(sequence) for sequence in (was, now))
+        if old is None or new is None:
             continue
         changes = [
             change
-            for change in changed_fields(_document(old), _document(new))
+            for change in changed_fields(_document(old.entry.record), _document(new.entry.record))
             if not change.path.endswith(("observed_at", "type"))
         ]
         if changes:

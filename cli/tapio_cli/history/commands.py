@@ -9,21 +9,20 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
 
 from tapio_cli.documents import in_namespace, read_documents
-from tapio_cli.history.asking import TOLD_WHOLE, all_told, planned, present, standing_of, told_of
+from tapio_cli.history.asking import TOLD_WHOLE, all_told, planned, present, told, told_of
 from tapio_cli.history.codes import DIVERGED, REFUSED
 from tapio_cli.history.completing import clusters, objects
-from tapio_cli.history.exporting import Connect, exported, or_exit
+from tapio_cli.history.exporting import Connect, exported, or_exit, progress_bar
 from tapio_cli.history.following import Wanted, follow_history
-from tapio_cli.history.instants import Span, sequence_at, span, told_until
+from tapio_cli.history.instants import Span, sequence_at, span
 from tapio_cli.history.options import Where, with_history
 from tapio_cli.history.printing import (
     Format,
@@ -37,8 +36,10 @@ from tapio_cli.history.printing import (
     print_tree,
 )
 from tapio_cli.history.snapshots import difference, snapshot
+from tapio_cli.history.story import Story
 from tapio_cli.history.timeline import Event, timeline
 from tapio_cli.history.where import live
+from tapio_shared.admissions import Admission
 from tapio_shared.codec import to_document
 from tapio_shared.errors import InvalidSettings
 from tapio_shared.json import JsonObject
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from tapio_cli.history.ahead import Ahead
     from tapio_cli.history.explaining import Explanation
 
+T = TypeVar("T")
 _INSTANTS = {"ignore_unknown_options": True}
 """-10m is an instant and no option."""
 
@@ -60,6 +62,11 @@ Output = Annotated[Format, typer.Option("--output", "-o", help="For people, or f
 
 def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, now: Callable[[], int]) -> None:
     """Add every command of this module to `app`."""
+
+    def answer_of(
+        where: Where, cluster: str, ask: Callable[[Story, Sequence[Admission]], T], *instants: str, now: int
+    ) -> T:
+        return or_exit(lambda: asyncio.run(told(connect, where.key(cluster), where, ask, *instants, now=now)))
 
     @app.command(name="replay")
     @with_history
@@ -108,7 +115,7 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
             if release:
                 home = cache.expanduser()
                 return replay_with(release, path, keys, target=where.target, jobs=jobs, cache=home)
-            with _bar("planning again") as told:
+            with progress_bar("planning again") as told:
                 found = replay(path, keys, jobs=jobs, progress=told)
             found.planned_by = version
             return found
@@ -117,7 +124,7 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
             path = where.archive
             if path is None:
                 source, path = or_exit(lambda: live(where)), Path(folder) / "live.tapio"
-                with _bar("reading the history") as told:
+                with progress_bar("reading the history") as told:
                     copy = exported(connect, source, path, version=version, now=now(), with_users=False, progress=told)
                     or_exit(lambda: asyncio.run(copy))
             summary = or_exit(lambda: verdict(path))
@@ -197,21 +204,20 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
           tapioctl at @1234 team/production -o yaml
         """
 
-        def work() -> tuple[JsonObject, Callable[[], JsonObject]]:
-            told = told_until(instant, now=now())
-            story = asyncio.run(standing_of(connect, where.key(cluster), where, told))
-            sequence = sequence_at(story, instant, now=now())
+        moment = now()
 
-            def status() -> JsonObject:
-                from tapio_cli.history.standing import status_of
+        def as_of(story: Story, _: Sequence[Admission]) -> tuple[JsonObject, JsonObject]:
+            sequence = sequence_at(story, instant, now=moment)
+            document = snapshot(story, sequence)
+            if output is not Format.PEOPLE:
+                return document, {}
+            from tapio_cli.history.standing import status_of
 
-                return status_of(story, (), until=sequence, is_whole=False)
+            return document, status_of(story, (), until=sequence, is_whole=False)
 
-            return snapshot(story, sequence), status
-
-        document, status = or_exit(work)
+        document, status = answer_of(where, cluster, as_of, instant, now=moment)
         if output is Format.PEOPLE:
-            print_as_of(document, status(), _people())
+            print_as_of(document, status, _people())
         else:
             print_document(document, output)
 
@@ -234,13 +240,13 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
           tapioctl diff @1200 @1300 team/production --from today.tapio
         """
 
-        def work() -> list[str]:
-            key = where.key(cluster)
-            story, _ = asyncio.run(told_of(connect, key, where))
-            first, second = (sequence_at(story, one, now=now()) for one in (before, after))
+        moment = now()
+
+        def between(story: Story, _: Sequence[Admission]) -> list[str]:
+            first, second = (sequence_at(story, one, now=moment) for one in (before, after))
             return difference(snapshot(story, first), snapshot(story, second))
 
-        lines = or_exit(work)
+        lines = answer_of(where, cluster, between, before, after, now=moment)
         print_difference(lines, _people())
         sys.exit(DIVERGED if lines else 0)
 
@@ -271,17 +277,17 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
           tapioctl explain team/production gateway
           tapioctl explain team/production Deployment/production-gateway --at -2h
         """
-
         from tapio_cli.history.explaining import explain
 
-        def work() -> Explanation:
-            key = where.key(cluster)
-            story, admissions = asyncio.run(told_of(connect, key, where))
-            until = sequence_at(story, at, now=max(now(), story.last_at))
-            is_now = at == "now" and where.archive is None
-            return explain(story, admissions, until=until, about=about, now=now() if is_now else 0)
+        moment = now()
 
-        answer = or_exit(work)
+        def why(story: Story, admissions: Sequence[Admission]) -> Explanation:
+            is_now = at == "now" and where.archive is None
+            latest = moment if story.part is not None and not is_now else max(moment, story.last_at)
+            until = sequence_at(story, at, now=latest)
+            return explain(story, admissions, until=until, about=about, now=moment if is_now else 0)
+
+        answer = answer_of(where, cluster, why, *(() if at == "now" else (at,)), now=moment)
         if output is Format.PEOPLE:
             print_explanation(answer, _people())
         else:
@@ -359,9 +365,7 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
         def work() -> list[JsonObject]:
             namespace = where.keys_in(cluster)
             if namespace is None:
-                key = where.key(cluster)
-                story, admissions = asyncio.run(told_of(connect, key, where))
-                return [status_of(story, admissions)]
+                return [asyncio.run(told(connect, where.key(cluster), where, status_of, now=now()))]
             stories = asyncio.run(all_told(connect, where, namespace))
             if stories is not None:
                 return [status_of(story, admissions) for story, admissions in stories]
@@ -383,17 +387,3 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
 
 def _people() -> Console:
     return Console(highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def _bar(doing: str) -> Generator[Callable[[float], None]]:
-    """A progress bar for somebody who watches; answers how to tell it how much is done, from 0 to 1."""
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as shown:
-        task = shown.add_task(doing, total=1.0)
-
-        def told(done: float) -> None:
-            shown.update(task, completed=done)
-
-        yield told

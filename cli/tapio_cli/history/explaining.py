@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from tapio_cli.history.causes import actions_on, causes, changed_by, changes_of, last_decision, when
+from tapio_cli.history.causes import actions_on, causes, changed_by, changes_of, last_change_of, last_decision, when
 from tapio_cli.history.printing import moment
 from tapio_cli.history.story import Record, Story
 from tapio_reconciler.core.drafting import WORKLOADS
@@ -18,7 +18,7 @@ from tapio_shared.api.reasons import Reason
 from tapio_shared.errors import InvalidSettings
 from tapio_shared.facts import DecisionRecorded, DeleteAction, ObjectObserved, OutcomeRecorded
 from tapio_shared.json import JsonObject, int_at, objects_at, str_at, strings_at
-from tapio_shared.keys import ObjectRef, address_of
+from tapio_shared.keys import ObjectRef, object_subject
 
 _DECIDED_WITHIN = 30_000
 """Milliseconds after which a decision about a change is overdue; it takes less than one second."""
@@ -45,7 +45,7 @@ def explain(
     With `now`, in milliseconds, `until` is the present, and what nobody has decided about for long is told too.
     """
     state = story.state(until)
-    at = max((one.at for one in (*story.own, *story.shared) if one.sequence <= until), default=0)
+    newest = story.newest(lambda one: one.sequence <= until)
     because: list[str] = []
     if about:
         ref = _the_object(state, about)
@@ -55,11 +55,11 @@ def explain(
         lines = [*_undecided(story, state, now), *_now(story, admissions, state)]
         answer, because = lines[0], lines[1:]
         # What people asked for last comes first: most that goes wrong goes wrong after it.
-        asked = changes_of(story, admissions, cluster_ref(story.key.namespace, story.key.name), until)[-1:]
+        asked = last_change_of(story, admissions, cluster_ref(story.key.namespace, story.key.name), until)
         last = last_decision(story, until, lambda one: bool(one.apply or one.delete))
         chain = [] if last is None else causes(story, admissions, last)
         because = [*asked, *because, *(line for line in chain if line not in asked)]
-    return Explanation(cluster=str(story.key), at=at, answer=answer, because=because)
+    return Explanation(cluster=str(story.key), at=0 if newest is None else newest.at, answer=answer, because=because)
 
 
 def _undecided(story: Story, state: State, now: int) -> Iterator[str]:
@@ -68,7 +68,8 @@ def _undecided(story: Story, state: State, now: int) -> Iterator[str]:
     decision = state.find("decision", DecisionRecorded)
     if not now or cluster is None or cluster.document is None:
         return
-    told = next(one.at for one in story.own if one.sequence == cluster.sequence)
+    fact = story.at(cluster.sequence)
+    told = 0 if fact is None else fact.at
     decided = 0 if decision is None else decision[1].generation
     if int_at(cluster.document, "metadata", "generation") > decided and now - told > _DECIDED_WITHIN:
         yield (
@@ -89,7 +90,12 @@ def _now(story: Story, admissions: Sequence[Admission], state: State) -> Iterato
     annotations = strings_at(document, "metadata", "annotations")
     conditions = {str_at(one, "type"): one for one in objects_at(document, "status", "conditions")}
     if annotations.get(PAUSED) == "true":
-        began = _began(story, cluster.ref, lambda one: strings_at(one, "metadata", "annotations").get(PAUSED) == "true")
+        began = _began(
+            story,
+            object_subject(story.key, cluster.ref, story.partitions),
+            cluster.sequence,
+            lambda one: strings_at(one, "metadata", "annotations").get(PAUSED) == "true",
+        )
         since = "some time ago"
         if began is not None:
             since = f"{when(story, began.sequence)}{changed_by(story, admissions, began)}"
@@ -187,12 +193,12 @@ def _component(state: State, ref: ObjectRef) -> str:
     return "" if seen is None else strings_at(seen.document, "metadata", "labels").get(COMPONENT, "")
 
 
-def _began(story: Story, ref: ObjectRef, holds: Callable[[JsonObject], bool]) -> Record | None:
-    """The fact about `ref` that first said what its last one says; None when the history begins with it."""
+def _began(story: Story, subject: str, until: int, holds: Callable[[JsonObject], bool]) -> Record | None:
+    """The fact of `subject` that first said what its last one up to `until` says."""
     began: Record | None = None
-    for one in story.own:
-        if address_of(one.message.subject).ref != ref or not isinstance(one.entry.record, ObjectObserved):
-            continue
-        is_so = holds(one.entry.record.object)
-        began = (began or one) if is_so else None
+    for one in story.backwards(subject, until):
+        if isinstance(one.entry.record, ObjectObserved):
+            if not holds(one.entry.record.object):
+                break
+            began = one
     return began

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -62,3 +62,18 @@ def or_exit(work: Callable[[], T]) -> T:
         named = "" if err.filename is None else f"{str(err.filename).removesuffix(PARTIAL)} can't be read or written: "
         print(f"tapioctl: {named}{why}. See that the folder is there, is yours and has room.", file=sys.stderr)
     sys.exit(UNUSABLE)
+
+
+@contextmanager
+def progress_bar(doing: str) -> Generator[Callable[[float], None]]:
+    """A progress bar for somebody who watches; answers how to tell it how much is done, from 0 to 1."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as shown:
+        task = shown.add_task(doing, total=1.0)
+
+        def told(done: float) -> None:
+            shown.update(task, completed=done)
+
+        yield told

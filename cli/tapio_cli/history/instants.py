@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,7 +10,6 @@ from tapio_cli.history.printing import moment
 from tapio_cli.history.story import NotInWindow, Story
 from tapio_cli.history.timeline import Event
 from tapio_shared.errors import InvalidSettings
-from tapio_shared.ports import Message
 
 _AGO = re.compile(r"-(\d+)(ms|s|m|h|d)", re.ASCII)
 _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -23,38 +21,48 @@ def sequence_at(story: Story, text: str, *, now: int) -> int:
 
     InvalidSettings for what is no instant; NotInWindow, with the window, for one that the history does not cover.
     """
+    revision = _REVISION.fullmatch(text)
+    if revision is not None:
+        wanted = int(revision[1])
+        if wanted > story.ends or not story.is_complete(lambda one: one.sequence <= wanted):
+            raise NotInWindow(_refusal(story, f"@{wanted}"))
+        return wanted
+    instant = _instant(text, now)
+    if instant > max(now, story.last_at) or not story.is_complete(lambda one: one.at <= instant):
+        raise NotInWindow(_refusal(story, moment(instant)))
+    found = story.newest(lambda one: one.at <= instant)
+    return 0 if found is None else found.sequence
+
+
+def _refusal(story: Story, wanted: str) -> str:
+    """That what is `wanted` is outside of the window, and what that is."""
     window = story.window
     if window is None:
-        raise NotInWindow(
+        return (
             f"The history of {_name(story)} is complete nowhere: what it began with was dropped from the log, and "
             "nothing has been vouched for since."
         )
     first, last = window
-    bounds = (
-        f"The history of {_name(story)} is complete from {moment(first.at)} (@{first.sequence}) to {moment(last.at)} "
-        f"(@{story.ends})."
+    return (
+        f"{wanted} is outside of the window. The history of {_name(story)} is complete from {moment(first.at)} "
+        f"(@{first.sequence}) to {moment(last.at)} (@{story.ends})."
     )
-    revision = _REVISION.fullmatch(text)
-    if revision is not None:
-        wanted = int(revision[1])
-        if not first.sequence <= wanted <= story.ends:
-            raise NotInWindow(f"@{wanted} is outside of the window. {bounds}")
-        return wanted
-    instant = _instant(text, now)
-    if instant < first.at or instant > max(now, last.at):
-        raise NotInWindow(f"{moment(instant)} is outside of the window. {bounds}")
-    return max(one.sequence for one in (first, *story.own, *story.shared) if one.at <= instant)
 
 
-def told_until(text: str, *, now: int) -> tuple[Callable[[Message], bool], int]:
-    """Whether a message of the log had been told at the instant `text`; and the last sequence that may have been, 0 if
-    nobody knows. InvalidSettings for what is no instant."""
+@dataclass(frozen=True, slots=True)
+class Position:
+    """About where in a log an instant is: at a sequence, or at milliseconds since the epoch; 0: not that."""
+
+    sequence: int = 0
+    milliseconds: int = 0
+
+
+def position(text: str, *, now: int) -> Position:
+    """Where the instant `text` is. InvalidSettings for what is no instant."""
     revision = _REVISION.fullmatch(text)
     if revision is not None:
-        last = int(revision[1])
-        return (lambda message: message.sequence <= last), last
-    instant = _instant(text, now)
-    return (lambda message: message.written_at <= instant), 0
+        return Position(sequence=int(revision[1]))
+    return Position(milliseconds=_instant(text, now))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

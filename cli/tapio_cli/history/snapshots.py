@@ -22,11 +22,11 @@ def snapshot(story: Story, sequence: int) -> JsonObject:
     document = None if cluster is None else cluster.document
     decision = state.find("decision", DecisionRecorded)
     outcome = state.find("outcome", OutcomeRecorded)
-    at = max((one.at for one in (*story.own, *story.shared) if one.sequence <= sequence), default=0)
+    newest = story.newest(lambda one: one.sequence <= sequence)
     return {
         "cluster": str(story.key),
         "revision": sequence,
-        "at": at,
+        "at": 0 if newest is None else newest.at,
         "note": _NOTE,
         "exists": document is not None,
         "spec": object_at(document, "spec"),

@@ -27,10 +27,10 @@ def status_of(
     document = None if seen is None else seen.document
     conditions = {str_at(one, "type"): one for one in objects_at(document, "status", "conditions")}
     ready = conditions.get("Ready")
-    wrote = last_decision(story, last, lambda one: bool(one.apply or one.delete))
+    wrote = last_decision(story, last, lambda one: bool(one.apply or one.delete)) if is_whole else None
     waiting = last_decision(story, last, lambda _: True)
     change: JsonValue = None
-    if wrote is not None and is_whole:
+    if wrote is not None:
         why = causes(story, admissions, wrote)
         change = {"at": when(story, wrote.sequence), "decided": why[0], "because": [*why[1:]]}
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
@@ -15,8 +15,6 @@ from tapio_shared.facts import SweepMarked, Synced
 from tapio_shared.keys import OrderingKey, address_of, escape_token, key_prefix, partition_of, shared_prefix
 from tapio_shared.ports import Message
 
-_LOOKED_BACK = (0.02, 0.1, 0.3, 1.0)
-"""Shares of a log that are read backwards, one after the other, for what a subject said before."""
 _OFFERED = 8
 """TapioClusters that are named when the one that was asked for is unknown."""
 
@@ -41,10 +39,62 @@ class Record:
         """When the log took it, in milliseconds."""
         return self.message.written_at
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it is of a TapioCluster; else it is a shared fact."""
+        return address_of(self.message.subject).key is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What was read of a story: everything from `read_from` up to `read_to`; of what stands before, the last record of
+    some of its own subjects, and single shared facts."""
+
+    read_from: int
+    read_to: int
+    begins: int
+    """Where the first of its own records stands."""
+    last_at: int
+    """When the last record of the whole story was written, in milliseconds."""
+    subjects: frozenset[str]
+    """All of its own subjects."""
+    looked_through: int = 0
+    """Sequences that were looked through for it, besides what stood last."""
+    firsts: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Where the first record of some of them stands."""
+    looked_at: frozenset[int] = frozenset()
+    """Places before `read_from` at which a shared fact was looked for."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of its own records were read, up to `read_to`."""
+        return self.read_from <= self.begins
+
+    def begins_with(self, subject: str, oldest: int) -> bool:
+        """Whether nothing of `subject` stands before the oldest record of it that is known, or nothing at all if that
+        is `oldest` 0."""
+        first = self.firsts.get(subject, 0)
+        return self.is_whole or first >= self.read_from or 0 < first == oldest
+
+
+class OlderNeeded(Exception):
+    """An answer rests on what was not read: `looking_back` reads it and asks again.
+
+    On what stood last of `subjects`, or on shared facts at `places`; on everything from `back_to` on (1: on all there
+    is), or if that is None on something older that nobody knows the place of.
+    """
+
+    def __init__(self, *, subjects: Iterable[str] = (), places: Iterable[int] = (), back_to: int | None = None) -> None:
+        super().__init__()
+        self.subjects, self.places, self.back_to = frozenset(subjects), frozenset(places), back_to
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """Everything recorded of `key`, and the shared facts of its target, both in the order of the log."""
+    """Everything recorded of `key`, and the shared facts of its target, both in the order of the log.
+
+    Of a long log it may be read in `part`. What can't be told from that is not told wrongly: OlderNeeded is raised.
+    """
 
     key: OrderingKey
     # Not in `repr`: `asyncio.run` makes one of what it returns (signal.signal, of the former handler's arguments).
@@ -55,6 +105,8 @@ class Story:
     ends: int
     """Last sequence that the log held."""
     partitions: int
+    part: Part | None = field(default=None, repr=False)
+    """None: all of it was read."""
 
     @property
     def window(self) -> tuple[Record, Record] | None:
@@ -62,42 +114,108 @@ class Story:
 
         A log that dropped something is whole again from where the watcher vouches for all that it holds (ADR 0006).
         """
+        if self.part is not None:
+            raise OlderNeeded(back_to=1)
         together = sorted((*self.own, *self.shared), key=lambda one: one.sequence)
-        if not together or not self.own:
-            return None
-        if self.begins <= 1:
-            return together[0], together[-1]
-        for one in self.shared:
-            record = one.entry.record
-            if isinstance(record, Synced | SweepMarked) and record.complete_from >= self.begins:
-                return one, together[-1]
-        return None
+        first = next(filter(self._opens, together), None) if self.own else None
+        return None if first is None else (first, together[-1])
 
     @property
     def last_at(self) -> int:
         """When the last record was written, in milliseconds."""
-        return max((one.at for one in (*self.own, *self.shared)), default=0)
+        told = max((one.at for one in (*self.own, *self.shared)), default=0)
+        return told if self.part is None else max(told, self.part.last_at)
+
+    def is_complete(self, begun: Callable[[Record], bool]) -> bool:
+        """Whether the window has begun by a record of which `begun` holds, as it does of all before that."""
+        found = bool(self.own) and any(begun(one) and self._opens(one) for one in (*self.own, *self.shared))
+        if not found and self.part is not None:
+            raise OlderNeeded
+        return found
+
+    def newest(self, told: Callable[[Record], bool]) -> Record | None:
+        """The last record of which `told` holds, as it does of all before that."""
+        together = (one for one in (*self.own, *self.shared) if told(one))
+        found = max(together, key=lambda one: one.sequence, default=None)
+        if self.part is not None and (found is None or found.sequence < self.part.read_from):
+            raise OlderNeeded
+        return found
+
+    def at(self, sequence: int) -> Record | None:
+        """The record that stands at `sequence`; None when it is none of these."""
+        found = next((one for one in (*self.own, *self.shared) if one.sequence == sequence), None)
+        part = self.part
+        if found is None and part is not None and 0 < sequence < part.read_from and sequence not in part.looked_at:
+            raise OlderNeeded(places=[sequence])
+        return found
+
+    def backwards(self, subject: str, until: int) -> Iterator[Record]:
+        """The records of one of its own subjects up to `until`, the newest first."""
+        oldest = 0
+        for one in reversed(self.own):
+            if one.sequence <= until and one.message.subject == subject:
+                oldest = one.sequence
+                yield one
+        if self.part is not None and not self.part.begins_with(subject, oldest):
+            raise OlderNeeded(subjects=[subject])
+
+    def between(self, since: int, until: int, wanted: Callable[[Record], bool]) -> list[tuple[Record, Record | None]]:
+        """Those of its own records after `since` up to `until` that are `wanted`, in order, each with the one of its
+        subject before it."""
+        part = self.part
+        if part is not None and part.read_from > since + 1 and not part.is_whole:
+            raise OlderNeeded(back_to=since + 1)
+        last: dict[str, Record] = {}
+        unknown: set[str] = set()
+        found: list[tuple[Record, Record | None]] = []
+        for one in self.own:
+            subject = one.message.subject
+            before = last.get(subject)
+            last[subject] = one
+            if since < one.sequence <= until and wanted(one):
+                found.append((one, before))
+                if before is None and part is not None and not part.begins_with(subject, one.sequence):
+                    unknown.add(subject)
+        if unknown:
+            raise OlderNeeded(subjects=unknown)
+        return found
 
     def state(self, until: int) -> State:
-        """The state of the key as of sequence `until`. NotInWindow where the history does not hold all of it."""
+        """The state of the key as of sequence `until`. Where only a part was read, without the shared facts, unless
+        that is the end of the log."""
         found = State(self.key)
         for one in self.own:
             if one.sequence <= until:
                 evolve(found, one.message.subject, one.entry)
+        part = self.part
+        if part is not None:
+            unknown = part.subjects - found.own.keys()
+            unknown = {one for one in unknown if not part.begins_with(one, 0) and part.firsts.get(one, 0) <= until}
+            if unknown:
+                raise OlderNeeded(subjects=unknown)
         for one in self.shared:
-            if one.sequence <= until:
+            if one.sequence <= until and (part is None or until >= self.ends):
                 evolve(found, one.message.subject, one.entry)
         return found
+
+    def _opens(self, one: Record) -> bool:
+        """Whether nothing is missing from `one` on."""
+        record = one.entry.record
+        is_vouched_for = isinstance(record, Synced | SweepMarked) and record.complete_from >= self.begins
+        return self.begins <= 1 or is_vouched_for
 
 
 async def read_story(recorded: Recorded, key: OrderingKey, *, may_be_new: bool = False) -> Story:
     """Everything that is recorded of `key` up to now. NotInWindow when that is nothing, unless it `may_be_new`."""
     info = await recorded.info()
     partitions = max(info.partitions, 1)
-    own = await _read(recorded, f"{key_prefix(key, partitions)}.>", info.last_sequence)
+    patterns = patterns_of(key, partitions)
+    own = await read_records(recorded, patterns[0], info.last_sequence)
     if not own and not may_be_new:
-        raise NotInWindow(await _unknown(recorded, key))
-    shared = await _read(recorded, f"{shared_prefix(partition_of(key, partitions), key.target)}.>", info.last_sequence)
+        raise NotInWindow(await unknown(recorded, key))
+    shared = await read_records(
+        recorded, f"{shared_prefix(partition_of(key, partitions), key.target)}.>", info.last_sequence
+    )
     return Story(
         key=key,
         own=own,
@@ -108,51 +226,10 @@ async def read_story(recorded: Recorded, key: OrderingKey, *, may_be_new: bool =
     )
 
 
-async def read_standing(
-    recorded: Recorded, key: OrderingKey, is_told: Callable[[Message], bool], newest: int = 0
-) -> Story:
-    """How `key` stood when what `is_told` had been told, which is everything up to some instant; and little else.
-
-    Nothing beyond the sequence `newest` is told; 0: that is not known.
-
-    A whole story lies in every block of a log, so that the server unpacks all of them for it. What stood last needs the
-    last message of each subject, and of what has changed since, the one before: looked for backwards, ever further.
-    The state as of that instant and the window are those of the whole story; what led there is not to be asked of it.
-    """
-    info = await recorded.info()
-    partitions, begins, ends = max(info.partitions, 1), max(info.first_sequence, 1), info.last_sequence
-    pattern = f"{key_prefix(key, partitions)}.>"
-    last = (await recorded.last_per_subject(pattern)).messages
-    if not last:
-        raise NotInWindow(await _unknown(recorded, key))
-    own = {one.sequence: one for one in last}
-    missing = {one.subject for one in last if not is_told(one)}
-    upper = min(newest or ends, ends)
-    for share in _LOOKED_BACK:
-        if not missing or upper < begins:
-            break
-        lower = max(begins, upper - int((ends - begins) * share))
-        found: dict[str, Message] = {}
-        async for message in recorded.read(pattern, from_sequence=lower, up_to=upper):
-            if message.subject in missing and is_told(message):
-                found[message.subject] = message
-        own |= {one.sequence: one for one in found.values()}
-        missing -= found.keys()
-        upper = lower - 1
-    first = await _first(recorded.read(pattern, from_sequence=begins, up_to=ends))
-    if first is not None:
-        own[first.sequence] = first
-    shared = await _read(recorded, f"{shared_prefix(partition_of(key, partitions), key.target)}.>", ends)
-    records = (Record(own[sequence], entry_of(own[sequence])) for sequence in sorted(own))
-    return Story(key=key, own=tuple(records), shared=shared, begins=begins, ends=ends, partitions=partitions)
-
-
-async def _first(messages: AsyncIterator[Message]) -> Message | None:
-    """The first of `messages`; what comes after it is not asked for."""
-    found = await anext(messages, None)
-    if isinstance(messages, AsyncGenerator):
-        await messages.aclose()
-    return found
+def patterns_of(key: OrderingKey, partitions: int) -> tuple[str, str]:
+    """What matches the own records of `key`, and what the shared facts of its target in its partition."""
+    own = f"{key_prefix(key, partitions)}.>"
+    return own, f"{shared_prefix(partition_of(key, partitions), key.target)}.>"
 
 
 async def read_on(recorded: Recorded, story: Story) -> Story:
@@ -168,12 +245,11 @@ async def read_on(recorded: Recorded, story: Story) -> Story:
         )
     if info.last_sequence == story.ends:
         return story
-    own = f"{key_prefix(story.key, story.partitions)}.>"
-    shared = f"{shared_prefix(partition_of(story.key, story.partitions), story.key.target)}.>"
+    own, shared = patterns_of(story.key, story.partitions)
     return replace(
         story,
-        own=story.own + await _read(recorded, own, info.last_sequence, story.ends),
-        shared=story.shared + await _read(recorded, shared, info.last_sequence, story.ends),
+        own=story.own + await read_records(recorded, own, info.last_sequence, story.ends),
+        shared=story.shared + await read_records(recorded, shared, info.last_sequence, story.ends),
         ends=info.last_sequence,
     )
 
@@ -221,7 +297,7 @@ async def read_present(recorded: Recorded, target: str, namespace: str = "") -> 
     ]
 
 
-async def _unknown(recorded: Recorded, key: OrderingKey) -> str:
+async def unknown(recorded: Recorded, key: OrderingKey) -> str:
     """That nothing is recorded of `key`, and of which ones there is, as far as the reader may ask for all of them."""
     nothing = f"Nothing is recorded of TapioCluster {key.namespace}/{key.name} of {key.target}."
     try:
@@ -236,11 +312,12 @@ async def _unknown(recorded: Recorded, key: OrderingKey) -> str:
     return f"{nothing} There are: {', '.join(close)}{left}."
 
 
-async def _read(recorded: Recorded, pattern: str, up_to: int, after: int = 0) -> tuple[Record, ...]:
-    found: list[Record] = []
-    async for message in recorded.read(pattern, from_sequence=after + 1, up_to=up_to):
-        entry = entry_of(message)
-        shared = address_of(message.subject).key is None
-        if not (shared and is_unreadable(message, entry)):
-            found.append(Record(message, entry))
-    return tuple(found)
+async def read_records(recorded: Recorded, pattern: str, up_to: int, after: int = 0) -> tuple[Record, ...]:
+    """What matches after one sequence up to another."""
+    return records_of([message async for message in recorded.read(pattern, from_sequence=after + 1, up_to=up_to)])
+
+
+def records_of(messages: Iterable[Message]) -> tuple[Record, ...]:
+    """What messages say; shared ones that can't be read say nothing."""
+    found = (Record(message, entry_of(message)) for message in messages)
+    return tuple(one for one in found if one.is_own or not is_unreadable(one.message, one.entry))

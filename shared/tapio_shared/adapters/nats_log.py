@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager
 
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_fixed
 
@@ -11,20 +12,24 @@ from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_ordered import Broken, OrderedConsumers
 from tapio_shared.adapters.nats_publisher import Publisher
 from tapio_shared.adapters.nats_reader import Reader
-from tapio_shared.errors import LogRewound, LogUnavailable, RevisionConflict
+from tapio_shared.errors import LogRefused, LogRewound, LogUnavailable, RevisionConflict
 from tapio_shared.keys import LOG_STREAM
 from tapio_shared.ports import Appended, LogInfo, Message, NewMessage, View
 
 _TRIES = 20
 _AGAIN = 0.1
+_LANES = 8
+"""Places of a range from which messages are asked for at once."""
+_FEW = 64
+"""Messages of an eighth of a range that are asked for one by one; more are read by a consumer."""
 
 
 class NatsEventLog:
     """The log on one connection. Safe for many concurrent callers."""
 
     def __init__(self, connection: NatsConnection, stream: str = LOG_STREAM, *, may_get: bool = True) -> None:
-        """Without `may_get` everything is read by consumers: who may read one namespace may ask for no single message,
-        since a direct get names no subject that a permission could be about."""
+        """Without `may_get`, or once a get was refused, everything is read by consumers: who may read one namespace may
+        ask for no single message, since a direct get names no subject that a permission could be about."""
         self._connection, self._may_get = connection, may_get
         self._publisher = Publisher(connection)
         self._reader = Reader(connection, stream)
@@ -56,7 +61,7 @@ class NatsEventLog:
         return await self._reader.last(subject)
 
     async def last_per_subject(self, *filters: str, at_least: int = 0) -> View:
-        view = await self._reader.multi_last(filters, at_least=at_least) if self._may_get else None
+        view = await self._multi_last(filters, at_least) if self._may_get else None
         if view is not None:
             return view
         revision = max(at_least, (await self._reader.info()).last_sequence)
@@ -78,11 +83,64 @@ class NatsEventLog:
         async with self._consumers.follow(filter_subject, from_sequence, known, seen) as messages:
             yield messages
 
-    def read(self, filter_subject: str, *, from_sequence: int = 1, up_to: int) -> AsyncIterator[Message]:
-        return self._consumers.read(filter_subject, from_sequence, up_to)
+    async def read(self, filter_subject: str, *, from_sequence: int = 1, up_to: int) -> AsyncGenerator[Message]:
+        # For a consumer that begins in the middle the server counts what is pending: it unpacks up to half of the log,
+        # under the lock that appends wait for. A few messages are rather asked for one after the other.
+        few = await self._few(filter_subject, from_sequence, up_to) if from_sequence > 1 else None
+        messages = self._consumers.read(filter_subject, from_sequence, up_to) if few is None else _each(few)
+        async for message in messages:
+            yield message
+
+    async def first(self, filter_subject: str, *, from_sequence: int = 1, written_from: int = 0) -> Message | None:
+        if self._may_get:
+            try:
+                return await self._reader.first(filter_subject, from_sequence, written_from)
+            except LogRefused:
+                self._may_get = False
+        info = await self._reader.info()
+        messages = self._consumers.read(filter_subject, from_sequence, info.last_sequence, written_from)
+        async with aclosing(messages):
+            return await anext(messages, None)
 
     async def info(self) -> LogInfo:
         return await self._reader.info()
+
+    async def _multi_last(self, filters: Sequence[str], at_least: int) -> View | None:
+        try:
+            return await self._reader.multi_last(filters, at_least=at_least)
+        except LogRefused:
+            self._may_get = False
+            return None
+
+    async def _few(self, filter_subject: str, lower: int, upper: int) -> list[Message] | None:
+        """What matches from `lower` to `upper`, by gets alone; None when that is more than a few messages, or may not
+        be. Asked for from several places at once, since every get takes a round trip."""
+        if not self._may_get:
+            return None
+        span = max((upper - lower) // _LANES + 1, 1)
+
+        async def lane(begin: int) -> list[Message] | None:
+            found: list[Message] = []
+            end, following = min(begin + span - 1, upper), begin
+            while following <= end:
+                message = await self._reader.first(filter_subject, following)
+                if message is None or message.sequence > end:
+                    return found
+                found.append(message)
+                following = message.sequence + 1
+                if len(found) > _FEW:
+                    return None
+            return found
+
+        try:
+            lanes = await asyncio.gather(*map(lane, range(lower, upper + 1, span)))
+        except LogRefused:
+            self._may_get = False
+            return None
+        except LogUnavailable:
+            return None
+        found = [message for one in lanes for message in one or ()]
+        return None if None in lanes else found
 
     async def _read_by_consumer(self, filter_subject: str, revision: int) -> list[Message]:
         """The last messages of one filter, complete as of `revision`; read anew when the consumer breaks."""
@@ -98,3 +156,8 @@ class NatsEventLog:
                 f"No consumer on {filter_subject} got as far as sequence {revision}: {err.last_attempt.exception()}."
             ) from err
         raise AssertionError("AsyncRetrying ends by return or by error.")
+
+
+async def _each(messages: Iterable[Message]) -> AsyncGenerator[Message]:
+    for message in messages:
+        yield message

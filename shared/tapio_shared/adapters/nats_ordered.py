@@ -18,7 +18,7 @@ import structlog
 from nats.aio.msg import Msg
 
 from tapio_shared.adapters.nats_connection import NatsConnection
-from tapio_shared.adapters.nats_reader import Reader, own_headers
+from tapio_shared.adapters.nats_reader import Reader, own_headers, timestamp
 from tapio_shared.errors import LogMissing, LogRefused, LogRewound, RetryableError
 from tapio_shared.keys import LOG_STREAM
 from tapio_shared.ports import LogInfo, Message
@@ -168,10 +168,12 @@ class OrderedConsumers:
         filter_subject: str,
         *,
         from_sequence: int = 0,
+        written_from: int = 0,
         last_per_subject: bool = False,
         heartbeat: float = HEARTBEAT,
     ) -> AsyncGenerator[Consumer]:
-        """A new consumer; deleted on the way out. Made again by the caller when it is `Broken`."""
+        """A new consumer; deleted on the way out. Made again by the caller when it is `Broken`. It begins at
+        `from_sequence`, or where something was written at `written_from` (milliseconds) or later."""
         deliver = self._connection.client.new_inbox()
         name = f"ordered-{deliver.rpartition('.')[2]}"
         consumer = Consumer(self._connection)
@@ -191,7 +193,8 @@ class OrderedConsumers:
                 f"CONSUMER.CREATE.{self._stream}.{name}.{filter_subject}",
                 {
                     "stream_name": self._stream,
-                    "config": _config(name, deliver, filter_subject, from_sequence, last_per_subject, heartbeat),
+                    "config": _config(name, deliver, filter_subject, heartbeat)
+                    | _beginning(from_sequence, written_from, last_per_subject=last_per_subject),
                 },
                 _ConsumerInfo,
             )
@@ -234,12 +237,19 @@ class OrderedConsumers:
                 log.warning("consumer not made", filter=filter_subject, error=str(err))
                 await asyncio.sleep(_RETRY)
 
-    async def read(self, filter_subject: str, from_sequence: int, revision: int) -> AsyncGenerator[Message]:
-        """See `ports.EventLog.read`."""
+    async def read(
+        self, filter_subject: str, from_sequence: int, revision: int, written_from: int = 0
+    ) -> AsyncGenerator[Message]:
+        """See `ports.EventLog.read`; with `written_from` it begins there, as `open` does."""
         following = from_sequence
         while following <= revision:
             try:
-                async with self.open(filter_subject, from_sequence=following, heartbeat=_QUICK_HEARTBEAT) as consumer:
+                async with self.open(
+                    filter_subject,
+                    from_sequence=following,
+                    written_from=written_from,
+                    heartbeat=_QUICK_HEARTBEAT,
+                ) as consumer:
                     async for message in consumer.up_to(revision):
                         if message.sequence >= following:
                             following = message.sequence + 1
@@ -273,14 +283,7 @@ class OrderedConsumers:
             )
 
 
-def _config(
-    name: str, deliver: str, filter_subject: str, from_sequence: int, last_per_subject: bool, heartbeat: float
-) -> object:
-    policy: dict[str, object] = (
-        {"deliver_policy": "last_per_subject"}
-        if last_per_subject
-        else {"deliver_policy": "by_start_sequence", "opt_start_seq": max(from_sequence, 1)}
-    )
+def _config(name: str, deliver: str, filter_subject: str, heartbeat: float) -> dict[str, object]:
     return {
         "name": name,
         "deliver_subject": deliver,
@@ -288,12 +291,20 @@ def _config(
         "ack_policy": "none",
         "max_deliver": 1,
         "flow_control": True,
-        "idle_heartbeat": int((_QUICK_HEARTBEAT if last_per_subject else heartbeat) * 1e9),
+        "idle_heartbeat": int(heartbeat * 1e9),
         "inactive_threshold": int(_INACTIVE * 1e9),
         "mem_storage": True,
         "num_replicas": 1,
-        **policy,
     }
+
+
+def _beginning(from_sequence: int, written_from: int, *, last_per_subject: bool) -> dict[str, object]:
+    """With which message a consumer begins."""
+    if last_per_subject:
+        return {"deliver_policy": "last_per_subject", "idle_heartbeat": int(_QUICK_HEARTBEAT * 1e9)}
+    if written_from:
+        return {"deliver_policy": "by_start_time", "opt_start_time": timestamp(written_from)}
+    return {"deliver_policy": "by_start_sequence", "opt_start_seq": max(from_sequence, 1)}
 
 
 def _delivery(message: Msg) -> Delivery:

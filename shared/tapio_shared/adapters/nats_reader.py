@@ -1,7 +1,8 @@
 """Reading last messages: one by the leader, a few by one direct get, what a lagging replica can't tell by the leader.
 
 Any replica may answer a direct get. How far it was shows in `Nats-UpTo-Sequence`; an answer without messages carries no
-sequence at all and proves nothing. Never `up_to_seq`: it blocks publishing (docs/measurements/jetstream.md).
+sequence at all and proves nothing. Never `up_to_seq`: it blocks publishing (docs/measurements/jetstream.md). A replica
+holds the beginning of what the leader has, so what it answers to "the first from here on" is true, if it answers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 import nats.errors
@@ -21,7 +22,7 @@ from nats.aio.msg import Msg
 from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_errors import NO_MESSAGE, JetStreamError
 from tapio_shared.adapters.nats_publisher import MESSAGE_ID, OWN_HEADERS
-from tapio_shared.errors import LogUnavailable
+from tapio_shared.errors import LogRefused, LogUnavailable
 from tapio_shared.keys import LOG_STREAM
 from tapio_shared.ports import LogInfo, Message, View
 
@@ -117,6 +118,24 @@ class Reader:
             return None
         return found.seq
 
+    async def first(self, filter_subject: str, from_sequence: int, written_from: int = 0) -> Message | None:
+        """See `ports.EventLog.first`. What a replica does not have, which may lag, the leader is asked for."""
+        if written_from:
+            request: dict[str, object] = {"start_time": timestamp(written_from), "next_by_subj": filter_subject}
+        else:
+            request = {"seq": max(from_sequence, 1), "next_by_subj": filter_subject}
+        subject = f"$JS.API.DIRECT.GET.{self._stream}"
+        try:
+            answer = await self._connection.request(subject, msgspec.json.encode(request), timeout=_TIMEOUT)
+        except LogUnavailable as err:
+            log.info("direct get failed; the leader is asked", stream=self._stream, reason=str(err))
+        else:
+            headers = answer.headers or {}
+            if "Status" not in headers:
+                return _direct_message(headers, answer.data)
+        found = await self._stored(request)
+        return None if found is None else _message(found)
+
     async def multi_last(self, filters: Sequence[str], *, at_least: int) -> View | None:
         """The last message per subject; None when they are too many, or too large, for this way of reading."""
         for _ in range(_TRIES):
@@ -184,16 +203,24 @@ class Reader:
             if ended:
                 done.set_result(None)
 
+        asked = f"$JS.API.DIRECT.GET.{self._stream}"
+
+        def refused(subject: str, error: LogRefused) -> None:
+            if subject == asked.lower() and not done.done():
+                done.set_exception(error)
+
         await self._connection.until_connected(_CONNECT_TIMEOUT)
+        forget = self._connection.on_refusal(refused)
         subscription = await self._connection.subscribe(inbox, received)
         try:
             request = msgspec.json.encode({"multi_last": list(filters), "batch": MOST_SUBJECTS})
-            await self._connection.send(f"$JS.API.DIRECT.GET.{self._stream}", request, reply=inbox)
+            await self._connection.send(asked, request, reply=inbox)
             async with asyncio.timeout(_TIMEOUT):
                 await done
         except TimeoutError as err:
             raise LogUnavailable(f"No replica of {self._stream} answered a direct get within {_TIMEOUT:g} s.") from err
         finally:
+            forget()
             with suppress(nats.errors.Error, OSError):
                 await subscription.unsubscribe()
         return got
@@ -228,6 +255,11 @@ class Reader:
 def own_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     """`headers` without JetStream's own."""
     return {name: value for name, value in (headers or {}).items() if not name.startswith(OWN_HEADERS)}
+
+
+def timestamp(milliseconds: int) -> str:
+    """An instant as JetStream's requests have it (RFC 3339)."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _direct_message(headers: Mapping[str, str], data: bytes) -> Message:

@@ -1,0 +1,184 @@
+"""A long log is not read whole for a question, and the answer is the one that all of it gives."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import pytest
+
+from benchmarks.lives import Months
+from tapio_cli.history.archive import Archive
+from tapio_cli.history.explaining import explain
+from tapio_cli.history.instants import position, sequence_at
+from tapio_cli.history.looking_back import Steps, answered, latest
+from tapio_cli.history.snapshots import snapshot
+from tapio_cli.history.standing import status_of
+from tapio_cli.history.story import NotInWindow, Story, read_story, recorded_keys
+from tapio_shared.admissions import Admission
+from tapio_shared.errors import InvalidSettings
+from tapio_shared.json import JsonValue
+from tapio_shared.keys import OrderingKey, subject_matches
+from tapio_shared.ports import LogInfo, Message, View
+from tests.support.incidents import KEY, incident
+from tests.support.planned_world import PARTITIONS
+from tests.support.virtual_time import run_virtually
+
+T = TypeVar("T")
+GOLDEN = Path(__file__).parent / "golden"
+STEPS = Steps(read_whole=0, first=0.02)
+"""Short ones, so that a short history takes as many as a long one would."""
+
+
+class Log:
+    """Recorded messages in memory. Counts the places that it was led through."""
+
+    def __init__(self, info: LogInfo, messages: Sequence[Message]) -> None:
+        self._info, self._messages = info, messages
+        self.looked_through = 0
+
+    async def read(self, filter_subject: str, *, from_sequence: int = 1, up_to: int) -> AsyncIterator[Message]:
+        self.looked_through += max(up_to - max(from_sequence, self._info.first_sequence) + 1, 0)
+        for one in self._messages:
+            if from_sequence <= one.sequence <= up_to and subject_matches(filter_subject, one.subject):
+                yield one
+
+    async def first(self, filter_subject: str, *, from_sequence: int = 1, written_from: int = 0) -> Message | None:
+        for one in self._messages:
+            begun = one.written_at >= written_from if written_from else one.sequence >= from_sequence
+            if begun and subject_matches(filter_subject, one.subject):
+                return one
+        return None
+
+    async def last_per_subject(self, *filters: str, at_least: int = 0) -> View:
+        found = {
+            one.subject: one for one in self._messages if any(subject_matches(each, one.subject) for each in filters)
+        }
+        return View(tuple(sorted(found.values(), key=lambda one: one.sequence)), self._info.last_sequence)
+
+    async def info(self) -> LogInfo:
+        return self._info
+
+
+def log_of(messages: Sequence[Message], partitions: int = PARTITIONS) -> Log:
+    info = LogInfo(
+        created_at="",
+        first_sequence=messages[0].sequence,
+        last_sequence=messages[-1].sequence,
+        messages=len(messages),
+        bytes=0,
+        max_bytes=-1,
+        max_age=0.0,
+        partitions=partitions,
+    )
+    return Log(info, messages)
+
+
+def of_archive(name: str) -> Log:
+    archive = Archive.open(GOLDEN / f"{name}.tapio")
+    return Log(asyncio.run(archive.info()), list(archive.messages()))
+
+
+Ask = Callable[[Story], JsonValue]
+
+
+def asked_of(whole: Story, admissions: Sequence[Admission], text: str, now: int, about: str) -> dict[str, Ask]:
+    """Everything that is asked about an instant."""
+
+    def of(question: Callable[[Story, int], T]) -> Callable[[Story], T]:
+        return lambda story: question(story, sequence_at(story, text, now=now))
+
+    return {
+        "explain": of(lambda story, until: msgspec.to_builtins(explain(story, admissions, until=until, about=about))),
+        "explain now": of(
+            lambda story, until: msgspec.to_builtins(explain(story, admissions, until=until, about=about, now=now))
+        ),
+        "at": of(snapshot),
+        "status then": of(lambda story, until: status_of(story, (), until=until, is_whole=False)),
+    }
+
+
+def told_whole(story: Story, ask: Ask) -> JsonValue:
+    try:
+        return ask(story)
+    except (NotInWindow, InvalidSettings) as err:
+        return str(err)
+
+
+async def told_looking_back(log: Log, key: OrderingKey, ask: Ask, *texts: str, now: int) -> JsonValue:
+    try:
+        story = await latest(log, key, [position(one, now=now) for one in texts], steps=STEPS)
+        return await answered(log, story, ask, steps=STEPS)
+    except (NotInWindow, InvalidSettings) as err:
+        return str(err)
+
+
+def about_which(story: Story, chance: random.Random) -> str:
+    """Nothing, or an object, of one that does not exist too."""
+    refs = [f"{ref.kind}/{ref.name}" for ref in story.state(story.ends).seen()]
+    return chance.choice(["", "", "gateway", "nothing-of-that-name", *refs])
+
+
+def instants_of(story: Story, chance: random.Random, count: int) -> Iterator[str]:
+    """Revisions and times, from before the history begins to after its end."""
+    yield "@1"
+    yield f"@{story.ends}"
+    yield f"@{story.ends + 1}"
+    for _ in range(count):
+        yield f"@{chance.randint(1, story.ends)}"
+        one = chance.choice((*story.own, *story.shared))
+        yield f"-{story.last_at + 10 - one.at}ms"
+
+
+async def compare(log: Log, key: OrderingKey, *, count: int, seed: int = 1) -> int:
+    """Ask about random instants in both ways; answers how many questions that were."""
+    chance = random.Random(seed)
+    story = await read_story(log, key)
+    now, asked = story.last_at + 10, 0
+    for text in instants_of(story, chance, count):
+        about = about_which(story, chance)
+        for name, ask in asked_of(story, (), text, now, about).items():
+            found = await told_looking_back(log, key, ask, text, now=now)
+            assert found == told_whole(story, ask), (str(key), name, text, about)
+            asked += 1
+    assert await told_looking_back(log, key, status_of_now, now=now) == status_of_now(story)
+    return asked
+
+
+def status_of_now(story: Story) -> JsonValue:
+    return status_of(story, ())
+
+
+@pytest.mark.parametrize("name", ["a-pause", "a-bad-image", "edited-by-hand", "new-rules"])
+def test_golden_histories_give_the_same_answers(name: str) -> None:
+    log = of_archive(name)
+    keys = asyncio.run(recorded_keys(log, "local"))
+    assert keys
+    for key in keys:
+        asyncio.run(compare(log, key, count=12))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_generated_lives_give_the_same_answers(seed: int) -> None:
+    log = log_of(list(islice(Months(6_000, 3, seed=seed).told(), 6_000)))
+    for key in asyncio.run(recorded_keys(log, "local")):
+        asyncio.run(compare(log, key, count=15, seed=seed))
+
+
+def test_a_log_that_has_dropped_its_beginning_gives_the_same_answers() -> None:
+    async def lived() -> list[Message]:
+        async with incident(log_max_bytes=900_000) as one:
+            for number in range(40):
+                note: dict[str, JsonValue] = {"podAnnotations": {"note": str(number)}}
+                await one.edit(f"user-{number}@example.org", {"spec": {"nats": note}})
+                await asyncio.sleep(one.operator.random.uniform(1.0, 60.0))
+            info = await one.operator.log.info()
+            assert info.first_sequence > 1
+            return [message async for message in one.operator.log.read("tapio.log.>", up_to=info.last_sequence)]
+
+    asyncio.run(compare(log_of(run_virtually(lived())), KEY, count=30))

@@ -6,7 +6,6 @@ What only some commands need is imported when they are asked for, so that a ques
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import logging
 import sys
 from collections.abc import AsyncGenerator
@@ -14,7 +13,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import structlog
 import typer
 from rich.console import Console
 
@@ -48,6 +46,8 @@ _PASSWORD = 32
 @asynccontextmanager
 async def _nats_of(source: Live, name: str) -> AsyncGenerator[NatsConnection]:
     """A connection to the NATS that holds a history."""
+    with absent("rich.traceback"), absent("rich.pretty"):  # Structlog shows exceptions with them, and nobody here does.
+        import structlog
     structlog.configure(  # What a program reads stands on standard output, and nothing else.
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
@@ -108,9 +108,15 @@ app = typer.Typer(add_completion=True, no_args_is_help=True, context_settings={"
 """What completes reaches the history by the context's `obj`."""
 
 
+def _version() -> str:
+    import importlib.metadata
+
+    return importlib.metadata.version("tapio-operator")
+
+
 def _say_version(is_asked: bool) -> None:
     if is_asked:
-        print(f"tapioctl {importlib.metadata.version('tapio-operator')}")
+        print(f"tapioctl {_version()}")
         raise typer.Exit
 
 
@@ -273,10 +279,10 @@ def _reader(target: str, namespace: str, with_users: bool) -> NewReader:
     )
 
 
-_VERSION, _CLOCK = importlib.metadata.version("tapio-operator"), SystemClock()
-add_history_commands(app, _connected, version=_VERSION, now=_CLOCK.now)
-add_doctor_command(app, _connected, version=_VERSION, now=_CLOCK.now)
-add_keeping_commands(app, _connected, _to_change, version=_VERSION, now=_CLOCK.now)
+_CLOCK = SystemClock()
+add_history_commands(app, _connected, version=_version, now=_CLOCK.now)
+add_doctor_command(app, _connected, version=_version, now=_CLOCK.now)
+add_keeping_commands(app, _connected, _to_change, version=_version, now=_CLOCK.now)
 add_reader_command(app, _reader)
 add_ui_command(app, _connected, token=lambda length: SystemRandom().token(length))
 

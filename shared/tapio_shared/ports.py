@@ -144,12 +144,16 @@ class EventLog(Protocol):
         log has dropped meanwhile is left out. Ends by itself."""
         ...
 
-    async def first(self, filter_subject: str, *, from_sequence: int = 1, written_from: int = 0) -> Message | None:
+    async def info(self) -> LogInfo: ...
+
+
+class BrowsableLog(EventLog, Protocol):
+    """The same for who looks things up in a long history; services do not."""
+
+    async def earliest(self, filter_subject: str, *, from_sequence: int = 1, written_from: int = 0) -> Message | None:
         """The first message matching `filter_subject` from `from_sequence` on, or, if that is given, of those written
         at `written_from` (milliseconds) or later; None when there is none yet."""
         ...
-
-    async def info(self) -> LogInfo: ...
 
 
 class Membership(Protocol):

@@ -20,13 +20,12 @@ from tapio_cli.history.archive import Archive
 from tapio_cli.history.explaining import explain
 from tapio_cli.history.exporting import or_exit
 from tapio_cli.history.fields import changed_fields
-from tapio_cli.history.instants import sequence_at, span, told_until
+from tapio_cli.history.instants import sequence_at, span
 from tapio_cli.history.printing import moment, print_as_of
 from tapio_cli.history.snapshots import difference, snapshot
 from tapio_cli.history.standing import status_of
-from tapio_cli.history.story import NotInWindow, Story, read_standing, read_story
+from tapio_cli.history.story import NotInWindow, Story, read_story
 from tapio_cli.history.timeline import timeline
-from tapio_shared.adapters.memory_log import MemoryEventLog
 from tapio_shared.admissions import Admission
 from tapio_shared.api.normalise import normalise_spec
 from tapio_shared.codec import digest
@@ -34,10 +33,9 @@ from tapio_shared.errors import InvalidSettings
 from tapio_shared.facts import DecisionRecorded, ObjectObserved
 from tapio_shared.json import JsonObject, object_at, objects_at, str_at
 from tapio_shared.keys import OrderingKey
-from tapio_shared.ports import Message, NewMessage
-from tests.support.operator_in_process import NAMES, PARTITIONS
+from tapio_shared.ports import Message
+from tests.support.operator_in_process import NAMES
 from tests.support.recorded_histories import recorded_history, write_archive
-from tests.support.virtual_time import VirtualClock
 
 KEY = OrderingKey("local", "default", NAMES[0])
 
@@ -358,27 +356,3 @@ def test_a_change_that_nobody_decides_about_is_told_first(story: Story) -> None:
         assert "has been decided" not in explain(told, until=sequence, now=now).answer
     ended = story.own[-1]
     assert "has been decided" not in explain(story, until=ended.sequence, now=ended.at + 95_000).answer
-
-
-async def test_how_it_stood_at_any_instant_is_told_without_the_whole_story(history: list[Message]) -> None:
-    log = MemoryEventLog(VirtualClock(), partitions=PARTITIONS)
-    for message in history:
-        await log.append(NewMessage(message.subject, message.data))
-    whole = await read_story(log, KEY)
-    first, last = whole.own[0].sequence, whole.ends
-    for sequence in range(first, last + 1, 3):
-        some = await read_standing(log, KEY, *told_until(f"@{sequence}", now=0))
-        assert len(some.own) < len(whole.own)
-        assert snapshot(some, sequence) == snapshot(whole, sequence), sequence
-        assert some.window == whole.window
-    with pytest.raises(NotInWindow, match=r"Nothing is recorded of TapioCluster default/nobody of local\. There are: "):
-        await read_standing(log, OrderingKey("local", "default", "nobody"), *told_until("now", now=0))
-
-
-async def test_it_is_told_by_time_as_by_revision(archive: Path, story: Story) -> None:
-    for one in story.own[:: len(story.own) // 5]:
-        instant = moment(one.at)
-        some = await read_standing(Archive.open(archive), KEY, *told_until(instant, now=story.last_at))
-        sequence = sequence_at(story, instant, now=story.last_at)
-        assert sequence_at(some, instant, now=story.last_at) == sequence
-        assert snapshot(some, sequence) == snapshot(story, sequence)

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 from tapio_cli.history.explaining import Explanation, explain
+from tapio_cli.history.looking_back import Steps, answered, latest
 from tapio_cli.history.story import read_story
 from tapio_shared.admissions import Admission
 from tapio_shared.api.images import DEFAULT_TAPIO_VERSION
@@ -26,6 +27,7 @@ from tests.support.operator_in_process import Operator
 
 NAME, NAMESPACE = "one", "default"
 KEY = OrderingKey("local", NAMESPACE, NAME)
+_SHORT_STEPS = Steps(read_whole=0, first=0.02)
 _MERGE = "application/merge-patch+json"
 _PLURALS = {"TapioCluster": "tapioclusters", "TapioCollector": "tapiocollectors"}
 
@@ -111,7 +113,17 @@ class Incident:
     async def explained(self, about: str = "") -> Explanation:
         """What `tapioctl explain` says now."""
         story = await read_story(self.operator.log, KEY)
-        return explain(story, self.admissions, until=story.ends, about=about)
+        answer = explain(story, self.admissions, until=story.ends, about=about)
+        # As of a log that is too long to be read whole.
+        begun = await latest(self.operator.log, KEY, steps=_SHORT_STEPS)
+        looking_back = await answered(
+            self.operator.log,
+            begun,
+            lambda part: explain(part, self.admissions, until=story.ends, about=about),
+            steps=_SHORT_STEPS,
+        )
+        assert looking_back == answer
+        return answer
 
     def _admit(
         self,

@@ -48,7 +48,9 @@ Context = Annotated[str, typer.Option(help="Context in the kubeconfig; its curre
 Namespace = Annotated[str, typer.Option(help="The operator's own namespace.")]
 
 
-def add_doctor_command(app: typer.Typer, connect: Connect, *, version: str, now: Callable[[], int]) -> None:
+def add_doctor_command(
+    app: typer.Typer, connect: Connect, *, version: Callable[[], str], now: Callable[[], int]
+) -> None:
     """Add both commands to `app`."""
 
     @app.command(name="doctor")
@@ -130,7 +132,7 @@ def add_doctor_command(app: typer.Typer, connect: Connect, *, version: str, now:
 
         async def gathered() -> Files:
             found = await _examined(connect, where, cluster, kubectl, namespace=namespace, now=now())
-            about: JsonObject = {"tapioctl": version, "python": platform.python_version(), "madeAt": moment(now())}
+            about: JsonObject = {"tapioctl": version(), "python": platform.python_version(), "madeAt": moment(now())}
             files = finding_files(found.findings, found.info, about) | cluster_files(found.stories)
             if kubectl is not None:
                 files |= await kubernetes_files(kubectl, namespace)

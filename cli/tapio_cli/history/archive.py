@@ -195,8 +195,8 @@ class Archive:
         """As `Recorded.last_per_subject`; the whole file is checked on the way."""
         return await _last_of(self, filters, at_least)
 
-    async def first(self, filter_subject: str, *, from_sequence: int = 1, written_from: int = 0) -> Message | None:
-        """As `Recorded.first`."""
+    async def earliest(self, filter_subject: str, *, from_sequence: int = 1, written_from: int = 0) -> Message | None:
+        """As `Recorded.earliest`."""
         return await _first_of(self, filter_subject, from_sequence, written_from)
 
     async def info(self) -> LogInfo:
@@ -227,8 +227,8 @@ class Answers:
         """As `Recorded.last_per_subject`."""
         return await _last_of(self, filters, at_least)
 
-    async def first(self, filter_subject: str, *, from_sequence: int = 1, written_from: int = 0) -> Message | None:
-        """As `Recorded.first`."""
+    async def earliest(self, filter_subject: str, *, from_sequence: int = 1, written_from: int = 0) -> Message | None:
+        """As `Recorded.earliest`."""
         return await _first_of(self, filter_subject, from_sequence, written_from)
 
     async def info(self) -> LogInfo:

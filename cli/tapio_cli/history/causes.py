@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,7 +15,6 @@ from tapio_cli.history.timeline import decided
 from tapio_shared.admissions import Admission
 from tapio_shared.api.labels import DESIRED_HASH, REVISION
 from tapio_shared.api.names import API_GROUP, FIELD_MANAGER
-from tapio_shared.api.normalise import normalise_spec
 from tapio_shared.codec import digest
 from tapio_shared.facts import ApplyAction, DecisionRecorded, DeleteAction, ObjectGone, ObjectObserved
 from tapio_shared.json import JsonObject, object_at, objects_at, str_at
@@ -232,15 +231,15 @@ def _asked(
     Of several the one that was about the version before: the operator's own writes leave the spec as it was, and come
     right after.
     """
-    wanted = digest(normalise_spec(about.kind, object_at(new.object, "spec")))
-    matching = [
+    possible = [
         found
         for found in admissions
         if found.allowed
         and (found.kind, found.namespace, found.name) == (about.kind, about.namespace, about.name)
-        and found.spec_digest == wanted
         and found.answered_at <= one.at + _SAME_MOMENT
     ]
+    wanted = _digest_of_spec(about.kind, object_at(new.object, "spec"), {found.spec_digest for found in possible})
+    matching = [found for found in possible if found.spec_digest == wanted]
     if not matching:
         return ""
     followed = [
@@ -250,6 +249,20 @@ def _asked(
     ]
     last = max(followed or matching, key=lambda found: found.answered_at)
     return f" by {last.user} (probably: the webhook admitted this spec)"
+
+
+def _digest_of_spec(kind: str, spec: JsonObject, known: Set[str]) -> str:
+    """The digest of a spec's normal form; that is among the `known` ones where it matters.
+
+    The API server has mostly written the normal form. What digests to that of another normal form is it, and need not
+    be made into it: that takes the models of the API, which take long to import.
+    """
+    found = digest(spec)
+    if not known or found in known:
+        return found
+    from tapio_shared.api.normalise import normalise_spec
+
+    return digest(normalise_spec(kind, spec))
 
 
 def _writers(old: JsonObject, new: JsonObject) -> set[str]:

@@ -60,7 +60,9 @@ Instant = Annotated[
 Output = Annotated[Format, typer.Option("--output", "-o", help="For people, or for programs.")]
 
 
-def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, now: Callable[[], int]) -> None:
+def add_history_commands(
+    app: typer.Typer, connect: Connect, *, version: Callable[[], str], now: Callable[[], int]
+) -> None:
     """Add every command of this module to `app`."""
 
     def answer_of(
@@ -117,7 +119,7 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
                 return replay_with(release, path, keys, target=where.target, jobs=jobs, cache=home)
             with progress_bar("planning again") as told:
                 found = replay(path, keys, jobs=jobs, progress=told)
-            found.planned_by = version
+            found.planned_by = version()
             return found
 
         with tempfile.TemporaryDirectory() as folder:
@@ -125,7 +127,9 @@ def add_history_commands(app: typer.Typer, connect: Connect, *, version: str, no
             if path is None:
                 source, path = or_exit(lambda: live(where)), Path(folder) / "live.tapio"
                 with progress_bar("reading the history") as told:
-                    copy = exported(connect, source, path, version=version, now=now(), with_users=False, progress=told)
+                    copy = exported(
+                        connect, source, path, version=version(), now=now(), with_users=False, progress=told
+                    )
                     or_exit(lambda: asyncio.run(copy))
             summary = or_exit(lambda: verdict(path))
         if output is Format.PEOPLE:

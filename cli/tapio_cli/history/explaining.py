@@ -9,9 +9,9 @@ import msgspec
 from tapio_cli.history.causes import actions_on, causes, changed_by, changes_of, last_change_of, last_decision, when
 from tapio_cli.history.printing import moment
 from tapio_cli.history.story import Record, Story
-from tapio_reconciler.core.drafting import WORKLOADS
 from tapio_reconciler.core.state import State
 from tapio_shared.admissions import Admission
+from tapio_shared.api.kinds import WORKLOADS
 from tapio_shared.api.labels import COMPONENT, PAUSED
 from tapio_shared.api.names import API_GROUP, CLUSTER_KIND, cluster_ref
 from tapio_shared.api.reasons import Reason

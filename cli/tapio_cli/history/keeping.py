@@ -31,7 +31,7 @@ WithUsers = Annotated[
 
 
 def add_keeping_commands(
-    app: typer.Typer, connect: Connect, change: Change, *, version: str, now: Callable[[], int]
+    app: typer.Typer, connect: Connect, change: Change, *, version: Callable[[], str], now: Callable[[], int]
 ) -> None:
     """Add every command of this module to `app`."""
 
@@ -60,7 +60,7 @@ def add_keeping_commands(
         """
         source = or_exit(lambda: live(where))
         done = or_exit(
-            lambda: asyncio.run(exported(connect, source, file, version=version, now=now(), with_users=with_users))
+            lambda: asyncio.run(exported(connect, source, file, version=version(), now=now(), with_users=with_users))
         )
         answers = "no answers of the webhook" if done.admissions is None else f"{done.admissions} of the webhook"
         print(f"{done.messages} messages of the log and {answers} are in {file} ({file.stat().st_size} bytes).")

@@ -66,7 +66,7 @@ async def latest(
         return await read_story(recorded, key)
     partitions, begins = max(info.partitions, 1), max(info.first_sequence, 1)
     own, shared = patterns_of(key, partitions)
-    first = await recorded.first(own, from_sequence=begins)
+    first = await recorded.earliest(own, from_sequence=begins)
     if first is None:
         raise NotInWindow(await unknown(recorded, key))
     view = await recorded.last_per_subject(own, shared)
@@ -97,7 +97,7 @@ async def _place(recorded: Recorded, pattern: str, position: Position, ends: int
     """A sequence after which nothing that matches was told at `position`."""
     if not position.milliseconds:
         return min(position.sequence, ends)
-    after = await recorded.first(pattern, written_from=position.milliseconds + 1)
+    after = await recorded.earliest(pattern, written_from=position.milliseconds + 1)
     return ends if after is None else after.sequence - 1
 
 
@@ -105,12 +105,12 @@ async def _older(recorded: Recorded, story: Story, part: Part, needed: OlderNeed
     """`story` with what is `needed` of it besides, or some of that."""
     own, shared = patterns_of(story.key, story.partitions)
     if needed.places:
-        messages = await asyncio.gather(*(recorded.first(shared, from_sequence=one) for one in needed.places))
+        messages = await asyncio.gather(*(recorded.earliest(shared, from_sequence=one) for one in needed.places))
         there = records_of(one for one in messages if one is not None and one.sequence in needed.places)
         return replace(_with(story, there), part=replace(part, looked_at=part.looked_at | needed.places))
     asked = sorted(needed.subjects - part.firsts.keys())
     if asked:
-        found = await asyncio.gather(*(recorded.first(one, from_sequence=story.begins) for one in asked))
+        found = await asyncio.gather(*(recorded.earliest(one, from_sequence=story.begins) for one in asked))
         firsts = {name: 0 if one is None else one.sequence for name, one in zip(asked, found, strict=True)}
         return replace(story, part=replace(part, firsts={**part.firsts, **firsts}))
     length = story.ends - story.begins + 1

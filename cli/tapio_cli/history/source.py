@@ -20,8 +20,8 @@ class Recorded(Protocol):
         """The last message of every subject that matches any of `filters`; see `ports.EventLog.last_per_subject`."""
         ...
 
-    async def first(self, filter_subject: str, *, from_sequence: int = 1, written_from: int = 0) -> Message | None:
-        """The first message that matches from there on; see `ports.EventLog.first`."""
+    async def earliest(self, filter_subject: str, *, from_sequence: int = 1, written_from: int = 0) -> Message | None:
+        """The first message that matches from there on; see `ports.BrowsableLog.earliest`."""
         ...
 
     async def info(self) -> LogInfo: ...

@@ -189,8 +189,8 @@ class Story:
                 evolve(found, one.message.subject, one.entry)
         part = self.part
         if part is not None:
-            unknown = part.subjects - found.own.keys()
-            unknown = {one for one in unknown if not part.begins_with(one, 0) and part.firsts.get(one, 0) <= until}
+            missing = part.subjects - found.own.keys()
+            unknown = [one for one in missing if not part.begins_with(one, 0) and part.firsts.get(one, 0) <= until]
             if unknown:
                 raise OlderNeeded(subjects=unknown)
         for one in self.shared:

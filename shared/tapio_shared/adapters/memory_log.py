@@ -93,7 +93,7 @@ class MemoryEventLog:
             if message is not None and subject_matches(filter_subject, message.subject):
                 yield message
 
-    async def first(self, filter_subject: str, *, from_sequence: int = 1, written_from: int = 0) -> Message | None:
+    async def earliest(self, filter_subject: str, *, from_sequence: int = 1, written_from: int = 0) -> Message | None:
         await self._begin("last", filter_subject)
         for message in self._messages.values():
             is_so_far = message.written_at >= written_from if written_from else message.sequence >= from_sequence

@@ -91,10 +91,10 @@ class NatsEventLog:
         async for message in messages:
             yield message
 
-    async def first(self, filter_subject: str, *, from_sequence: int = 1, written_from: int = 0) -> Message | None:
+    async def earliest(self, filter_subject: str, *, from_sequence: int = 1, written_from: int = 0) -> Message | None:
         if self._may_get:
             try:
-                return await self._reader.first(filter_subject, from_sequence, written_from)
+                return await self._reader.earliest(filter_subject, from_sequence, written_from)
             except LogRefused:
                 self._may_get = False
         info = await self._reader.info()
@@ -123,7 +123,7 @@ class NatsEventLog:
             found: list[Message] = []
             end, following = min(begin + span - 1, upper), begin
             while following <= end:
-                message = await self._reader.first(filter_subject, following)
+                message = await self._reader.earliest(filter_subject, following)
                 if message is None or message.sequence > end:
                     return found
                 found.append(message)

@@ -118,8 +118,8 @@ class Reader:
             return None
         return found.seq
 
-    async def first(self, filter_subject: str, from_sequence: int, written_from: int = 0) -> Message | None:
-        """See `ports.EventLog.first`. What a replica does not have, which may lag, the leader is asked for."""
+    async def earliest(self, filter_subject: str, from_sequence: int, written_from: int = 0) -> Message | None:
+        """See `ports.BrowsableLog.earliest`. What a replica does not have, which may lag, the leader is asked for."""
         if written_from:
             request: dict[str, object] = {"start_time": timestamp(written_from), "next_by_subj": filter_subject}
         else:

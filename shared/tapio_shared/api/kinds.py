@@ -7,6 +7,9 @@ from typing import Final
 
 from tapio_shared.api.names import API_GROUP, CLUSTER_KIND, COLLECTOR_KIND, INTELLIGENCE_KIND
 
+WORKLOADS: Final = frozenset({"Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"})
+"""Kinds whose objects have pods made."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:

@@ -11,7 +11,7 @@ import pytest_asyncio
 from tapio_shared.adapters.clock import SystemClock
 from tapio_shared.adapters.memory_log import MemoryEventLog
 from tapio_shared.adapters.nats_log import NatsEventLog
-from tapio_shared.ports import EventLog
+from tapio_shared.ports import BrowsableLog
 from tests.support.nats_servers import PARTITIONS, Nats
 
 MAX_BYTES = 64 << 20
@@ -35,7 +35,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 @pytest_asyncio.fixture
-async def event_log(kind: Kind) -> AsyncGenerator[EventLog]:
+async def event_log(kind: Kind) -> AsyncGenerator[BrowsableLog]:
     """An empty log of `PARTITIONS` partitions and `MAX_BYTES`."""
     if kind.nats is None:
         yield MemoryEventLog(SystemClock(), partitions=PARTITIONS, max_bytes=MAX_BYTES, max_age=30 * 86_400.0)

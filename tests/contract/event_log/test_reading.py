@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tapio_shared.errors import LogUnavailable
-from tapio_shared.ports import EventLog, NewMessage, View
+from tapio_shared.ports import BrowsableLog, EventLog, NewMessage, View
 from tests.contract.event_log.conftest import MAX_BYTES
 from tests.support.nats_servers import PARTITIONS
 
@@ -95,3 +95,48 @@ async def test_reading_ends_where_it_was_asked_to(event_log: EventLog) -> None:
     assert await read("tapio.log.1.>", 2, 3) == [("tapio.log.1.a", 3)]
     assert await read("tapio.log.3.>", 1, 5) == []
     assert await read("tapio.log.>", 4, 3) == []
+
+
+async def test_many_messages_in_the_middle_are_all_read(event_log: EventLog) -> None:
+    """Few are asked for one by one, and a consumer reads what turns out to be more than that."""
+    for _ in range(5):
+        await event_log.append_batch([NewMessage("tapio.log.1.a", b""), NewMessage("tapio.log.2.b", b"")] * 500)
+    for lower, upper in ((2, 5_000), (1_001, 1_040), (4_990, 5_000), (4_999, 6_000), (17, 17), (18, 18)):
+        messages = event_log.read("tapio.log.1.>", from_sequence=lower, up_to=upper)
+        odd = [number for number in range(lower, min(upper, 5_000) + 1) if number % 2]
+        assert [message.sequence async for message in messages] == odd, (lower, upper)
+
+
+@pytest.mark.parametrize(
+    ("filter_subject", "from_sequence", "expected"),
+    [
+        pytest.param("tapio.log.1.>", 1, ("tapio.log.1.a", 1), id="the very first"),
+        pytest.param("tapio.log.1.>", 2, ("tapio.log.1.c", 3), id="from the middle on"),
+        pytest.param("tapio.log.1.a", 2, ("tapio.log.1.a", 4), id="of one subject"),
+        pytest.param("tapio.log.1.a", 4, ("tapio.log.1.a", 4), id="what stands there itself"),
+        pytest.param("tapio.log.1.a", 5, None, id="none any more"),
+        pytest.param("tapio.log.>", 9, None, id="beyond the end"),
+        pytest.param("tapio.log.3.>", 1, None, id="none at all"),
+    ],
+)
+async def test_the_first_message_from_a_place_on(
+    event_log: BrowsableLog, filter_subject: str, from_sequence: int, expected: tuple[str, int] | None
+) -> None:
+    await fill(event_log, "tapio.log.1.a", "tapio.log.2.b", "tapio.log.1.c", "tapio.log.1.a")
+    message = await event_log.earliest(filter_subject, from_sequence=from_sequence)
+    assert (None if message is None else (message.subject, message.sequence)) == expected
+    if message is not None:
+        assert message.data.decode() == message.subject
+
+
+async def test_the_first_message_that_was_written_at_an_instant_or_later(event_log: BrowsableLog) -> None:
+    for _ in range(3):
+        await fill(event_log, "tapio.log.1.a", "tapio.log.2.b")
+        await asyncio.sleep(0.01)
+    written = [message.written_at async for message in event_log.read("tapio.log.1.>", up_to=6)]
+    assert written[0] < written[1] < written[2]
+    for place, at in enumerate(written):
+        found = await event_log.earliest("tapio.log.1.>", written_from=at)
+        assert found is not None
+        assert (found.sequence, found.written_at) == (2 * place + 1, at)
+    assert await event_log.earliest("tapio.log.1.>", written_from=written[-1] + 60_000) is None

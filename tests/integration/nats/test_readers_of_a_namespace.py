@@ -12,6 +12,12 @@ from typing import cast
 import pytest
 import pytest_asyncio
 
+from tapio_cli.history.explaining import explain
+from tapio_cli.history.instants import Position
+from tapio_cli.history.looking_back import Steps, answered, latest
+from tapio_cli.history.snapshots import snapshot
+from tapio_cli.history.standing import status_of
+from tapio_cli.history.story import Story, read_story
 from tapio_shared.adapters.nats_connection import NatsConnection, inbox_prefix_of
 from tapio_shared.adapters.nats_credentials import Login, read_login, write_login
 from tapio_shared.adapters.nats_log import NatsEventLog
@@ -109,6 +115,27 @@ async def test_a_reader_reads_his_own_namespace(reading: Reading, arguments: tup
     code, output, errors = await reading.tapioctl(READER.service, *arguments)
     assert (code, errors) == (0, "")
     assert said in output
+
+
+@pytest.mark.parametrize("user", ["tapioctl", READER.service])
+async def test_looking_back_tells_what_all_of_it_tells(reading: Reading, user: str) -> None:
+    """By gets, or, for a reader whom the server refuses them, by consumers."""
+    connection = await reading.connection(user)
+    log = NatsEventLog(connection)
+    try:
+        whole = await read_story(log, KEY)
+        assert len(whole.own) > 100
+        steps = Steps(read_whole=0, first=0.05)
+        for until in (whole.ends, whole.own[-20].sequence, whole.own[40].sequence):
+            story = await latest(log, KEY, [Position(sequence=until)], steps=steps)
+            assert story.part is not None
+
+            def explained(story: Story, until: int = until) -> object:
+                return explain(story, until=until), snapshot(story, until), status_of(story, (), until=until)
+
+            assert await answered(log, story, explained, steps=steps) == explained(whole)
+    finally:
+        await connection.close()
 
 
 async def test_a_reader_of_another_namespace_is_told_so(reading: Reading) -> None:

@@ -23,6 +23,7 @@ from tapio_reconciler.core.released import ORPHAN
 from tapio_reconciler.core.rules import in_order, rules_of
 from tapio_reconciler.core.scaling import keeping_replicas
 from tapio_reconciler.core.state import Observed, Seen, Sight, State
+from tapio_shared.api.kinds import WORKLOADS
 from tapio_shared.api.labels import DESIRED_HASH, REVISION
 from tapio_shared.codec import digest, encode
 from tapio_shared.facts import (
@@ -40,7 +41,6 @@ from tapio_shared.facts import (
 from tapio_shared.json import JsonObject, object_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef
 
-WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"})
 _RENEW = "renew"
 _BINDINGS = frozenset({"RoleBinding", "ClusterRoleBinding"})
 _SCALERS = frozenset({"HorizontalPodAutoscaler", "VerticalPodAutoscaler"})

@@ -102,6 +102,11 @@ def object_subject(key: OrderingKey, ref: ObjectRef, partitions: int) -> str:
     return f"{key_prefix(key, partitions)}.object.{'.'.join(map(escape_token, tokens))}"
 
 
+def every_object_of(target: str) -> str:
+    """Pattern of where facts about objects of all keys of `target` go."""
+    return f"tapio.log.*.{escape_token(target)}.*.*.object.>"
+
+
 def decision_subject(key: OrderingKey, partitions: int) -> str:
     return f"{key_prefix(key, partitions)}.decision"
 

@@ -7,9 +7,12 @@ One per API server and process. Whatever asks, lists and watches too, waits its 
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 from tapio_shared.api.operator_config import Limits
 
@@ -24,12 +27,14 @@ _ANOTHERS_TURN = 4
 
 
 class Slots:
-    """A semaphore whose size may change; first come, first served, but for those who are to go first."""
+    """A semaphore whose size may change; first come, first served, but for those who go first, or after others."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._taken, self._given = limit, 0, 0
         self._first: deque[asyncio.Future[None]] = deque()
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        """A heap, by order and by who came first; who has given up stays until it would be his turn."""
+        self._numbers = itertools.count()
 
     @property
     def taken(self) -> int:
@@ -43,31 +48,41 @@ class Slots:
     @asynccontextmanager
     async def first(self) -> AsyncGenerator[None]:
         """Enter before all who wait without this; of so many who are let in one is another, who so never starves."""
-        await self._enter(self._first)
+        await self._enter(self._first.append)
+        try:
+            yield
+        finally:
+            self._leave()
+
+    @asynccontextmanager
+    async def after(self, order: int) -> AsyncGenerator[None]:
+        """Enter after all who wait with less, or without this, which is 0."""
+        await self._enter(partial(self._queue, order))
         try:
             yield
         finally:
             self._leave()
 
     async def __aenter__(self) -> None:
-        await self._enter(self._waiting)
+        await self._enter(partial(self._queue, 0))
 
     async def __aexit__(self, *_: object) -> None:
         self._leave()
 
-    async def _enter(self, queue: deque[asyncio.Future[None]]) -> None:
+    def _queue(self, order: int, turn: asyncio.Future[None]) -> None:
+        heapq.heappush(self._waiting, (order, next(self._numbers), turn))
+
+    async def _enter(self, queue: Callable[[asyncio.Future[None]], None]) -> None:
         if self._taken < self._limit and not self._first and not self._waiting:
             self._taken += 1
             return
         turn = asyncio.get_running_loop().create_future()
-        queue.append(turn)
+        queue(turn)
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._leave()
-            else:
-                queue.remove(turn)
             raise
 
     def _leave(self) -> None:
@@ -84,8 +99,9 @@ class Slots:
 
     def _next(self) -> asyncio.Future[None]:
         is_anothers = self._given % _ANOTHERS_TURN == _ANOTHERS_TURN - 1
-        queue = self._waiting if self._waiting and (is_anothers or not self._first) else self._first
-        return queue.popleft()
+        if self._waiting and (is_anothers or not self._first):
+            return heapq.heappop(self._waiting)[2]
+        return self._first.popleft()
 
 
 class Pacing:

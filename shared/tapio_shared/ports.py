@@ -129,6 +129,14 @@ class EventLog(Protocol):
         """
         ...
 
+    def each_last(self, filter_subject: str, *, at_least: int = 0) -> AsyncIterator[Message]:
+        """The same for one filter, one message after the other, for what is too much to be held at once.
+
+        One pass over the log costs about as much for all of it as for a part. Where reading has to begin anew, subjects
+        are told once more, or a newer message of them. Ends by itself.
+        """
+        ...
+
     def follow(
         self, filter_subject: str, *, from_sequence: int, seen: Message | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[Message]]:

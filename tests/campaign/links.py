@@ -191,6 +191,10 @@ class PartLog(EventLog):
             self._link.fired["stale reads of the log"] += 1
         return view
 
+    async def each_last(self, filter_subject: str, *, at_least: int = 0) -> AsyncGenerator[Message]:
+        for message in (await self.last_per_subject(filter_subject, at_least=at_least)).messages:
+            yield message
+
     async def info(self) -> LogInfo:
         return await self._ask(self._log.info)
 

@@ -155,6 +155,10 @@ class LogDoor(EventLog):
         await self._process.check()
         return await self._log.last_per_subject(*filters, at_least=at_least)
 
+    async def each_last(self, filter_subject: str, *, at_least: int = 0) -> AsyncGenerator[Message]:
+        for message in (await self.last_per_subject(filter_subject, at_least=at_least)).messages:
+            yield message
+
     def follow(
         self, filter_subject: str, *, from_sequence: int, seen: Message | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[Message]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Container, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -78,7 +79,7 @@ class Api:
     room: Callable[[], Awaitable[None]]
     """Waits while too much waits to be published: the watches then read nothing."""
     lists: asyncio.Semaphore
-    """Bounds how many pages of lists are in memory at once."""
+    """Bounds how many lists are read at once: pages of them, or streams."""
     streams: bool = False
     """Whether the server offers streaming lists."""
     comparable: bool = False
@@ -300,16 +301,24 @@ class KindWatch:
         self._api.metrics.restarts.labels(self.resource.kind).inc()
         seconds = int(self._api.random.uniform(_SHORTEST, _LONGEST))
         query = watch_query(self._state, self._selector, seconds)
-        try:
-            async with asyncio.timeout(None) as self._reading, self._api.kube.watch(self._path, query=query) as lines:
-                async for line in lines:
-                    event = decode_cut(_Event, line)
-                    if event.type == "ERROR":
-                        raise error_of(error_code(event.object), encode(event.object), {})
-                    self._lines += 1
-                    await self._step(EventRead(event.type, event.object))
-        finally:
-            self._reading = None  # What has ended can't be ended: a comparison may come between two watches.
+        async with AsyncExitStack() as listing:
+            if isinstance(self._state, Streaming):
+                await listing.enter_async_context(self._api.lists)
+            try:
+                async with (
+                    asyncio.timeout(None) as self._reading,
+                    self._api.kube.watch(self._path, query=query) as lines,
+                ):
+                    async for line in lines:
+                        event = decode_cut(_Event, line)
+                        if event.type == "ERROR":
+                            raise error_of(error_code(event.object), encode(event.object), {})
+                        self._lines += 1
+                        await self._step(EventRead(event.type, event.object))
+                        if isinstance(self._state, Following):
+                            await listing.aclose()  # Nothing to do when it has been done.
+            finally:
+                self._reading = None  # What has ended can't be ended: a comparison may come between two watches.
 
     async def _step(self, told: Told) -> None:
         self._state, changes = step(self._state, told, streams=self._api.streams)

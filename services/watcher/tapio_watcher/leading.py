@@ -50,7 +50,7 @@ from tapio_watcher.watching import are_comparable, offers_streams
 log = structlog.get_logger(__name__)
 
 LISTS_AT_ONCE = 2
-"""Pages of lists in memory at once: one of 250 pods takes some 4 MB when it is decoded."""
+"""Lists that are read at once: a page of 250 pods takes some 4 MB when it is decoded, a stream half a megabyte."""
 _STILL_LISTING = 15.0
 _MANAGED, _MADE = {"labelSelector": MANAGED_SELECTOR}, {"labelSelector": MADE_SELECTOR}
 _DISCOVERED = (*ALL_KINDS, *DISCOVERED_KINDS)
@@ -161,13 +161,15 @@ class Lead:
             streams=offers_streams(version),
             comparable=are_comparable(version),
         )
-        self._secrets = SecretWatches(self._api, self._writer, given.clock, digest_key, self._group)
-        self._secrets.start()
+        self._secrets = SecretWatches(
+            self._api, self._writer, given.clock, digest_key, self._group, trusted=not self._backwards
+        )
         self._authorities = Authorities(self._api, self._writer, given.clock, self._group)
         self._authorities.configured(given.configuration.authorities)
         self._config_watch = self._watch_config()
         self._watch_refusals()
         self._follow_served(served)
+        self._secrets.start(self._resources_listed)
         begin = self._group.create_task
         begin(self._sync(), name="sync")
         begin(self._follow_fleet(), name="fleet")
@@ -216,6 +218,12 @@ class Lead:
                     await missing[0].is_listed.wait()
             except TimeoutError:
                 log.warning("still listing", kinds=[watch.resource.kind for watch in missing])
+
+    async def _resources_listed(self) -> None:
+        """Wait for the lists of the custom resources that are served."""
+        for kind in RESOURCE_KINDS:
+            if (kind.group, kind.kind) in self._watches:
+                await self._watches[kind.group, kind.kind][0].is_listed.wait()
 
     # --- kinds -------------------------------------------------------------------------------------------------
 

@@ -17,11 +17,11 @@ from tenacity import AsyncRetrying, retry_if_exception, wait_random_exponential
 
 from tapio_shared.codec import digest
 from tapio_shared.errors import LogMissing, LogRewound, MessageTooLarge, RetryableError, RevisionConflict
-from tapio_shared.keys import ObjectRef, OrderingKey, escape_token, object_subject, parse_subject, partition_prefix
+from tapio_shared.keys import ObjectRef, OrderingKey, every_object_of, object_subject, parse_subject
 from tapio_shared.ports import Clock, EventLog, Message, NewMessage
 from tapio_shared.telemetry import inject_context
 from tapio_watcher.encoding import EncodedFact, gone_fact
-from tapio_watcher.known import KnownFacts
+from tapio_watcher.known import Known, KnownFacts
 from tapio_watcher.metrics import Metrics
 from tapio_watcher.past import Told
 from tapio_watcher.rates import KEY_RATE, OBJECT_RATE, Buckets
@@ -76,18 +76,18 @@ class FactWriter:
     # --- learning ----------------------------------------------------------------------------------------------
 
     async def hydrate(self, at_least: int = 0, told: Told | None = None) -> None:
-        """Learn what the log holds, one partition at a time: memory then holds digests and no facts.
+        """Learn what the log holds, one fact after the other: memory then holds digests and no facts.
 
         Up to the sequence `at_least` nothing is missing: from a replica that is behind, nobody would learn of objects
         whose end must be told, and it never would be. `told` learns the version of every object.
         """
         self.known.told = told or Told()
-        for partition in range(self._partitions):
-            prefix = f"{partition_prefix(partition)}.{escape_token(self._target)}"
-            view = await self._log.last_per_subject(f"{prefix}.*.*.object.>", at_least=at_least)
-            for message in view.messages:
-                self._learn(message)
-            self.standing.believe_all(view.messages)
+        newest: Message | None = None
+        async for message in self._log.each_last(every_object_of(self._target), at_least=at_least):
+            self._learn(message)
+            newest = message if newest is None or message.sequence > newest.sequence else newest
+        if newest is not None:  # It stands for all of them.
+            self.standing.believe(newest.subject, newest.sequence, newest.data)
 
     def _learn(self, message: Message) -> None:
         reason = self.known.learn(message)
@@ -102,6 +102,15 @@ class FactWriter:
         else:
             self._learn(last)
         self._doubtful.discard(subject)
+
+    def told(self, key: OrderingKey, ref: ObjectRef) -> Known | None:
+        """The last fact that the log holds of an object for `key`."""
+        return self.known.get(object_subject(key, ref, self._partitions))
+
+    def tells(self, key: OrderingKey, ref: ObjectRef, fact: EncodedFact) -> bool:
+        """Whether the log says just this of an object to `key`, and nothing else is on its way."""
+        subject = object_subject(key, ref, self._partitions)
+        return subject not in self._waiting and self._says_nothing(subject, fact, is_awaited=True)
 
     # --- telling -----------------------------------------------------------------------------------------------
 

@@ -1,13 +1,15 @@
 """Secrets that resources depend on: as digests alone, by name, and never by a list of all. The verbs are get and watch.
 
-People's Secrets are watched one by one. The operator's own (one per TapioCluster) carry its labels and share one watch,
-or a thousand clusters would hold a thousand connections. A watch can't say what does not exist: reading a Secret can.
+People's Secrets are watched one by one. The operator's own (some per TapioCluster) carry its labels and share one
+watch, or a thousand clusters would hold a thousand connections. A watch can't say what does not exist: reading can.
+What the log tells of as that watch finds it, when it begins, need not be read once more (ADR 0027).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import cast
 
@@ -23,6 +25,7 @@ from tapio_shared.kubernetes import check, error_of, object_path
 from tapio_shared.ports import Clock
 from tapio_shared.shallow import decode_cut
 from tapio_watcher.digest_key import DigestKey
+from tapio_watcher.encoding import EncodedFact
 from tapio_watcher.following import Api
 from tapio_watcher.publishing import FactWriter
 from tapio_watcher.sinks import fact_of
@@ -30,7 +33,14 @@ from tapio_watcher.versions import Name
 
 log = structlog.get_logger(__name__)
 READ_AGAIN_EVERY = 600.0
-"""Seconds between two readings of every Secret that a watch may have missed."""
+"""Seconds between two readings of every Secret: a watch may have missed it, and nobody watches one in place of ours."""
+FIRST_LISTS = 60.0
+"""Seconds that the shared watch waits for the lists of the resources that say which Secrets are wanted, and as many
+until nothing is expected of its beginning any more."""
+FIRST_SIGHT = 3.0
+"""Seconds of silence after which it will not tell what it is expected to."""
+_GLANCE = 0.25
+"""Seconds of silence after which it has told all that exists."""
 _READS_AT_ONCE = 16
 _RETRY = (1.0, 3.0)
 _SHORTEST, _LONGEST = 300, 600
@@ -40,8 +50,16 @@ class SecretWatches:
     """Which Secrets the custom resources refer to, and their facts. Tasks run in `group`."""
 
     def __init__(
-        self, api: Api, writer: FactWriter, clock: Clock, digest_key: DigestKey, group: asyncio.TaskGroup
+        self,
+        api: Api,
+        writer: FactWriter,
+        clock: Clock,
+        digest_key: DigestKey,
+        group: asyncio.TaskGroup,
+        *,
+        trusted: bool,
     ) -> None:
+        """Without `trusted`, the log is not what it was, and everything is read."""
         self._api, self._writer, self._clock, self._digest_key, self._group = api, writer, clock, digest_key, group
         self._references: dict[tuple[str, Name], tuple[OrderingKey, tuple[Name, ...]]] = {}
         self._wanted: dict[Name, tuple[OrderingKey, ...]] = {}
@@ -53,14 +71,27 @@ class SecretWatches:
         self._unsettled: set[Name] = set()
         """Of those that are being read, the ones that are to be read once more: the answer may be of before."""
         self._readers: set[asyncio.Task[None]] = set()
+        self._expected: set[Name] = set()
+        """Of our own Secrets that the log tells of as existing, those that the first shared watch has not told yet."""
+        self._missing: set[Name] = set()
+        """Those that it tells of as absent, and the watch has not told either."""
+        self._sighted = asyncio.Event()
+        """Set once nothing is expected of that watch any more."""
+        if not trusted:
+            self._sighted.set()
+        self._sightings = 0
 
-    def start(self) -> None:
-        """Follow the operator's own Secrets, and read all of them again now and then."""
-        self._group.create_task(self._follow_own(), name="secrets")
+    def start(self, listed: Callable[[], Awaitable[None]]) -> None:
+        """Follow the operator's own Secrets, and read all of them again now and then.
+
+        `listed` waits until the custom resources have been listed, and so which Secrets they want is known.
+        """
+        self._group.create_task(self._begin(listed), name="secrets-begin")
         self._group.create_task(self._read_all_again(), name="secrets-again")
 
     async def settled(self) -> None:
-        """Wait until every Secret that is wanted now has been read, or can't be read for now."""
+        """Wait until every Secret that is wanted now was found as the log tells, has been read, or can't be for now."""
+        await self._sighted.wait()
         while self._readers:
             await asyncio.wait(list(self._readers))
 
@@ -94,13 +125,66 @@ class SecretWatches:
             if change > 0:
                 self._wanted[name] = (*keys, key)
                 if key not in keys:
-                    self._read(name)
+                    self._wants(name, key)
                 continue
             at = keys.index(key)
             self._wanted[name] = (*keys[:at], *keys[at + 1 :])
             if not self._wanted[name]:
                 del self._wanted[name]
                 self._unwatch(name)
+
+    # --- beginning -----------------------------------------------------------------------------------------------
+
+    def _wants(self, name: Name, key: OrderingKey) -> None:
+        """A key wants a Secret: read it, unless the shared watch is about to tell how ours are."""
+        told = self._writer.told(key, _ref(name))
+        if self._sighted.is_set() or told is None or not self._is_generated(name):
+            self._read(name)
+        elif told.is_present:
+            self._expected.add(name)
+        else:
+            self._missing.add(name)
+
+    async def _begin(self, listed: Callable[[], Awaitable[None]]) -> None:
+        """Begin the shared watch, and have all read that it does not find as the log tells.
+
+        It begins with all that exist. So a Secret that it does not tell is absent still, if the log says so; unless it
+        failed to tell one that the log says to exist: then it is no evidence, and everything is read.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LISTS):
+                await listed()
+        self._group.create_task(self._follow_own(), name="secrets")
+        is_evidence = bool(self._expected) and await self._has_told_all()
+        self._sighted.set()
+        if not is_evidence:
+            self._read_again(sorted((self._expected | self._missing) & self._wanted.keys()))
+        self._expected.clear()
+        self._missing.clear()
+
+    async def _has_told_all(self) -> bool:
+        """Wait until the shared watch says no more for now; answers whether it has told all that it was expected to."""
+        quiet = 0.0
+        for _ in range(int(FIRST_LISTS / _GLANCE)):
+            before = self._sightings
+            await asyncio.sleep(_GLANCE)
+            quiet = quiet + _GLANCE if self._sightings == before else 0.0
+            if quiet >= (FIRST_SIGHT if self._expected else _GLANCE):
+                break
+        return not self._expected
+
+    def _sight(self, name: Name, document: JsonObject) -> None:
+        """The shared watch tells of a Secret: perhaps only what the log tells already."""
+        self._sightings += 1
+        if name not in self._expected and name not in self._missing:
+            self._publish(name, document)
+            return
+        self._expected.discard(name)
+        self._missing.discard(name)
+        fact = self._fact(document)
+        is_ours = key_of_object(strings_at(document, "metadata", "labels")) is not None
+        if not is_ours or not all(self._writer.tells(key, _ref(name), fact) for key in self._wanted.get(name, ())):
+            self._read(name)  # A watch may begin in the past: of what differs, the API server's newest word counts.
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -156,9 +240,16 @@ class SecretWatches:
         )
 
     async def _read_all_again(self) -> None:
+        """Read one Secret after the other, evenly spread, from any of them on: a watcher may never live for a round."""
         while True:
-            await asyncio.sleep(READ_AGAIN_EVERY)
-            self._read_again(sorted(self._wanted))
+            names = sorted(self._wanted)
+            first = int(self._api.random.uniform(0, len(names)))
+            for name in (*names[first:], *names[:first]):
+                await asyncio.sleep(READ_AGAIN_EVERY / len(names))
+                if name in self._wanted:
+                    self._read(name)
+            if not names:
+                await asyncio.sleep(READ_AGAIN_EVERY)
 
     def _read_again(self, secrets: Iterable[Name]) -> None:
         for name in secrets:
@@ -225,7 +316,7 @@ class SecretWatches:
                     # It may only have lost its labels: reading it decides.
                     self._read(name)
                 elif kind in {"ADDED", "MODIFIED"}:
-                    self._publish(name, document)
+                    self._sight(name, document)
                 await self._api.room()
         return version
 
@@ -236,11 +327,14 @@ class SecretWatches:
     # --- publishing ----------------------------------------------------------------------------------------------
 
     def _publish(self, name: Name, document: JsonObject) -> None:
-        document = {"apiVersion": "v1", "kind": "Secret", **document}
         for key in sorted(set(self._wanted.get(name, ()))):
-            fact = fact_of(document, self._clock, digest_key=self._digest_key.key, key_id=self._digest_key.id)
             refetch = partial(self._refetch, name)
-            self._writer.observed(key, _ref(name), fact, refetch=refetch, only_place=False)
+            self._writer.observed(key, _ref(name), self._fact(document), refetch=refetch, only_place=False)
+
+    def _fact(self, document: JsonObject) -> EncodedFact:
+        """The fact that a Secret exists: its metadata, and digests in place of its values."""
+        document = {"apiVersion": "v1", "kind": "Secret", **document}
+        return fact_of(document, self._clock, digest_key=self._digest_key.key, key_id=self._digest_key.id)
 
     def _publish_gone(self, name: Name) -> None:
         for key in sorted(set(self._wanted.get(name, ()))):

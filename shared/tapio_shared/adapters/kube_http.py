@@ -7,6 +7,7 @@ measured at several times the cost (see ../shared/reference/kubernetes-client.md
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -33,6 +34,9 @@ log = structlog.get_logger(__name__)
 
 USER_AGENT = "tapio-operator/0.1"
 _READ_BUFFER = 1 << 15
+_WINDOW = 1 << 16
+"""Bytes that may wait on one connection, in the kernel, for being read. Left to itself that grows to megabytes, and
+uvloop and OpenSSL then keep half a megabyte for each of the thirty watches."""
 _CONNECT_TIMEOUT = 10.0
 
 
@@ -264,7 +268,7 @@ class HttpKube:
 
     def _session(self, limit: int) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=limit, ttl_dns_cache=30),
+            connector=aiohttp.TCPConnector(limit=limit, ttl_dns_cache=30, socket_factory=_socket),
             trust_env=False,
             auto_decompress=True,
             read_bufsize=_READ_BUFFER,
@@ -285,6 +289,13 @@ class _File:
 
     async def load(self) -> Configured:
         return await load_configuration(self._kubeconfig, self._context)
+
+
+def _socket(address: tuple[int, int, int, str, object]) -> socket.socket:
+    """A socket for `address`, as getaddrinfo tells it, whose window does not grow."""
+    made = socket.socket(*address[:3])
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, int(__import__("os").environ.get("W", _WINDOW)))
+    return made
 
 
 def _ssl_context(configuration: Configured) -> ssl.SSLContext | bool:

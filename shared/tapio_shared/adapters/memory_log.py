@@ -72,6 +72,10 @@ class MemoryEventLog:
                 return view
         return self._as_of(self._sequence, filters)
 
+    async def each_last(self, filter_subject: str, *, at_least: int = 0) -> AsyncGenerator[Message]:
+        for message in (await self.last_per_subject(filter_subject, at_least=at_least)).messages:
+            yield message
+
     @asynccontextmanager
     async def follow(
         self, filter_subject: str, *, from_sequence: int, seen: Message | None = None

@@ -6,18 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 
-from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_fixed
-
 from tapio_shared.adapters.nats_connection import NatsConnection
-from tapio_shared.adapters.nats_ordered import Broken, OrderedConsumers
+from tapio_shared.adapters.nats_ordered import OrderedConsumers
 from tapio_shared.adapters.nats_publisher import Publisher
 from tapio_shared.adapters.nats_reader import Reader
 from tapio_shared.errors import LogRefused, LogRewound, LogUnavailable, RevisionConflict
 from tapio_shared.keys import LOG_STREAM
 from tapio_shared.ports import Appended, LogInfo, Message, NewMessage, View
 
-_TRIES = 20
-_AGAIN = 0.1
 _LANES = 8
 """Places of a range from which messages are asked for at once."""
 _FEW = 64
@@ -67,8 +63,14 @@ class NatsEventLog:
         revision = max(at_least, (await self._reader.info()).last_sequence)
         found: dict[str, Message] = {}
         for one in filters:
-            found.update({message.subject: message for message in await self._read_by_consumer(one, revision)})
+            found.update({message.subject: message async for message in self._consumers.each_last(one, revision)})
         return View(tuple(sorted(found.values(), key=lambda message: message.sequence)), revision)
+
+    async def each_last(self, filter_subject: str, *, at_least: int = 0) -> AsyncGenerator[Message]:
+        revision = max(at_least, (await self._reader.info()).last_sequence)
+        async with aclosing(self._consumers.each_last(filter_subject, revision)) as messages:
+            async for message in messages:
+                yield message
 
     @asynccontextmanager
     async def follow(
@@ -141,21 +143,6 @@ class NatsEventLog:
             return None
         found = [message for one in lanes for message in one or ()]
         return None if None in lanes else found
-
-    async def _read_by_consumer(self, filter_subject: str, revision: int) -> list[Message]:
-        """The last messages of one filter, complete as of `revision`; read anew when the consumer breaks."""
-        try:
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception_type(Broken), wait=wait_fixed(_AGAIN), stop=stop_after_attempt(_TRIES)
-            ):
-                with attempt:
-                    async with self._consumers.open(filter_subject, last_per_subject=True) as consumer:
-                        return await consumer.read_up_to(revision)
-        except RetryError as err:
-            raise LogUnavailable(
-                f"No consumer on {filter_subject} got as far as sequence {revision}: {err.last_attempt.exception()}."
-            ) from err
-        raise AssertionError("AsyncRetrying ends by return or by error.")
 
 
 async def _each(messages: Iterable[Message]) -> AsyncGenerator[Message]:

@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 
 from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_reader import Reader, own_headers, timestamp
-from tapio_shared.errors import LogMissing, LogRefused, LogRewound, RetryableError
+from tapio_shared.errors import LogMissing, LogRefused, LogRewound, LogUnavailable, RetryableError
 from tapio_shared.keys import LOG_STREAM
 from tapio_shared.ports import LogInfo, Message
 
@@ -30,9 +30,12 @@ SILENCE = 3 * HEARTBEAT
 _QUICK_HEARTBEAT = 0.1
 """The server's least, for consumers that are read to their end: a heartbeat says that it is reached."""
 _IDLE_HEARTBEATS = 3
-_QUEUED = 64
+_QUEUED = 1_024
 """Messages beyond these wait in nats-py, bounded by what flow control lets the server send (32 MB)."""
 _RETRY = 0.25
+_TRIES = 20
+_AGAIN = 0.1
+"""Seconds between tries of reading what is last, by a consumer whose replica lags."""
 _INACTIVE = 30.0
 
 
@@ -236,6 +239,21 @@ class OrderedConsumers:
             except RetryableError as err:
                 log.warning("consumer not made", filter=filter_subject, error=str(err))
                 await asyncio.sleep(_RETRY)
+
+    async def each_last(self, filter_subject: str, revision: int) -> AsyncGenerator[Message]:
+        """See `ports.EventLog.each_last`; complete as of `revision`."""
+        why = ""
+        for _ in range(_TRIES):
+            try:
+                async with self.open(filter_subject, last_per_subject=True) as consumer:
+                    async for message in consumer.up_to(revision):
+                        yield message
+                    return
+            except Broken as err:
+                why = str(err)
+                log.info("consumer made anew", filter=filter_subject, sequence=revision, reason=why)
+                await asyncio.sleep(_AGAIN)
+        raise LogUnavailable(f"No consumer on {filter_subject} got as far as sequence {revision}: {why}.")
 
     async def read(
         self, filter_subject: str, from_sequence: int, revision: int, written_from: int = 0

@@ -140,3 +140,15 @@ async def test_the_first_message_that_was_written_at_an_instant_or_later(event_l
         assert found is not None
         assert (found.sequence, found.written_at) == (2 * place + 1, at)
     assert await event_log.earliest("tapio.log.1.>", written_from=written[-1] + 60_000) is None
+
+
+async def test_the_last_of_every_subject_one_after_the_other(event_log: EventLog) -> None:
+    await fill(event_log, "tapio.log.1.a", "tapio.log.2.b", "tapio.log.1.a", "tapio.log.1.c", "tapio.log.2.b")
+
+    async def read(filter_subject: str, at_least: int = 0) -> list[tuple[str, int]]:
+        messages = event_log.each_last(filter_subject, at_least=at_least)
+        return [(message.subject, message.sequence) async for message in messages]
+
+    assert await read("tapio.log.1.>", at_least=5) == [("tapio.log.1.a", 3), ("tapio.log.1.c", 4)]
+    assert await read("tapio.log.*.b") == [("tapio.log.2.b", 5)]
+    assert await read("tapio.log.3.>", at_least=5) == []

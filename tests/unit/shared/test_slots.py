@@ -50,3 +50,20 @@ async def test_a_slot_is_not_lost_with_who_waited_for_it() -> None:
     await asyncio.gather(*waiting, return_exceptions=True)
     assert order == ["c"]
     await asyncio.wait_for(works(slots, order, "d", first=False), 1)
+
+
+async def test_others_come_in_the_order_that_they_ask_for() -> None:
+    slots, order = Slots(1), list[str]()
+
+    async def after(number: int) -> None:
+        async with slots.after(number):
+            order.append(f"after-{number}")
+
+    async with asyncio.TaskGroup() as group, slots:
+        waiting = [group.create_task(after(number)) for number in (7, 3, 5, 3)]
+        group.create_task(works(slots, order, "plain", first=False))
+        await asyncio.sleep(0)
+        waiting[2].cancel()
+        group.create_task(works(slots, order, "begun", first=True))
+        await asyncio.sleep(0)
+    assert order == ["begun", "plain", "after-3", "after-3", "after-7"]

@@ -5,7 +5,6 @@ The limits are the worker's and not a partition's: what a worker takes must not 
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Generator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -16,6 +15,7 @@ import structlog
 from tapio_reconciler.core.rules import NEWEST
 from tapio_reconciler.core.state import Entry, State
 from tapio_reconciler.core.wanting import configuration_in
+from tapio_reconciler.shell.takeovers import Takeovers
 from tapio_reconciler.shell.trust import Trust
 from tapio_shared.api.operator_config import Limits
 from tapio_shared.facts import ConfigurationObserved
@@ -26,9 +26,6 @@ log = structlog.get_logger(__name__)
 
 HOT_KEYS = 32
 """States kept per worker, some 230 KB each, and 150 KB more for what was rendered from it."""
-
-CONCURRENT_READS = 2
-"""Partitions read whole at once, when they are taken over: some 60 KB per TapioCluster."""
 
 
 @dataclass(slots=True)
@@ -81,7 +78,7 @@ class Capacity:
     trust: Trust = field(default_factory=Trust)
 
     hot: HotStates = field(default_factory=HotStates)
-    reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_READS))
+    takeovers: Takeovers = field(default_factory=Takeovers)
     _keys: dict[str, Slots] = field(default_factory=dict[str, Slots])
     _pacings: dict[str, Pacing] = field(default_factory=dict[str, Pacing])
 
@@ -92,10 +89,14 @@ class Capacity:
         """
         return self._keys.setdefault(target, Slots(Limits().concurrent_clusters))
 
-    def slot(self, target: str, *, begun: bool = False) -> AbstractAsyncContextManager[None]:
-        """One of those slots. A key that was `begun` goes first, to come to its end while its state is at hand."""
+    def slot(self, target: str, *, begun: bool = False, after: int = 0) -> AbstractAsyncContextManager[None]:
+        """One of those slots. A key that was `begun` goes first, to come to its end while its state is at hand.
+
+        The others go by the sequence of their newest message (`after`): who was told of first, and after a takeover in
+        the order in which their states lie in the log, which then is read from one end to the other.
+        """
         slots = self.keys_of(target)
-        return slots.first() if begun else slots
+        return slots.first() if begun else slots.after(after)
 
     def pacing_of(self, target: str) -> Pacing:
         """The pace of requests to one target's API server."""

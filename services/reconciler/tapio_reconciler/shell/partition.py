@@ -153,7 +153,8 @@ class Partition:
         self._recorder = recorder
         if self._capacity.trust.taken_over(token, seen):
             log.warning("the log went back", partition=self._number, epoch=token)
-        revision, newest = await self._hydrate(token)
+        newest = await self._hydrate(token)
+        revision = max(token, 0 if newest is None else newest.sequence)
         if self._states.newer:
             raise NewerFormat(self._states.newer)
         self._notice_parked()
@@ -178,7 +179,7 @@ class Partition:
                     self._follow_sweep(target)  # One that began before this owner did.
                 # Not from where the reading ended: a log that loses its end meanwhile puts others there. What is lost
                 # with our epoch or with the newest message is noticed; what comes after both is told.
-                await self._follow(max(token, 0 if newest is None else newest.sequence) + 1, newest)
+                await self._follow(revision + 1, newest)
         except* LogRewound:
             self._capacity.trust.went_back()
             raise
@@ -186,13 +187,21 @@ class Partition:
             self._group = None
             self._states.release()
 
-    async def _hydrate(self, token: int) -> tuple[int, Message | None]:
-        """Read the partition as of a revision, which is answered with the newest message; of the others nothing stays
-        but what is known."""
-        async with self._capacity.reads:
-            view = await self._log.last_per_subject(f"{partition_prefix(self._number)}.>", at_least=token)
-            self._states.hydrate(view.messages)
-            return view.revision, view.messages[-1] if view.messages else None
+    async def _hydrate(self, token: int) -> Message | None:
+        """Read the partition, at least as of `token`; answers the newest message. Of the others nothing stays but what
+        is known."""
+        newest: Message | None = None
+
+        def take(message: Message) -> None:
+            nonlocal newest
+            # The highest ever: if the log lost it before reading had begun anew, following it notices that.
+            newest = message if newest is None or message.sequence > newest.sequence else newest
+            self._states.hydrate((message,))
+
+        await self._capacity.takeovers.read(
+            self._log, self._number, of=self._identity.partitions, at_least=token, take=take
+        )
+        return newest
 
     async def drain(self) -> None:
         """Start nothing new and wait until what is under way is recorded. For a graceful hand-over."""
@@ -241,7 +250,10 @@ class Partition:
         """Plan `key` until nothing new has been told of it."""
         try:
             while key in self._dirty and not self._draining:
-                async with self._capacity.slot(key.target, begun=self._states.is_hot(key)):
+                slot = self._capacity.slot(
+                    key.target, begun=self._states.is_hot(key), after=self._states.known[key].revision
+                )
+                async with slot:
                     with self._states.at_work(key):
                         await self._take_turn(key)
         finally:

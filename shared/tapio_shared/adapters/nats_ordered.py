@@ -99,15 +99,11 @@ class Consumer:
             if delivery is not None:
                 return delivery
 
-    async def read_up_to(self, revision: int) -> list[Message]:
+    async def up_to(self, revision: int) -> AsyncGenerator[Message]:
         """Everything delivered until all up to `revision` has been. `Broken` when its replica is not that far.
 
         Only heartbeats tell how far a consumer has looked: CONSUMER.INFO tells the sequence of its last delivery.
         """
-        return [message async for message in self.up_to(revision)]
-
-    async def up_to(self, revision: int) -> AsyncGenerator[Message]:
-        """The same, one after the other."""
         idle = 0
         while self._reached < revision:
             delivery = await self._take_next()

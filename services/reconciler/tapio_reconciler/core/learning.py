@@ -23,22 +23,25 @@ def learned_of_fleet(state: State, seen: Observed, uid: str) -> dict[str, str]:
     found = state.find("decision", DecisionRecorded)
     decision = found[1] if found is not None and found[1].cluster_uid == uid else None
     agents = seen.of_kind("DaemonSet")
-    return state.remembered.steady("learned", (decision, agents), lambda: _learned_of(decision, agents, state.key))
+    packed = state.remembered.steady("decided agents", (decision,), lambda: _with_agents(decision))
+    return state.remembered.steady("learned", (packed, agents), lambda: _learned_of(packed, agents, state.key))
 
 
-def _learned_of(decision: DecisionRecorded | None, agents: Sequence[Seen], key: OrderingKey) -> dict[str, str]:
-    decided = dict[str, str]() if decision is None else _of_decision(decision)
+def _with_agents(decision: DecisionRecorded | None) -> bytes:
+    """The pod templates that a decision kept, packed, if there are any of node agents."""
+    if decision is None or not any(name.startswith("DaemonSet.") for name in decision.objects):
+        return b""
+    return decision.pod_templates
+
+
+def _learned_of(packed: bytes, agents: Sequence[Seen], key: OrderingKey) -> dict[str, str]:
+    decided = _decided(packed) if packed else {}
     observed: dict[str, str] = {}
     for one in agents:
         if is_managed(one.document or {}, cluster=key.name, namespace=key.namespace):
             observed |= _learned(object_at(one.document, "spec", "template"))
     learned = {**observed, **decided}
     return {component: learned[component] for component in sorted(learned) if learned[component]}
-
-
-def _of_decision(decision: DecisionRecorded) -> Mapping[str, str]:
-    has_agents = any(name.startswith("DaemonSet.") for name in decision.objects)
-    return _decided(decision.pod_templates) if has_agents and decision.pod_templates else {}
 
 
 @lru_cache(maxsize=256)

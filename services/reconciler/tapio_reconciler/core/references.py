@@ -74,9 +74,12 @@ def trusted_authorities(manifest: JsonObject) -> tuple[tuple[str, str], ...]:
     if str_at(manifest, "kind") == _ROUTE:
         named = objects_at(manifest, "spec", "validation", "caCertificateRefs")
         return tuple(sorted((str_at(one, "name"), "ca.crt") for one in named))
+    volumes = objects_at(manifest, "spec", "template", "spec", "volumes")
+    if not volumes:
+        return ()
     mounted = (
         (str_at(volume, "configMap", "name"), str_at(item, "key"))
-        for volume in objects_at(manifest, "spec", "template", "spec", "volumes")
+        for volume in volumes
         if at(volume, "configMap", "optional") is not True
         for item in objects_at(volume, "configMap", "items")
     )

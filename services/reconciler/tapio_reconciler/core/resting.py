@@ -7,7 +7,7 @@ Of the components of a cluster one or two move at a time. What is asked about th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import is_
 
@@ -42,29 +42,28 @@ class Rest:
     progress: ComponentProgress | None = None
     """None: something is to be done, or nobody has looked."""
     noted: Noted = field(default_factory=Noted)
-    _watched: Watchful | None = None
+    _asked: Mapping[ObjectRef, Seen | None] = field(default_factory=dict[ObjectRef, "Seen | None"])
+    _kinds: Mapping[str, tuple[Seen, ...]] = field(default_factory=dict[str, "tuple[Seen, ...]"])
     _settled: tuple[str | None, ...] = ()
 
     def goes_on(self, draft: Draft) -> bool:
         """Whether a look would find the same: all that was looked at is the same, and nothing is due."""
-        watched = self._watched
-        if self.progress is None or watched is None:
-            return False
         renew_at = self.noted.renew_at
         return (
-            not (renew_at and draft.now >= renew_at)
-            and all(map(is_, map(draft.seen.get, watched.asked), watched.asked.values()))
-            and all(draft.seen.of_kind(kind) is those for kind, those in watched.kinds.items())
+            self.progress is not None
+            and not (renew_at and draft.now >= renew_at)
+            and all(map(is_, map(draft.seen.get, self._asked), self._asked.values()))
+            and all(draft.seen.of_kind(kind) is those for kind, those in self._kinds.items())
             and self._settled == _settled(self.noted, draft.memory)
         )
 
     def look(self, progress: ComponentProgress, part: Draft, watched: Watchful, changes: Iterable[Change]) -> None:
-        """Remember what was found, if nothing is to be done."""
+        """Remember what was found, if nothing is to be done; nothing else of the plan is kept alive."""
         noted = part.noted()
         if noted is None or any(change.act is not Act.NOTHING for change in changes):
-            self.progress = self._watched = None
+            self.progress, self.noted, self._asked, self._kinds = None, Noted(), {}, {}
             return
-        self.progress, self.noted, self._watched = progress, noted, watched
+        self.progress, self.noted, self._asked, self._kinds = progress, noted, watched.asked, watched.kinds
         self._settled = _settled(noted, part.memory)
 
 

@@ -22,6 +22,7 @@ from tapio_reconciler.core.model import Component, Notice, Rendered, Served, Wan
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.overlaps import accepted_collectors, chosen_intelligence
 from tapio_reconciler.core.references import needed_secrets, trusted_authorities
+from tapio_reconciler.core.remembering import Remembered
 from tapio_reconciler.core.rendering import render
 from tapio_reconciler.core.scaling import other_scalers
 from tapio_reconciler.core.state import Observed, Seen, State
@@ -30,13 +31,14 @@ from tapio_shared.api import names
 from tapio_shared.api.budget import BudgetTooSmall
 from tapio_shared.api.cluster import TapioClusterSpec
 from tapio_shared.api.collectors import TapioCollectorSpec
-from tapio_shared.api.effective import effective_cluster
+from tapio_shared.api.effective import EffectiveCluster, effective_cluster
 from tapio_shared.api.images import DEFAULT_TAPIO_VERSION
 from tapio_shared.api.intelligence import Intelligence
 from tapio_shared.api.names import CLUSTER_KIND
 from tapio_shared.api.normalise import normalise_spec
 from tapio_shared.api.not_yet_supported import not_yet_supported
 from tapio_shared.api.operator_config import OperatorConfig
+from tapio_shared.api.problems import Problem
 from tapio_shared.api.reasons import Reason
 from tapio_shared.api.validation import one_answer, validate_cluster
 from tapio_shared.codec import digest, encode
@@ -99,7 +101,8 @@ def wanted(
     The answer is remembered with the state it was worked out from, since most plans follow from changes of children.
     """
     seen, steady, namespace = state.seen(), state.remembered.steady, state.key.namespace
-    asked = steady("asked", (cluster,), lambda: encode([cluster.uid, _asked(cluster, state)]))
+    asked = steady("asked", (cluster,), lambda: encode(_asked(cluster, state)))
+    uid = steady("uid", (cluster,), lambda: cluster.uid)
     secrets = steady("secrets", (seen.of_kind("Secret"),), lambda: _secret_digests(seen, namespace))
     learned = learned_of_fleet(state, seen, cluster.uid)
     graph = steady(
@@ -111,6 +114,7 @@ def wanted(
     running = _running(state, cluster, members) if counts_kept else _NONE_RUN
     basis = (
         asked,
+        uid,
         *(one for _, one in members.all()),
         *(state.shared.get(name) for name in ("config", "discovery", "fleet")),
         secrets,
@@ -125,8 +129,8 @@ def wanted(
         basis,
         lambda: _wanted(
             state,
-            cluster.uid,
-            _asked(cluster, state),
+            cluster,
+            asked,
             members,
             secrets,
             learned,
@@ -161,8 +165,8 @@ def _asked(cluster: Seen, state: State) -> JsonObject:
 
 def _wanted(
     state: State,
-    uid: str,
-    asked: JsonObject,
+    cluster: Seen,
+    asked: bytes,
     members: Members,
     secrets: dict[str, str],
     learned: dict[str, str],
@@ -172,10 +176,11 @@ def _wanted(
     running: Mapping[str, Running],
 ) -> Wanted | Refused:
     config = configuration_of(state)
-    problems = validate_cluster(asked, trust=config.trust)
+    problems, spec, shown_version = state.remembered.again(
+        "judged", (asked, state.shared.get("config")), lambda: _judged(_asked(cluster, state), config)
+    )
     if problems:
         return Refused(reason=problems[0].reason, message=one_answer(problems))
-    spec = object_at({"spec": normalise_spec(CLUSTER_KIND, object_at(asked, "spec"))}, "spec")
     fleet = state.shared_fact("fleet", FleetObserved)
     collectors = accepted_collectors(members.collectors, spec, config, None if fleet is None else fleet[1], running)
     intelligence, refused_minds = chosen_intelligence(members.intelligences, spec, config)
@@ -183,11 +188,11 @@ def _wanted(
     if intelligence is None and refused_minds and "intelligence" not in spec:
         ref, (reason, message) = next(iter(refused_minds.items()))
         return Refused(reason=reason, message=f"TapioIntelligence {ref.name}: {message}", refused_members=refused)
-    version = str_at(spec, "version") or str_at(asked, "status", "version") or DEFAULT_TAPIO_VERSION
+    version = str_at(spec, "version") or shown_version or DEFAULT_TAPIO_VERSION
     inputs = _Inputs(
         name=state.key.name,
         namespace=state.key.namespace,
-        uid=uid,
+        uid=cluster.uid,
         version=version,
         spec=spec,
         collectors={**collectors.specs, **collectors.going_on},
@@ -202,7 +207,7 @@ def _wanted(
         scalers=scalers,
     )
     try:
-        rendering = _rendered(encode(inputs), _discovery_bytes(state), state.rendering)
+        rendering = _rendered(encode(inputs), _discovery_bytes(state), state.rendering, state.remembered)
     except BudgetTooSmall as err:
         return Refused(reason=Reason.BUDGET_TOO_SMALL, message=str(err), refused_members=refused)
     state.rendering = rendering
@@ -214,6 +219,15 @@ def _wanted(
         refused_members=refused,
         kept=collectors.kept,
     )
+
+
+def _judged(document: JsonObject, config: OperatorConfig) -> tuple[tuple[Problem, ...], JsonObject, str]:
+    """What is wrong with a TapioCluster, its spec in its normal form, and the version that its status shows."""
+    problems = validate_cluster(document, trust=config.trust)
+    if problems:
+        return problems, {}, ""
+    spec = object_at({"spec": normalise_spec(CLUSTER_KIND, object_at(document, "spec"))}, "spec")
+    return (), spec, str_at(document, "status", "version")
 
 
 class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
@@ -236,7 +250,7 @@ class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
     scalers: dict[str, str]
 
 
-def _rendered(inputs: bytes, discovery: bytes, former: object) -> _Rendering:
+def _rendered(inputs: bytes, discovery: bytes, former: object, remembered: Remembered) -> _Rendering:
     """What follows from `inputs`. `former` is what was rendered of the same state before, if anything was.
 
     Much of what is told anew comes to the same: that a volume has the size that it was asked for, say.
@@ -245,11 +259,10 @@ def _rendered(inputs: bytes, discovery: bytes, former: object) -> _Rendering:
         return former
     given = msgspec.json.decode(inputs, type=_Inputs)
     served = _served(discovery)
-    mind = None if given.intelligence is None else Intelligence.from_document(given.intelligence)
-    collectors = {name: TapioCollectorSpec.from_document(spec) for name, spec in given.collectors.items()}
-    effective = effective_cluster(
-        TapioClusterSpec.from_document(given.spec), version=given.version, intelligence=mind, collectors=collectors
+    asked = remembered.steady(
+        "asked models", (inputs,), lambda: encode([given.spec, given.version, given.intelligence, given.collectors])
     )
+    effective = remembered.again("effective", (asked,), lambda: _effective(given))
     expandable = None if given.fleet is None else given.fleet.expandable_storage_classes
     effective, notices = granted(effective, given.volumes, expandable)
     effective, said = keeping_members(effective, given.graph)
@@ -261,7 +274,7 @@ def _rendered(inputs: bytes, discovery: bytes, former: object) -> _Rendering:
         effective=effective,
         served=served,
         fleet=given.fleet,
-        config=OperatorConfig.recorded(given.config),
+        config=_parsed_configuration(encode(given.config)),
         secret_digests=given.secrets,
         learned=given.learned,
         enterprise_claims=_enterprise_claims(given.volumes),
@@ -284,6 +297,13 @@ def _rendered(inputs: bytes, discovery: bytes, former: object) -> _Rendering:
         rendered=replace(rendered, components=tuple(component for component, _ in parts)),
         objects={component.name: objects for component, objects in parts},
     )
+
+
+def _effective(given: _Inputs) -> EffectiveCluster:
+    mind = None if given.intelligence is None else Intelligence.from_document(given.intelligence)
+    collectors = {name: TapioCollectorSpec.from_document(spec) for name, spec in given.collectors.items()}
+    spec = TapioClusterSpec.from_document(given.spec)
+    return effective_cluster(spec, version=given.version, intelligence=mind, collectors=collectors)
 
 
 def _part(component: Component, former: _Rendering | None) -> tuple[Component, Sequence[WantedObject]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from tapio_reconciler.core.model import Served
 from tapio_shared.api import names
@@ -64,17 +65,17 @@ class Context:
     ) -> JsonObject:
         """All labels of a managed object."""
         inherited = self.effective.spec.inherited_metadata.labels or {}
-        own = managed_labels(
-            cluster=self.name,
-            namespace=self.namespace,
-            uid=self.uid,
-            name=app,
-            component=component,
-            version=version,
-            collector=collector,
-            instance=node_instance(self.name, self.namespace) if node else "",
+        own = _managed_labels(
+            self.name,
+            self.namespace,
+            self.uid,
+            app,
+            component,
+            version,
+            collector,
+            node_instance(self.name, self.namespace) if node else "",
         )
-        return {**dict(sorted(inherited.items())), **dict(sorted(own.items()))}
+        return {**dict(sorted(inherited.items())), **own}
 
     def selector(self, app: str, component: str, *, node: bool = False) -> JsonObject:
         """What selects a component's pods, for ever."""
@@ -158,3 +159,21 @@ class Context:
             return spec.version
         tail = image.partition("@")[0].rpartition("/")[2]
         return tail.partition(":")[2] or self.effective.version
+
+
+@lru_cache(maxsize=256)
+def _managed_labels(
+    cluster: str, namespace: str, uid: str, app: str, component: str, version: str, collector: str, instance: str
+) -> Mapping[str, str]:
+    """The operator's own labels in order of their names: those of a component are the same on each of its objects."""
+    labels = managed_labels(
+        cluster=cluster,
+        namespace=namespace,
+        uid=uid,
+        name=app,
+        component=component,
+        version=version,
+        collector=collector,
+        instance=instance,
+    )
+    return dict(sorted(labels.items()))

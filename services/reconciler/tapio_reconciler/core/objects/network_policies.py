@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tapio_reconciler.core.model import Component, PodGroup
+from tapio_reconciler.core.model import Component, Flow, PodGroup
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.flows import merged_flows
 from tapio_shared.json import JsonObject, JsonValue
@@ -25,14 +25,14 @@ def with_network_policies(ctx: Context, components: Sequence[Component]) -> list
     """`components`, each with the policies of its own pods before everything else, unless they are switched off."""
     if not ctx.effective.spec.network_policy.enabled:
         return [*components]
-    groups = [group for component in components for group in component.pods]
+    groups = [(group, merged_flows(group.opens)) for component in components for group in component.pods]
     return [
         replace(component, objects=(*(_policy(ctx, group, groups) for group in component.pods), *component.objects))
         for component in components
     ]
 
 
-def _policy(ctx: Context, group: PodGroup, groups: Sequence[PodGroup]) -> JsonObject:
+def _policy(ctx: Context, group: PodGroup, groups: Sequence[tuple[PodGroup, Sequence[Flow]]]) -> JsonObject:
     extra = ctx.effective.spec.network_policy
     name = f"{group.component}-flows"
     metadata = (
@@ -53,22 +53,22 @@ def _policy(ctx: Context, group: PodGroup, groups: Sequence[PodGroup]) -> JsonOb
     }
 
 
-def _ingress(ctx: Context, group: PodGroup, groups: Sequence[PodGroup]) -> list[JsonObject]:
+def _ingress(ctx: Context, group: PodGroup, groups: Sequence[tuple[PodGroup, Sequence[Flow]]]) -> list[JsonObject]:
     """What others open towards `group`, with one rule for all that reach the same ports, and what anybody may reach."""
     callers: dict[tuple[int, ...], list[JsonValue]] = {}
-    for other in groups:
-        for flow in merged_flows(other.opens):
+    for other, opens in groups:
+        for flow in opens:
             if flow.app == group.app:
                 callers.setdefault(flow.ports, []).append(_peer(ctx, other, seen_from=group))
     rules: list[JsonObject] = [{"from": peers, "ports": _ports(ports)} for ports, peers in callers.items()]
     return [*rules, {"ports": _ports(group.admits)}] if group.admits else rules
 
 
-def _egress(ctx: Context, group: PodGroup, groups: Sequence[PodGroup]) -> list[JsonObject]:
+def _egress(ctx: Context, group: PodGroup, groups: Sequence[tuple[PodGroup, Sequence[Flow]]]) -> list[JsonObject]:
     """What `group` opens. A flow to pods that this cluster does not have is none."""
     rules: list[JsonObject] = []
     for flow in merged_flows(group.opens):
-        reached: list[JsonValue] = [_peer(ctx, other, seen_from=group) for other in groups if other.app == flow.app]
+        reached: list[JsonValue] = [_peer(ctx, other, seen_from=group) for other, _ in groups if other.app == flow.app]
         if reached:
             rules.append({"to": reached, "ports": _ports(flow.ports)})
         elif not flow.app:

@@ -35,7 +35,7 @@ def _with_agents(decision: DecisionRecorded | None) -> bytes:
 
 
 def _learned_of(packed: bytes, agents: Sequence[Seen], key: OrderingKey) -> dict[str, str]:
-    decided = _decided(packed) if packed else {}
+    decided = _decided(packed) if packed else dict[str, str]()
     observed: dict[str, str] = {}
     for one in agents:
         if is_managed(one.document or {}, cluster=key.name, namespace=key.namespace):

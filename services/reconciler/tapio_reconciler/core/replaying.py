@@ -49,6 +49,8 @@ class _Key:
     pending: deque[tuple[Message, Entry | None]] = field(default_factory=deque[tuple[Message, "Entry | None"]])
     """Told, and not yet part of what a decision rests on. Read then, unless it was: most are replaced before anything
     does."""
+    read: State | None = None
+    """The same without what had been dropped by then, once there was such; kept for what is remembered with it."""
     is_whole: bool = False
     """Whether the history holds what the operator remembered of the key when it began."""
 
@@ -60,6 +62,19 @@ class _Key:
             newest[message.subject] = message, entry
         for subject, (message, entry) in newest.items():
             evolve(self.state, subject, entry or entry_of(message))
+
+    def as_read(self, begins: int) -> State:
+        """The state as it was read from a log that began at `begins`: what stood before had been dropped.
+
+        An archive still holds it; but the end of an object that the log told of no more was never told.
+        """
+        state = self.state
+        if begins <= 1 or all(entry.sequence >= begins for entry in state.own.values()):
+            return state
+        read = self.read = self.read or State(state.key)
+        read.own = {subject: entry for subject, entry in state.own.items() if entry.sequence >= begins}
+        read.shared, read.revision, read.log_begins = state.shared, state.revision, state.log_begins
+        return read
 
 
 class Replayer:
@@ -131,7 +146,7 @@ class Replayer:
                 return skipped(f"The history does not hold the shared fact {name} at {at}, on which it rests.")
             shared[name] = entry
         state.shared = shared
-        read = _as_read(state, recorded.inputs.log_begins)
+        read = key.as_read(recorded.inputs.log_begins)
         if recorded.rests_on and recorded.rests_on != checksum_of(read):
             return skipped(
                 f"The log went back and has grown again: what stands at {newest_of(read)} is not what it rests on."
@@ -145,14 +160,3 @@ class Replayer:
             recorded=recorded,
             planned=planned,
         )
-
-
-def _as_read(state: State, begins: int) -> State:
-    """`state` as it was read from a log that began at `begins`: what stood before had been dropped.
-
-    An archive still holds it; but the end of an object that the log told of no more was never told.
-    """
-    if begins <= 1 or all(entry.sequence >= begins for entry in state.own.values()):
-        return state
-    kept = {subject: entry for subject, entry in state.own.items() if entry.sequence >= begins}
-    return State(state.key, own=kept, shared=state.shared, revision=state.revision, log_begins=state.log_begins)

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = 5.0
 """Seconds to wait for a NATS that a person has named."""
+_SLICE = 4
+"""Subjects whose last messages are asked for at once, so that nobody who writes to a live log waits for a question."""
 _PASSWORD = 32
 """Characters of a new reader's password."""
 
@@ -98,7 +100,7 @@ async def _connected(source: Live) -> AsyncGenerator[Sources]:
         from tapio_shared.adapters.nats_membership import NatsMembership
 
         yield Sources(
-            NatsEventLog(connection),
+            NatsEventLog(connection, slice_size=_SLICE),
             NatsEventLog(connection, ADMITTED_STREAM),
             NatsMembership(connection).living,
         )

@@ -37,7 +37,7 @@ class Steps:
     read_whole: int = 5_000
     """Messages of a log of which a story is read whole: some two blocks."""
     first: float = 0.01
-    """Share of a log that is read first, if what stood last does not tell. Each step reads as much again."""
+    """Share of a log that is read first, if what stood last does not tell. Each step reads half as much again."""
 
 
 STEPS = Steps()
@@ -114,7 +114,7 @@ async def _older(recorded: Recorded, story: Story, part: Part, needed: OlderNeed
         firsts = {name: 0 if one is None else one.sequence for name, one in zip(asked, found, strict=True)}
         return replace(story, part=replace(part, firsts={**part.firsts, **firsts}))
     length = story.ends - story.begins + 1
-    step = max(int(length * steps.first), part.looked_through, 1)
+    step = max(int(length * steps.first), part.looked_through // 2, 1)
     back_to = max(part.read_from - step if needed.back_to is None else needed.back_to, story.begins)
     if back_to >= part.read_from or part.read_from - back_to > length // 2:
         return await read_story(recorded, story.key)

@@ -23,10 +23,15 @@ _FEW = 64
 class NatsEventLog:
     """The log on one connection. Safe for many concurrent callers."""
 
-    def __init__(self, connection: NatsConnection, stream: str = LOG_STREAM, *, may_get: bool = True) -> None:
+    def __init__(
+        self, connection: NatsConnection, stream: str = LOG_STREAM, *, may_get: bool = True, slice_size: int = 0
+    ) -> None:
         """Without `may_get`, or once a get was refused, everything is read by consumers: who may read one namespace may
-        ask for no single message, since a direct get names no subject that a permission could be about."""
-        self._connection, self._may_get = connection, may_get
+        ask for no single message, since a direct get names no subject that a permission could be about.
+
+        With `slice_size` the last messages of what filters without `*` match are asked for of so many subjects at a
+        time, so that no writer waits long for who only looks."""
+        self._connection, self._may_get, self._slice_size = connection, may_get, slice_size
         self._publisher = Publisher(connection)
         self._reader = Reader(connection, stream)
         self._consumers = OrderedConsumers(connection, stream)
@@ -109,6 +114,10 @@ class NatsEventLog:
 
     async def _multi_last(self, filters: Sequence[str], at_least: int) -> View | None:
         try:
+            if self._slice_size and not at_least and "*" not in "".join(filters):
+                view = await self._reader.last_in_slices(filters, self._slice_size)
+                if view is not None:
+                    return view
             return await self._reader.multi_last(filters, at_least=at_least)
         except LogRefused:
             self._may_get = False

@@ -153,8 +153,22 @@ class Reader:
             await asyncio.sleep(_AGAIN)
         return await self._ask_leader(filters, at_least)
 
-    async def _ask_leader(self, filters: Sequence[str], at_least: int) -> View | None:
-        """The same from the leader, one request per subject."""
+    async def last_in_slices(self, filters: Sequence[str], size: int) -> View | None:
+        """The same, so many subjects at a time: appends wait for as long as the server looks for the last messages of
+        one request, which lie in as many blocks. None when something came meanwhile, so that they don't go together."""
+        subjects, revision = await self._subjects(filters)
+        if len(subjects) > MOST_SUBJECTS:
+            return None
+        found: list[Message] = []
+        for begin in range(0, len(subjects), size):
+            view = await self.multi_last(subjects[begin : begin + size], at_least=revision)
+            if view is None or any(one.sequence > revision for one in view.messages):
+                return None
+            found += view.messages
+        return View(tuple(sorted(found, key=lambda one: one.sequence)), revision)
+
+    async def _subjects(self, filters: Sequence[str]) -> tuple[list[str], int]:
+        """Every subject that matches, and a sequence as of which that is so, from the leader."""
         subjects: set[str] = set()
         revision: int | None = None
         for one in filters:
@@ -162,9 +176,13 @@ class Reader:
             state = (await self._connection.api(f"STREAM.INFO.{self._stream}", request, _StreamInfo)).state
             revision = state.last_seq if revision is None else min(revision, state.last_seq)
             subjects.update(state.subjects or {})
+        return sorted(subjects), revision or 0
+
+    async def _ask_leader(self, filters: Sequence[str], at_least: int) -> View | None:
+        """The same from the leader, one request per subject."""
+        subjects, revision = await self._subjects(filters)
         if len(subjects) > MOST_SUBJECTS:
             return None
-        revision = revision or 0
         if revision < at_least:
             raise LogUnavailable(
                 f"The leader of {self._stream} is at sequence {revision}, and {at_least} was asked for. Ask again."
@@ -175,7 +193,7 @@ class Reader:
             async with slots:
                 return await self.last(subject)
 
-        found = [message for message in await asyncio.gather(*map(get, sorted(subjects))) if message is not None]
+        found = [message for message in await asyncio.gather(*map(get, subjects)) if message is not None]
         return View(tuple(sorted(found, key=lambda one: one.sequence)), revision)
 
     async def _stored(self, request: Mapping[str, object]) -> _StoredMessage | None:

@@ -121,7 +121,7 @@ async def test_a_reader_reads_his_own_namespace(reading: Reading, arguments: tup
 async def test_looking_back_tells_what_all_of_it_tells(reading: Reading, user: str) -> None:
     """By gets, or, for a reader whom the server refuses them, by consumers."""
     connection = await reading.connection(user)
-    log = NatsEventLog(connection)
+    log = NatsEventLog(connection, slice_size=4)
     try:
         whole = await read_story(log, KEY)
         assert len(whole.own) > 100

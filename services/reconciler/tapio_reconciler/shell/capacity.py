@@ -65,6 +65,10 @@ class HotStates:
         finally:
             self._at_work.discard((owner, key))
 
+    def drop(self, owner: int, key: OrderingKey) -> None:
+        """Keep the state of `key` no longer."""
+        self._states.pop((owner, key), None)
+
     def release(self, owner: int) -> None:
         """Drop everything of an owner: it has ended, or must read anew."""
         for one in [one for one in self._states if one[0] == owner]:

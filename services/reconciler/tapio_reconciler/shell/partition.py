@@ -58,6 +58,8 @@ ROUNDS = 8
 """Rounds of one key before others have their turn: twice what a roll-out takes until it waits for pods."""
 PARK_EVERY = 1.0
 """Seconds between two rounds of recording what could not be read: a storm of it is one record per key and round."""
+_TAKEOVER = "takeover"
+"""The cause of the first plan of every key, in place of a message's subject."""
 CHECK_EVERY = 10.0
 """Seconds between two looks at whether the epoch is still ours: who records nothing would not notice that it is not."""
 REASSERT_EVERY = 600.0
@@ -173,7 +175,7 @@ class Partition:
                 )
                 self._unplanned = {key for key in self._states.known if self._targets.is_home(key.target)}
                 for key in sorted(self._states.known):
-                    self._mark(key, Cause("takeover", {}))
+                    self._mark(key, Cause(_TAKEOVER, {}))
                 self._announce_ready()
                 for target in sorted(self._states.shared):
                     self._follow_sweep(target)  # One that began before this owner did.
@@ -318,6 +320,8 @@ class Partition:
             self._timers.replace(key, planned.decision.timers)
             if not planned.has_effects and planned.decision.desired_digest == known.desired_digest:
                 self._metrics.plans.labels("unchanged").inc()
+                if cause.subject == _TAKEOVER:
+                    self._states.let_go(key)  # Nothing is to be done, nor expected: most keys are so, after a restart.
                 return False
             self._metrics.plans.labels("decided").inc()
             decision = planned.record(cause.subject, checksum_of(state))

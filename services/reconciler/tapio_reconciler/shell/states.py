@@ -186,6 +186,10 @@ class States:
         """Drop every state: the partition is no longer followed."""
         self.hot.release(self._owner)
 
+    def let_go(self, key: OrderingKey) -> None:
+        """Drop the state of `key`; it is read again when it is needed."""
+        self.hot.drop(self._owner, key)
+
     def is_hot(self, key: OrderingKey) -> bool:
         """Whether the state of `key` is at hand."""
         return self.hot.get(self._owner, key) is not None

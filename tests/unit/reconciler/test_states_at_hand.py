@@ -25,8 +25,8 @@ from tapio_shared.adapters.memory_log import MemoryEventLog
 from tapio_shared.adapters.random import SeededRandom
 from tapio_shared.codec import encode
 from tapio_shared.facts import Inputs, ObjectGone
-from tapio_shared.keys import ObjectRef, OrderingKey, object_subject
-from tapio_shared.ports import NewMessage
+from tapio_shared.keys import ObjectRef, OrderingKey, key_prefix, object_subject
+from tapio_shared.ports import NewMessage, View
 from tapio_simulator.cluster import SimulatedCluster
 from tests.support.virtual_time import VirtualClock, run_virtually
 
@@ -92,6 +92,44 @@ def test_a_key_of_which_there_is_always_news_leaves_others_their_turn(monkeypatc
     run_virtually(run())
     assert turns.index("b") == ROUNDS
     assert len(turns) > 2 * ROUNDS
+
+
+class _Read(MemoryEventLog):
+    """A log that notes which keys are read of it."""
+
+    def __init__(self) -> None:
+        super().__init__(VirtualClock(), partitions=1)
+        self.reads: list[str] = []
+
+    async def last_per_subject(self, *filters: str, at_least: int = 0) -> View:
+        self.reads += [key.name for key in (A, B) if filters == (f"{key_prefix(key, 1)}.>",)]
+        return await super().last_per_subject(*filters, at_least=at_least)
+
+
+def test_what_needs_nothing_when_it_is_taken_over_is_read_again_when_there_is_news() -> None:
+    async def live(log: MemoryEventLog, *, news: NewMessage | None = None) -> None:
+        clock, metrics, capacity = VirtualClock(), Metrics(CollectorRegistry()), Capacity()
+        kube = SimulatedCluster(clock, SeededRandom(1)).kube()
+        targets = Targets("local", Applier(kube, SeededRandom(1), EventWriter(kube, clock), metrics))
+        task = asyncio.create_task(Partition(0, log, targets, Identity("w", "1", 1), clock, metrics, capacity).run())
+        await asyncio.wait([task], timeout=1.0)
+        if news is not None:
+            await log.append(news)
+            await asyncio.wait([task], timeout=1.0)
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def run() -> None:
+        log = _Read()
+        for key in (A, B):
+            await log.append(_gone(key, 0))
+        await live(log)
+        assert sorted(log.reads) == ["a", "b"]
+        log.reads.clear()
+        await live(log, news=_gone(B, 1))
+        assert sorted(log.reads) == ["a", "b", "b"]
+
+    run_virtually(run())
 
 
 def _gone(key: OrderingKey, number: int) -> NewMessage:

@@ -188,6 +188,16 @@ async def watches_expire(trouble: Trouble, rng: random.Random) -> None:
     _relist(trouble, rng, target)
 
 
+async def lists_break_off(trouble: Trouble, rng: random.Random) -> None:
+    """No watch may go on, so everything is listed anew, and every other list breaks off before it has told anything."""
+    target = trouble.target(rng)
+    watchers, often = frozenset({WATCHER.name}), rng.randint(10, 60)
+    fault = Fault("reset", verbs=frozenset({"watch"}), users=watchers, probability=0.5, times=often)
+    trouble.add_rule("lists broken off", fault, target)
+    trouble.world.clusters[target].api.store.compact()
+    _break_watches(trouble, target)
+
+
 def _relist(trouble: Trouble, rng: random.Random, target: str) -> None:
     fault = Fault("refuse", verbs=frozenset({"watch"}), users=_OPERATOR, times=rng.randint(1, 25), status=410)
     trouble.add_rule("410", fault, target)

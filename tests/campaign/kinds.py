@@ -41,6 +41,7 @@ KINDS: dict[str, tuple[int, Doing]] = {
     "cluster is paused": (1, doings.cluster_is_paused),
     "pauses end": (1, doings.pauses_end),
     "force is asked for": (1, doings.force_is_asked_for),
+    "lists break off": (0, faults.lists_break_off),  # drawn apart: see schedule.py
 }
 """Name -> how often it is drawn, and what it does."""
 
@@ -63,6 +64,7 @@ EXPECTED = (
     "deliveries reordered",
     "full log",
     "heartbeats lost",
+    "lists broken off",
     "lost acknowledgements",
     "members that flap",
     "messages dropped by the log's limit",

@@ -345,7 +345,9 @@ class FactWriter:
         except RevisionConflict:
             await self._learn_again(subject)
             known = self.known.get(subject)
-            if known is not None and known.digest == fact.digest:
+            # Every end has the same digest; that of a former object is not the end of the one that is told after it.
+            is_the_same = fact is entry.fact or (known is not None and known.uid == fact.uid)
+            if known is not None and known.digest == fact.digest and is_the_same:
                 return  # our own append, whose acknowledgement was lost, or another watcher that saw the same
             self._metrics.conflicts.inc()
             entry.is_stale = True

@@ -229,6 +229,26 @@ async def test_what_is_told_while_the_writer_ends_is_a_reason_to_begin_anew_and_
     assert errors == [f"Facts of local are no longer appended, so {told_of} is not told; all is observed anew."]
 
 
+async def test_the_end_of_another_object_of_that_name_is_not_taken_for_the_one_before() -> None:
+    """A watcher that is late has to tell that u-1 ended and u-2 began; another one has told all that, and u-2's end."""
+    log = MemoryEventLog(SystemClock())
+    async with writing(log) as ahead:
+        ahead.observed(KEY, REF, fact(1))
+        await ahead.flush()
+        async with writing(log) as late:
+            ahead.observed(KEY, REF, fact(2, "u-2"))
+            await ahead.flush()
+            ahead.gone(REF, uid="u-2")
+            await ahead.flush()
+
+            async def refetch() -> None:
+                late.gone(REF)
+
+            late.observed(KEY, REF, fact(2, "u-2"), refetch=refetch)
+            await late.flush()
+    assert await told(log) == [1, "u-1", 2, "u-2"]
+
+
 async def test_on_a_conflict_the_object_is_read_again_until_that_succeeds() -> None:
     log = MemoryEventLog(SystemClock(), partitions=4)
     async with writing(log) as writer:

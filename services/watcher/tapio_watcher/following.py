@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Container, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -39,6 +39,7 @@ from tapio_watcher.watching import (
     PageRead,
     Paging,
     Streaming,
+    StreamRefused,
     Told,
     begin,
     error_code,
@@ -55,6 +56,8 @@ _SHORTEST, _LONGEST = 300, 600
 _FIRST_WAIT, _LAST_WAIT = 0.1, 20.0
 _FAILURES_TO_RELIST = 4
 _ASK_AGAIN = 5.0
+_SILENT = 10.0
+"""Seconds without a line after which a streamed list is taken to come to no end."""
 
 
 class Sink(Protocol):
@@ -69,6 +72,17 @@ class Sink(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Streams:
+    """Whether lists are asked for as streams: where the server offers them, until one comes to no end.
+
+    A server that sends objects and then nothing, not even the bookmark that ends the list, has not been met; but who waits
+    for it for ever observes nothing, and pages can be had.
+    """
+
+    offered: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
     """The API server as every watch of it needs it."""
@@ -80,8 +94,8 @@ class Api:
     """Waits while too much waits to be published: the watches then read nothing."""
     lists: asyncio.Semaphore
     """Bounds how many lists are read at once: pages of them, or streams."""
-    streams: bool = False
-    """Whether the server offers streaming lists."""
+    streams: Streams = field(default_factory=Streams)
+    """Known to all watches at once: what one of them finds out, the others need not wait for."""
     comparable: bool = False
     """Whether the server's resource versions may be compared."""
 
@@ -143,7 +157,7 @@ class KindWatch:
         self._lines = 0
         self._lines_at_comparison = -1
         self._reading: asyncio.Timeout | None = None
-        self._state, changes = begin(streams=api.streams)
+        self._state, changes = begin(streams=api.streams.offered)
         self._first = changes
         self.is_listed = asyncio.Event()
 
@@ -174,7 +188,7 @@ class KindWatch:
                     continue
                 await self._read()
             except TimeoutError:
-                told = Expired()
+                told = StreamRefused() if isinstance(self._state, Streaming) else Expired()
             except TapioError as err:
                 told = meaning_of(err, self._state)
                 asked = (err.retry_after or 0.0) if isinstance(err, ApiError) else 0.0
@@ -295,7 +309,7 @@ class KindWatch:
         return PageRead(items, page.metadata.resourceVersion, page.metadata.following)
 
     async def _read(self) -> None:
-        """Read one watch to its end. `TimeoutError` when a comparison says that it is dead."""
+        """Read one watch to its end. `TimeoutError` when a comparison says that it is dead, or a list has no end."""
         if isinstance(self._state, Paging):
             return
         self._api.metrics.restarts.labels(self.resource.kind).inc()
@@ -304,9 +318,11 @@ class KindWatch:
         async with AsyncExitStack() as listing:
             if isinstance(self._state, Streaming):
                 await listing.enter_async_context(self._api.lists)
+                if not self._api.streams.offered:
+                    raise TimeoutError
             try:
                 async with (
-                    asyncio.timeout(None) as self._reading,
+                    asyncio.timeout(_SILENT if isinstance(self._state, Streaming) else None) as self._reading,
                     self._api.kube.watch(self._path, query=query) as lines,
                 ):
                     async for line in lines:
@@ -314,14 +330,28 @@ class KindWatch:
                         if event.type == "ERROR":
                             raise error_of(error_code(event.object), encode(event.object), {})
                         self._lines += 1
+                        was_listing = isinstance(self._state, Streaming)
                         await self._step(EventRead(event.type, event.object))
+                        if was_listing:
+                            self._hear(self._reading)
                         if isinstance(self._state, Following):
                             await listing.aclose()  # Nothing to do when it has been done.
+            except TimeoutError:
+                if isinstance(self._state, Streaming) and self._api.streams.offered:
+                    self._api.streams.offered = False
+                    log.warning("a streamed list came to no end; lists are read in pages", kind=self.resource.kind)
+                raise
             finally:
                 self._reading = None  # What has ended can't be ended: a comparison may come between two watches.
 
+    def _hear(self, reading: asyncio.Timeout) -> None:
+        """A line of a streamed list came: the next may take as long, and one after the list as long as it likes."""
+        ends = asyncio.get_running_loop().time() + _SILENT if isinstance(self._state, Streaming) else None
+        if not reading.expired():
+            reading.reschedule(ends)
+
     async def _step(self, told: Told) -> None:
-        self._state, changes = step(self._state, told, streams=self._api.streams)
+        self._state, changes = step(self._state, told, streams=self._api.streams.offered)
         self._newest.saw(self.version)
         await self._carry_out(changes)
 

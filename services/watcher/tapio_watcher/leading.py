@@ -32,7 +32,7 @@ from tapio_watcher.configuration import Configuration, text_of
 from tapio_watcher.cursors import Cursors
 from tapio_watcher.digest_key import load_digest_key
 from tapio_watcher.fleet import fleet_of, seen_class, seen_namespace, seen_node
-from tapio_watcher.following import Api, KindWatch, Sink
+from tapio_watcher.following import Api, KindWatch, Sink, Streams
 from tapio_watcher.generation import generation_of
 from tapio_watcher.guarding import LogGuard
 from tapio_watcher.metrics import Metrics
@@ -158,7 +158,7 @@ class Lead:
             metrics=given.metrics,
             room=self._writer.room,
             lists=asyncio.Semaphore(LISTS_AT_ONCE),
-            streams=offers_streams(version),
+            streams=Streams(offers_streams(version)),
             comparable=are_comparable(version),
         )
         self._secrets = SecretWatches(
@@ -303,7 +303,7 @@ class Lead:
         given = self._given
         is_own = given.home is given.kube
         watch = KindWatch(
-            self._api if is_own else replace(self._api, kube=given.home, streams=False, comparable=False),
+            self._api if is_own else replace(self._api, kube=given.home, streams=Streams(), comparable=False),
             ServedResource(group="", version="v1", kind="ConfigMap", plural="configmaps", namespaced=True),
             self._config_map,
             namespace=given.identity.namespace,

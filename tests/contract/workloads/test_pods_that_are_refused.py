@@ -16,7 +16,7 @@ from tapio_shared.adapters.random import SeededRandom
 from tapio_shared.facts import ServedResource
 from tapio_shared.json import JsonObject, objects_at, str_at
 from tapio_shared.keys import ObjectRef
-from tapio_watcher.following import Api, KindWatch
+from tapio_watcher.following import Api, KindWatch, Streams
 from tapio_watcher.metrics import Metrics
 from tapio_watcher.refusals import SELECTOR, refusal_of, refused_workload
 from tapio_watcher.versions import Name
@@ -60,7 +60,7 @@ async def watched_events(cluster: Cluster) -> AsyncGenerator[Told]:
         metrics=Metrics(CollectorRegistry()),
         room=_no_limit,
         lists=asyncio.Semaphore(1),
-        streams=offers_streams(version),
+        streams=Streams(offers_streams(version)),
     )
     told = Told()
     watch = KindWatch(api, EVENTS, told, namespace=cluster.calls.namespace, selector=SELECTOR)

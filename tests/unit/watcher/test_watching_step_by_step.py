@@ -136,7 +136,9 @@ def test_changes_outside_a_list_come_only_after_a_complete_one(events: list[Told
         pytest.param(ResourceExpired("old"), Following("1"), Expired(), id="410"),
         pytest.param(ApiTerminal(422, "Invalid", "no"), Streaming(), StreamRefused(), id="422 of a streaming list"),
         pytest.param(ApiTerminal(403, "Forbidden", "no"), Following("1"), Broken(), id="403 of a watch"),
-        pytest.param(ApiRetryable(500, "", "etcd"), Streaming(), Broken(), id="500"),
+        pytest.param(ApiRetryable(500, "InternalError", "etcd"), Streaming(), StreamRefused(), id="500 of an old etcd"),
+        pytest.param(ApiRetryable(503, "", "busy"), Streaming(), Broken(), id="503"),
+        pytest.param(ApiRetryable(500, "", "etcd"), Following("1"), Broken(), id="500 of a watch"),
         pytest.param(ApiUnavailable("away"), Streaming(), Broken(), id="no answer"),
     ],
 )

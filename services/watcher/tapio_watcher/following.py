@@ -76,8 +76,8 @@ class Sink(Protocol):
 class Streams:
     """Whether lists are asked for as streams: where the server offers them, until one comes to no end.
 
-    A server that sends objects and then nothing, not even the bookmark that ends the list, has not been met; but who waits
-    for it for ever observes nothing, and pages can be had.
+    A server that sends objects and then nothing, not even the bookmark that ends the list, has not been met; but who
+    waits for it for ever observes nothing, and pages can be had.
     """
 
     offered: bool = False

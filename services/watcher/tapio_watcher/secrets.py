@@ -8,8 +8,8 @@ What the log tells of as that watch finds it, when it begins, need not be read o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import cast
 
@@ -30,6 +30,7 @@ from tapio_watcher.following import Api
 from tapio_watcher.publishing import FactWriter
 from tapio_watcher.sinks import fact_of
 from tapio_watcher.versions import Name
+from tapio_watcher.watching import STREAM_REFUSED
 
 log = structlog.get_logger(__name__)
 READ_AGAIN_EVERY = 600.0
@@ -41,6 +42,10 @@ FIRST_SIGHT = 3.0
 """Seconds of silence after which it will not tell what it is expected to."""
 _GLANCE = 0.25
 """Seconds of silence after which it has told all that exists."""
+_RECENT: Mapping[str, str] = {"allowWatchBookmarks": "true"}
+_CACHED: Mapping[str, str] = {"resourceVersion": "0"}
+"""Begin with what the API server has at hand, be it of before, and without bookmarks, with which it would be a streamed
+list: for a server that can't tell how it is now (watching.STREAM_REFUSED)."""
 _READS_AT_ONCE = 16
 _RETRY = (1.0, 3.0)
 _SHORTEST, _LONGEST = 300, 600
@@ -80,6 +85,8 @@ class SecretWatches:
         if not trusted:
             self._sighted.set()
         self._sightings = 0
+        self._beginning = _RECENT
+        """How a watch of all that exists is asked for."""
 
     def start(self, listed: Callable[[], Awaitable[None]]) -> None:
         """Follow the operator's own Secrets, and read all of them again now and then.
@@ -301,10 +308,12 @@ class SecretWatches:
     async def _follow(self, path: str, selector: Mapping[str, str], version: str) -> str:
         """Read one watch to its end; without a version it begins with all that exists. Answers where to go on."""
         seconds = int(self._api.random.uniform(_SHORTEST, _LONGEST))
-        query = {**selector, "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
+        query = {**selector, "timeoutSeconds": str(seconds)}
         if version:
-            query["resourceVersion"] = version
-        async with self._api.kube.watch(path, query=query) as lines:
+            query |= {"resourceVersion": version, "allowWatchBookmarks": "true"}
+        else:
+            query |= self._beginning
+        async with self._opened(path, query, is_beginning=not version) as lines:
             async for line in lines:
                 event = cast("JsonObject", decode_cut(dict, line))
                 kind, document = str_at(event, "type"), object_at(event, "object")
@@ -319,6 +328,18 @@ class SecretWatches:
                     self._sight(name, document)
                 await self._api.room()
         return version
+
+    @asynccontextmanager
+    async def _opened(
+        self, path: str, query: Mapping[str, str], *, is_beginning: bool
+    ) -> AsyncGenerator[AsyncIterator[bytes]]:
+        try:
+            async with self._api.kube.watch(path, query=query) as lines:
+                yield lines
+        except ApiError as err:
+            if is_beginning and err.code in STREAM_REFUSED:
+                self._beginning = _CACHED
+            raise
 
     async def _pause(self, error: TapioError) -> None:
         asked = (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0

@@ -15,9 +15,9 @@ from tapio_shared.errors import ApiError, ResourceExpired, TapioError
 from tapio_shared.json import JsonObject, int_at, str_at, strings_at
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
-_STREAM_REFUSED = frozenset({400, 403, 422, 500})
-"""How servers answer `sendInitialEvents` that can't do it: their feature gate WatchList is off, or (500) their etcd is older
-than 3.4.31 or 3.5.13. A server that fails for another reason is asked for pages as well as for a stream."""
+STREAM_REFUSED = frozenset({400, 403, 422, 500})
+"""How servers answer `sendInitialEvents` that can't do it: their feature gate WatchList is off, or (500) their etcd is
+older than 3.4.31 or 3.5.13. A server that fails for another reason is asked for pages as well as for a stream."""
 _STREAM_SINCE = (1, 34)
 """Older servers may not know the parameter and would never say that the list is complete."""
 _COMPARABLE_SINCE = (1, 35)
@@ -163,7 +163,7 @@ def meaning_of(error: TapioError, state: State) -> Told:
     """What an error of the server or of the transport means for the state machine."""
     if isinstance(error, ResourceExpired):
         return Expired()
-    if isinstance(state, Streaming) and isinstance(error, ApiError) and error.code in _STREAM_REFUSED:
+    if isinstance(state, Streaming) and isinstance(error, ApiError) and error.code in STREAM_REFUSED:
         return StreamRefused()
     return Broken()
 

@@ -26,7 +26,7 @@ from tapio_shared.facts import ObjectGone, ObjectObserved, Record
 from tapio_shared.json import JsonObject, str_at
 from tapio_shared.keys import LOG_STREAM, ObjectRef, OrderingKey, object_subject, subject_matches
 from tapio_shared.kubernetes import check, object_path
-from tapio_shared.ports import Message, NewMessage
+from tapio_shared.ports import Kube, Message, NewMessage
 from tapio_simulator.cluster import SimulatedCluster
 from tapio_simulator.kube import SimulatorKube
 from tapio_watcher.metrics import Metrics
@@ -108,6 +108,8 @@ class World:
     max_bytes: int = 64 << 20
     clock: SystemClock = field(default_factory=SystemClock)
     random: SeededRandom = field(default_factory=lambda: SeededRandom(7))
+    door: Callable[[Kube], Kube] = lambda kube: kube
+    """What stands between the watcher and the API server."""
 
     async def __aenter__(self) -> World:
         self._stack = AsyncExitStack()
@@ -152,7 +154,7 @@ class World:
         connection = await NatsConnection.connect([self.nats.url], name="watcher")
         registry = CollectorRegistry()
         watcher = Watcher(
-            self.cluster.kube(user_agent="watcher"),
+            self.door(self.cluster.kube(user_agent="watcher")),
             NatsEventLog(connection),
             None,
             Identity(target=TARGET, namespace=OPERATOR_NAMESPACE, partitions=PARTITIONS),

@@ -370,6 +370,8 @@ class CursorMoved(LogRecord, frozen=True, kw_only=True, tag="CursorMoved"):
     resource_version: str
     generation: str
     moved_at: int
+    cluster: str = ""
+    """UID of the namespace kube-system, by which one Kubernetes cluster is told from another; empty when not asked."""
 
 
 class MessageParked(LogRecord, frozen=True, kw_only=True, tag="MessageParked"):

@@ -1,4 +1,4 @@
-"""What the answers of an API server mean, and how its paths are made. Pure but for `discover` and `list_all`."""
+"""What the answers of an API server mean, and how its paths are made. Pure but for those that take a `kube`."""
 
 from __future__ import annotations
 
@@ -104,6 +104,17 @@ class _GroupList(msgspec.Struct, frozen=True):
 
 class _Version(msgspec.Struct, frozen=True):
     gitVersion: str = ""  # noqa: N815 - the API's own spelling
+
+
+async def identity_of(kube: Kube) -> str:
+    """UID of the namespace kube-system, by which one Kubernetes cluster is told from another; empty if there is none.
+
+    Raises TapioError when it can't be read.
+    """
+    response = await kube.request("GET", object_path("", "v1", "namespaces", name="kube-system"))
+    if response.status == 404:
+        return ""
+    return str_at(cast("JsonObject", decode_as(dict, check(response))), "metadata", "uid")
 
 
 async def discover(

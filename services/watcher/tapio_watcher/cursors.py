@@ -25,11 +25,18 @@ class Cursors:
         self._log, self._target, self._clock = event_log, target, clock
         self._sequences: dict[str, int] = {}
         self._last: dict[str, CursorMoved] = {}
+        self._cluster = ""
 
     async def hydrate(self) -> None:
         """Learn what the log holds."""
         for message in (await self._log.last_per_subject(f"tapio.cursor.{escape_token(self._target)}.*")).messages:
             self._learn(message)
+
+    def are_of(self, cluster: str) -> bool:
+        """Whether cursors say that what the log tells is of the Kubernetes cluster that is there now; they are written
+        as of that from here on. Versions of another one, made anew under the same name, say nothing."""
+        self._cluster = cluster
+        return bool(self._last) and all(one.cluster in {"", cluster} for one in self._last.values())
 
     def moved(self) -> dict[str, tuple[int, str]]:
         """By kind: where the last cursor stands in the log, and its version."""
@@ -43,9 +50,12 @@ class Cursors:
         is_lately = last is not None and (
             last.resource_version == resource_version or now - last.moved_at < WRITE_EVERY * 1000
         )
-        if last is not None and last.generation == generation and is_lately and not at_once:
+        is_of_it = last is not None and last.generation == generation and last.cluster == self._cluster
+        if is_of_it and is_lately and not at_once:
             return False
-        fact = CursorMoved(kind=kind, resource_version=resource_version, generation=generation, moved_at=now)
+        fact = CursorMoved(
+            kind=kind, resource_version=resource_version, generation=generation, moved_at=now, cluster=self._cluster
+        )
         expected = self._sequences.get(subject, 0)
         try:
             appended = await self._log.append(NewMessage(subject=subject, data=encode(fact), expected_last=expected))

@@ -25,7 +25,7 @@ from tapio_shared.api.labels import MADE_SELECTOR, MANAGED_SELECTOR
 from tapio_shared.api.operator_config import CONFIG_MAP, Limits
 from tapio_shared.errors import TapioError
 from tapio_shared.facts import DiscoveryObserved, ServedResource, Synced, TargetObserved
-from tapio_shared.kubernetes import discover
+from tapio_shared.kubernetes import discover, identity_of
 from tapio_shared.ports import Clock, EventLog, Kube, LogInfo, Random
 from tapio_watcher.authorities import Authorities
 from tapio_watcher.configuration import Configuration, text_of
@@ -152,6 +152,8 @@ class Lead:
         given.configuration.remember(self._shared.last("config"))
         digest_key = await load_digest_key(given.home, given.identity.namespace, given.random)
         version, served = await self._discover()
+        if not self._cursors.are_of(await identity_of(given.kube) if are_comparable(version) else ""):
+            self._told = Told()  # Another Kubernetes cluster may have the target's name by now.
         self._api = Api(
             kube=given.kube,
             random=given.random,
@@ -206,6 +208,12 @@ class Lead:
             self._say_synced()
             objects = sum(watch.count for watch, _ in self._watches.values())
             log.info("synced", target=self._target, kinds=len(kinds), objects=objects, generation=self._generation)
+            try:
+                await self._move_cursors()  # Without them the next watcher doesn't know of which cluster all this is.
+            except TapioError as err:
+                if self.guard.is_lost(err):
+                    raise
+                log.warning("cursors not moved", target=self._target, error=str(err))
 
     async def _all_listed(self) -> None:
         while True:

@@ -30,6 +30,7 @@ async def watched() -> AsyncGenerator[Operator]:
     operator.start_watcher()
     try:
         await synced(operator)
+        await asyncio.sleep(10)  # The cursors, which say of which cluster all this is, are written every five.
         yield operator
     finally:
         for name in list(operator.tasks):

@@ -208,12 +208,6 @@ class Lead:
             self._say_synced()
             objects = sum(watch.count for watch, _ in self._watches.values())
             log.info("synced", target=self._target, kinds=len(kinds), objects=objects, generation=self._generation)
-            try:
-                await self._move_cursors()  # Without them the next watcher doesn't know of which cluster all this is.
-            except TapioError as err:
-                if self.guard.is_lost(err):
-                    raise
-                log.warning("cursors not moved", target=self._target, error=str(err))
 
     async def _all_listed(self) -> None:
         while True:

@@ -81,10 +81,10 @@ class Life(World):
     def sweep(self) -> None:
         """Everything that is live is told again, the last decision and outcome too."""
         for subject, entry in sorted(self.state.own.items(), key=lambda one: one[1].sequence):
-            self._record(subject, entry.record)
+            self.record(subject, entry.record)
 
-    def _record(self, subject: str, record: Record, sequence: int = 0) -> None:
-        super()._record(subject, record, sequence)
+    def record(self, subject: str, record: Record, sequence: int = 0) -> None:
+        super().record(subject, record, sequence)
         self.told(subject, sequence or self.sequence, record, self.now)
 
     def _any_of(self, kinds: frozenset[str] | set[str], chance: random.Random) -> ObjectRef:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Container, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Container
 
 from prometheus_client import CollectorRegistry
 
 from tapio_shared.adapters.random import SeededRandom
 from tapio_shared.facts import ServedResource
 from tapio_shared.json import JsonObject, str_at
-from tapio_shared.ports import Kube, KubeResponse
 from tapio_simulator.cluster import SimulatedCluster
 from tapio_watcher.following import Api, KindWatch, Streams
 from tapio_watcher.metrics import Metrics
 from tapio_watcher.versions import Name
-from tapio_watcher.watching import INITIAL_EVENTS_END
+from tests.support.kube_without_streams import Endless
 from tests.support.virtual_time import VirtualClock, run_virtually
 
 SILENT = 10.0
@@ -25,38 +23,6 @@ SERVED = {
     "Namespace": ServedResource(group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False),
     "ConfigMap": ServedResource(group="", version="v1", kind="ConfigMap", plural="configmaps", namespaced=True),
 }
-
-
-class Endless:
-    """The simulated API server, without the bookmark that ends a streamed list."""
-
-    def __init__(self, kube: Kube) -> None:
-        self.kube = kube
-
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
-        timeout: float = 30.0,
-    ) -> KubeResponse:
-        return await self.kube.request(
-            method, path, query=query, body=body, content_type=content_type, accept=accept, timeout=timeout
-        )
-
-    def watch(
-        self, path: str, *, query: Mapping[str, str], silence: float = 70.0
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        return self._watch(path, query, silence)
-
-    @asynccontextmanager
-    async def _watch(self, path: str, query: Mapping[str, str], silence: float) -> AsyncGenerator[AsyncIterator[bytes]]:
-        async with self.kube.watch(path, query=query, silence=silence) as lines:
-            yield (line async for line in lines if INITIAL_EVENTS_END.encode() not in line)
 
 
 class Told:

@@ -69,6 +69,19 @@ async def is_told(operator: Operator, name: str, *expected: str) -> None:
     await eventually(holds, seconds=PATIENCE)
 
 
+async def changed_after_a_backup(operator: Operator) -> int:
+    """One TapioCluster before a backup, whose version is answered; it changes and another one appears after that."""
+    store = operator.cluster.api.store
+    await operator.create(documents()[0])
+    await is_told(operator, "dev", "new")
+    backup = store.version
+    store.version += MUCH
+    await patch(operator, "dev", {"metadata": {"labels": {"step": "one"}}})
+    await operator.create(documents()[2])
+    await is_told(operator, "other", "new")
+    return backup
+
+
 def test_a_successor_tells_nothing_of_a_past_that_ends() -> None:
     async def run() -> None:
         async with watched() as operator:
@@ -97,13 +110,7 @@ def test_a_restored_backup_is_believed_after_a_while_and_remembered() -> None:
     async def run() -> None:
         async with watched() as operator:
             store = operator.cluster.api.store
-            await operator.create(documents()[0])
-            await is_told(operator, "dev", "new")
-            backup = store.version
-            store.version += MUCH
-            await patch(operator, "dev", {"metadata": {"labels": {"step": "one"}}})
-            await operator.create(documents()[2])
-            await is_told(operator, "other", "new")
+            backup = await changed_after_a_backup(operator)
             await operator.kill("watcher")
             store.swap(store.restored(backup))
             operator.start_watcher()
@@ -125,13 +132,7 @@ def test_a_backup_that_is_restored_under_a_watcher_is_told() -> None:
     async def run() -> None:
         async with watched() as operator:
             store = operator.cluster.api.store
-            await operator.create(documents()[0])
-            await is_told(operator, "dev", "new")
-            backup = store.version
-            store.version += MUCH
-            await patch(operator, "dev", {"metadata": {"labels": {"step": "one"}}})
-            await operator.create(documents()[2])
-            await is_told(operator, "other", "new")
+            backup = await changed_after_a_backup(operator)
             await is_told(operator, "dev", "new", "one")
             store.swap(store.restored(backup))
             await is_told(operator, "dev", "new", "one", "new")

@@ -194,7 +194,7 @@ class World:
         self.plans.append(planned)
         self.sequence += 1
         sequence = self.sequence
-        self._record(decision_subject(self.key, PARTITIONS), planned.record("test"), sequence)
+        self.record(decision_subject(self.key, PARTITIONS), planned.record("test"), sequence)
         report = Report()
         for action in planned.decision.apply:
             name = str(ObjectRef(action.group, action.kind, action.namespace, action.name))
@@ -219,7 +219,7 @@ class World:
         self._write_cluster(planned, report)
         self._write_members(planned, report)
         if planned.has_effects:
-            self._record(outcome_subject(self.key, PARTITIONS), planned.outcome(sequence, report, now=self.now))
+            self.record(outcome_subject(self.key, PARTITIONS), planned.outcome(sequence, report, now=self.now))
         return planned
 
     def settle(self, *, most: int = 30) -> int:
@@ -296,9 +296,9 @@ class World:
 
     def _tell(self, subject: str, record: Record) -> None:
         self.sequence += 1
-        self._record(subject, record, self.sequence)
+        self.record(subject, record, self.sequence)
 
-    def _record(self, subject: str, record: Record, sequence: int = 0) -> None:
+    def record(self, subject: str, record: Record, sequence: int = 0) -> None:
         if not sequence:
             self.sequence += 1
             sequence = self.sequence

@@ -26,7 +26,7 @@ class VolumeWorld(World):
     def crash(self, writes: int) -> int:
         """Plan, record the decision, and do the first `writes` of its writes; answers how many there are."""
         planned = self.plan()
-        self._record(decision_subject(self.key, PARTITIONS), planned.record("test"))
+        self.record(decision_subject(self.key, PARTITIONS), planned.record("test"))
         decision = planned.decision
         for action in decision.apply[:writes]:
             name = str(ObjectRef(action.group, action.kind, action.namespace, action.name))

@@ -25,18 +25,19 @@ class Cursors:
         self._log, self._target, self._clock = event_log, target, clock
         self._sequences: dict[str, int] = {}
         self._last: dict[str, CursorMoved] = {}
-        self._cluster = ""
+        self.cluster = ""
+        """UID by which the Kubernetes cluster is told from others; what is written says so. Empty when not asked."""
 
     async def hydrate(self) -> None:
         """Learn what the log holds."""
         for message in (await self._log.last_per_subject(f"tapio.cursor.{escape_token(self._target)}.*")).messages:
             self._learn(message)
 
-    def are_of(self, cluster: str) -> bool:
-        """Whether cursors say that what the log tells is of the Kubernetes cluster that is there now; they are written
-        as of that from here on. Versions of another one, made anew under the same name, say nothing."""
-        self._cluster = cluster
-        return bool(self._last) and all(one.cluster in {"", cluster} for one in self._last.values())
+    def is_of_this_cluster(self, kind: str) -> bool:
+        """Whether a cursor says that what the log tells of `kind` is of the Kubernetes cluster that is there now.
+        Versions of another one, made anew under the same name, say nothing."""
+        last = self._last.get(cursor_subject(self._target, kind))
+        return last is not None and last.cluster in {"", self.cluster}
 
     def moved(self) -> dict[str, tuple[int, str]]:
         """By kind: where the last cursor stands in the log, and its version."""
@@ -50,11 +51,11 @@ class Cursors:
         is_lately = last is not None and (
             last.resource_version == resource_version or now - last.moved_at < WRITE_EVERY * 1000
         )
-        is_of_it = last is not None and last.generation == generation and last.cluster == self._cluster
+        is_of_it = last is not None and last.generation == generation and last.cluster == self.cluster
         if is_of_it and is_lately and not at_once:
             return False
         fact = CursorMoved(
-            kind=kind, resource_version=resource_version, generation=generation, moved_at=now, cluster=self._cluster
+            kind=kind, resource_version=resource_version, generation=generation, moved_at=now, cluster=self.cluster
         )
         expected = self._sequences.get(subject, 0)
         try:

@@ -152,8 +152,8 @@ class Lead:
         given.configuration.remember(self._shared.last("config"))
         digest_key = await load_digest_key(given.home, given.identity.namespace, given.random)
         version, served = await self._discover()
-        if not self._cursors.are_of(await identity_of(given.kube) if are_comparable(version) else ""):
-            self._told = Told()  # Another Kubernetes cluster may have the target's name by now.
+        if are_comparable(version):
+            self._cursors.cluster = await identity_of(given.kube)
         self._api = Api(
             kube=given.kube,
             random=given.random,
@@ -274,7 +274,8 @@ class Lead:
             "StorageClass": self._storage_classes,
             "PriorityClass": self._priority_classes,
         }
-        seen = self._told.of(kind_name(kind.group, kind.kind))
+        name = kind_name(kind.group, kind.kind)
+        seen = self._told.of(name) if self._cursors.is_of_this_cluster(name) else ""
         if kind in FLEET_KINDS:
             return KindWatch(self._api, resource, fleet[kind.kind], seen=seen)
         if kind.kind == "Pod":

@@ -84,15 +84,17 @@ async def reading(
         owner = await found.connection("tapio-provisioner")
         await provision(owner, partitions=PARTITIONS)
         await owner.close()
-        writers = {
-            name: NatsEventLog(await found.connection(name))
-            for name in ("tapio-watcher", "tapio-reconciler", "tapio-webhook")
+        connections = {
+            name: await found.connection(name) for name in ("tapio-watcher", "tapio-reconciler", "tapio-webhook")
         }
+        writers = {name: NatsEventLog(connection) for name, connection in connections.items()}
         for message in told[0]:
             of_watcher = any(part in message.subject for part in (".object.", "._shared.", "tapio.cursor."))
             await writers["tapio-watcher" if of_watcher else "tapio-reconciler"].append(message)
         for message in told[1]:
             await writers["tapio-webhook"].append(message)
+        for connection in connections.values():  # One that tries to connect again does not always heed a cancellation.
+            await connection.close()
         yield found
 
 

@@ -2,55 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from tapio_shared.api.references import made_secrets
-from tapio_shared.errors import ApiRetryable
 from tapio_shared.json import JsonObject, at
 from tapio_shared.keys import ObjectRef
-from tapio_shared.ports import Kube, KubeResponse
 from tests.integration.watcher.world import World, cluster_document, config_map, config_map_ref, labels_of
 from tests.support.eventually import eventually
+from tests.support.kube_without_streams import OldEtcd
 
 REFUSED = "a watch stream was requested by the client but the required storage feature RequestWatchProgress is disabled"
 NATS = ObjectRef("", "Secret", "default", made_secrets("tapio", "default")[1])
-
-
-class OldEtcd:
-    """The API server as it answers then. Source: apiserver's storage/cacher/cacher.go and SetListOptionsDefaults."""
-
-    def __init__(self, kube: Kube) -> None:
-        self.kube = kube
-
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
-        timeout: float = 30.0,
-    ) -> KubeResponse:
-        return await self.kube.request(
-            method, path, query=query, body=body, content_type=content_type, accept=accept, timeout=timeout
-        )
-
-    def watch(
-        self, path: str, *, query: Mapping[str, str], silence: float = 70.0
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        return self._watch(path, query, silence)
-
-    @asynccontextmanager
-    async def _watch(self, path: str, query: Mapping[str, str], silence: float) -> AsyncGenerator[AsyncIterator[bytes]]:
-        begins = "sendInitialEvents" in query or query.get("resourceVersion", "") in {"", "0"}
-        if begins and "allowWatchBookmarks" in query:
-            raise ApiRetryable(500, "InternalError", REFUSED)
-        async with self.kube.watch(path, query=query, silence=silence) as lines:
-            yield lines
 
 
 async def test_everything_is_told_as_by_any_other(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ class TwiceWorld(VolumeWorld):
         """Everything is written, and nobody tells of it yet; what was settled otherwise is noted."""
         planned = self.plan()
         self.sequence += 1
-        self._record(decision_subject(self.key, PARTITIONS), planned.record("test"), self.sequence)
+        self.record(decision_subject(self.key, PARTITIONS), planned.record("test"), self.sequence)
         report = Report()
         for one in planned.decision.apply:
             name = str(ObjectRef(one.group, one.kind, one.namespace, one.name))
@@ -74,7 +74,7 @@ class TwiceWorld(VolumeWorld):
         """Some of the last records are appended anew."""
         for subject, entry in list(self.state.own.items()):
             if chance.random() < 0.7:
-                self._record(subject, entry.record)
+                self.record(subject, entry.record)
 
     def end(self, outcome: OutcomeRecorded) -> None:
         """An outcome is recorded."""

@@ -112,8 +112,6 @@ def test_timers_of_a_key_replace_one_another() -> None:
     world.settle()
     subject = timer_subject(world.key, "retry", PARTITIONS)
     for count in range(3):
-        world._record(  # pyright: ignore[reportPrivateUsage]
-            subject, TimerDue(name="retry", due_at=START, fired_at=START + count, decision=1, cluster_uid="u")
-        )
+        world.record(subject, TimerDue(name="retry", due_at=START, fired_at=START + count, decision=1, cluster_uid="u"))
     assert sum(1 for one in world.state.own if ".timer." in one) == 1
     assert not world.plan().has_effects

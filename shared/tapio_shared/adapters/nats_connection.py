@@ -15,14 +15,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
-import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from tapio_shared.adapters.nats_credentials import Login, credentials_callbacks, read_login
-from tapio_shared.adapters.nats_errors import ApiAnswer, error_of_client, error_of_fault
+from tapio_shared.adapters.nats_errors import CLIENT_ERRORS, ApiAnswer, error_of_client, error_of_fault
 from tapio_shared.adapters.nats_requests import NO_RESPONDERS, Requests
 from tapio_shared.codec import decode_as, encode
 from tapio_shared.errors import InvalidSettings, LogRefused, LogUnavailable
@@ -103,7 +102,7 @@ class NatsConnection:
         try:
             async with asyncio.timeout(patience):
                 await connection._open(connection.client)
-        except (nats.errors.Error, OSError, TimeoutError) as err:
+        except (*CLIENT_ERRORS, TimeoutError) as err:
             why = connection.last_error or repr(err)
             await connection.close()
             raise LogUnavailable(f"NATS at {', '.join(servers)} can't be reached: {why}.") from err
@@ -144,7 +143,7 @@ class NatsConnection:
         """Have `received` called with every message on `subject`, one after the other."""
         try:
             return await self.client.subscribe(subject, cb=received)  # pyright: ignore[reportUnknownMemberType]
-        except (nats.errors.Error, OSError) as err:
+        except CLIENT_ERRORS as err:
             raise error_of_client(err, f"a subscription on {subject}") from err
 
     async def send(self, subject: str, body: bytes, *, reply: str = "", headers: dict[str, str] | None = None) -> None:
@@ -153,7 +152,7 @@ class NatsConnection:
             raise LogUnavailable(f"There is no connection to NATS to send a message on {subject}.")
         try:
             await self.client.publish(subject, body, reply=reply, headers=headers)
-        except (nats.errors.Error, OSError) as err:
+        except CLIENT_ERRORS as err:
             raise error_of_client(err, f"A message on {subject}") from err
 
     async def until_connected(self, timeout: float) -> None:
@@ -172,7 +171,7 @@ class NatsConnection:
             self._reopening.cancel()
             with suppress(asyncio.CancelledError):
                 await self._reopening
-        with suppress(nats.errors.Error, OSError):
+        with suppress(*CLIENT_ERRORS):
             await self.client.close()
 
     async def _open(self, client: Client) -> None:

@@ -70,6 +70,11 @@ def error_of_fault(fault: ApiFault) -> TapioError:
     return JetStreamError(fault)
 
 
+CLIENT_ERRORS = (nats.errors.Error, OSError, RuntimeError)
+"""What a call of nats-py raises when there is no connection. RuntimeError is uvloop's, of a socket that was closed
+between nats-py's look and its write."""
+
+
 def error_of_client(error: Exception, what: str) -> TapioError:
     """The error that an exception of nats-py means; `what` says what was tried."""
     if isinstance(error, nats.errors.MaxPayloadError):

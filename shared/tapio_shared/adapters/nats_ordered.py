@@ -13,11 +13,11 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from dataclasses import dataclass
 
 import msgspec
-import nats.errors
 import structlog
 from nats.aio.msg import Msg
 
 from tapio_shared.adapters.nats_connection import NatsConnection
+from tapio_shared.adapters.nats_errors import CLIENT_ERRORS
 from tapio_shared.adapters.nats_reader import Reader, own_headers, timestamp
 from tapio_shared.errors import LogMissing, LogRefused, LogRewound, LogUnavailable, RetryableError
 from tapio_shared.keys import LOG_STREAM
@@ -202,7 +202,7 @@ class OrderedConsumers:
             for one in forget:
                 one()
             if subscription is not None:
-                with suppress(nats.errors.Error, OSError):
+                with suppress(*CLIENT_ERRORS):
                     await subscription.unsubscribe()
             with suppress(RetryableError):
                 await self._connection.send(f"$JS.API.CONSUMER.DELETE.{self._stream}.{name}", b"")

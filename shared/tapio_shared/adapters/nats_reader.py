@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
-import nats.errors
 import structlog
 from nats.aio.msg import Msg
 
 from tapio_shared.adapters.nats_connection import NatsConnection
-from tapio_shared.adapters.nats_errors import NO_MESSAGE, JetStreamError
+from tapio_shared.adapters.nats_errors import CLIENT_ERRORS, NO_MESSAGE, JetStreamError
 from tapio_shared.adapters.nats_publisher import MESSAGE_ID, OWN_HEADERS
 from tapio_shared.errors import LogRefused, LogUnavailable
 from tapio_shared.keys import LOG_STREAM
@@ -239,7 +238,7 @@ class Reader:
             raise LogUnavailable(f"No replica of {self._stream} answered a direct get within {_TIMEOUT:g} s.") from err
         finally:
             forget()
-            with suppress(nats.errors.Error, OSError):
+            with suppress(*CLIENT_ERRORS):
                 await subscription.unsubscribe()
         return got
 

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 
-from tapio_shared.adapters.nats_errors import error_of_client
+from tapio_shared.adapters.nats_errors import CLIENT_ERRORS, error_of_client
 from tapio_shared.errors import LogUnavailable, TapioError
 
 NO_RESPONDERS = "503"
@@ -53,7 +52,7 @@ class Requests:
             return await self._exchange(subject, data, headers, began + timeout, timeout)
         except TimeoutError as err:
             raise self._late(subject, timeout) from err
-        except (NatsError, OSError) as err:
+        except CLIENT_ERRORS as err:
             raise error_of_client(err, f"A message on {subject}") from err
 
     def fail_all(self, why: str) -> None:

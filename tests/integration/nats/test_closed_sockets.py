@@ -40,13 +40,11 @@ def test_a_closed_socket_is_a_log_that_is_away(tmp_path: Path, use: Use) -> None
 
 async def close_socket(connection: NatsConnection) -> None:
     """As when a write failed: nobody flushes any more, the socket is closed, and nothing has read its end yet."""
-    client = connection.client
-    flusher, transport = client._flusher_task, client._transport  # pyright: ignore[reportPrivateUsage] - no other way
-    assert flusher is not None
-    assert transport is not None
+    inside = vars(connection.client)  # nats-py has no other way to it.
+    flusher: asyncio.Task[None] = inside["_flusher_task"]
+    writer: asyncio.StreamWriter = vars(inside["_transport"])["_io_writer"]
     flusher.cancel()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    writer: asyncio.StreamWriter = vars(transport)["_io_writer"]
     writer.transport.abort()
     await asyncio.sleep(0)

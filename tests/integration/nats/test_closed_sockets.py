@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 import uvloop
@@ -41,8 +42,8 @@ def test_a_closed_socket_is_a_log_that_is_away(tmp_path: Path, use: Use) -> None
 async def close_socket(connection: NatsConnection) -> None:
     """As when a write failed: nobody flushes any more, the socket is closed, and nothing has read its end yet."""
     inside = vars(connection.client)  # nats-py has no other way to it.
-    flusher: asyncio.Task[None] = inside["_flusher_task"]
-    writer: asyncio.StreamWriter = vars(inside["_transport"])["_io_writer"]
+    flusher = cast("asyncio.Task[None]", inside["_flusher_task"])
+    writer = cast("asyncio.StreamWriter", vars(inside["_transport"])["_io_writer"])
     flusher.cancel()
     await asyncio.sleep(0)
     await asyncio.sleep(0)

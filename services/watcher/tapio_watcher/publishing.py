@@ -304,7 +304,10 @@ class FactWriter:
         if not queue or entry.is_gone:
             return False
         queue[0].ticket, entry.ticket = entry.ticket, queue[0].ticket
-        self._doubtful.add(subject)  # Perhaps it is the acknowledgement that was lost, and the log holds `entry`.
+        if entry.is_stale:
+            queue[0].is_stale = True  # It may be older than what the log tells by now, as `entry` is.
+        if not entry.is_read_again:
+            self._doubtful.add(subject)  # Perhaps it is the acknowledgement that was lost, and the log holds `entry`.
         return True
 
     async def _attempt(self, subject: str, entry: Entry) -> None:
@@ -350,7 +353,8 @@ class FactWriter:
             if known is not None and known.digest == fact.digest and is_the_same:
                 return  # our own append, whose acknowledgement was lost, or another watcher that saw the same
             self._metrics.conflicts.inc()
-            entry.is_stale = True
+            for one in (entry, *self._waiting[subject]):  # All of them were seen before what was learned just now.
+                one.is_stale = True
             raise
         now = self._clock.now()
         self.newest = max(self.newest, appended.sequence)

@@ -31,6 +31,11 @@ class Waiting:
     def is_gone(self) -> bool:
         return self.fact.is_gone
 
+    @property
+    def is_read_again(self) -> bool:
+        """Whether its object is read again, and what it says is not appended."""
+        return self.is_stale and self.refetch is not None
+
     def end(self) -> None:
         """The fact is durable, or needless."""
         self.span.end()
@@ -41,7 +46,9 @@ class Again:
     """The last fact of the subject, to be appended once more by a sweep."""
 
     ticket: int
+    is_stale: bool = False
     is_gone = False
+    is_read_again = False
 
     def end(self) -> None:
         """Nothing hangs on it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -28,6 +28,7 @@ KEY = OrderingKey("local", "team", "tapio")
 REF = ObjectRef("", "ConfigMap", "team", "settings")
 OTHER = ObjectRef("", "ConfigMap", "team", "other")
 SUBJECT = object_subject(KEY, REF, 4)
+GONE = None
 
 
 def fact(answer: int, uid: str = "u-1") -> EncodedFact:
@@ -249,6 +250,69 @@ async def test_the_end_of_another_object_of_that_name_is_not_taken_for_the_one_b
     assert await told(log) == [1, "u-1", 2, "u-2"]
 
 
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        pytest.param(fact(2), [GONE], id="it changed, and ended"),
+        pytest.param(GONE, [fact(2, "u-2"), GONE], id="it ended, and so did the next"),
+        pytest.param(fact(2), [GONE, fact(2, "u-2")], id="it changed, ended and was made anew"),
+    ],
+)
+async def test_nothing_that_waits_is_told_after_what_somebody_else_told_meanwhile(
+    first: EncodedFact | None, then: Sequence[EncodedFact | None]
+) -> None:
+    """A watcher that is late is about to tell more when it learns that the log knows of u-3, which came after all that."""
+    log = MemoryEventLog(SystemClock(), partitions=4)
+    async with writing(log) as ahead, writing(log) as late:
+        ahead.observed(KEY, REF, fact(1))
+        await ahead.flush()
+        await late.hydrate()
+        left = list(then)
+
+        async def read_again() -> None:
+            late.observed(KEY, REF, fact(3, "u-3"), refetch=read_again)
+
+        def tell(one: EncodedFact | None) -> None:
+            if one is None:
+                late.gone(REF, uid="u-1", key=KEY, refetch=read_again)
+            else:
+                late.observed(KEY, REF, one, refetch=read_again)
+
+        def while_it_is_appended(operation: str, _subject: str) -> None:
+            while operation == "append" and left:
+                tell(left.pop(0))
+
+        ahead.observed(KEY, REF, fact(3, "u-3"))
+        await ahead.flush()
+        log.fault = while_it_is_appended
+        tell(first)
+        await late.flush()
+    assert await told(log) == [1, "u-1", 3]
+
+
+async def test_what_a_late_watch_tells_while_the_object_can_not_be_read_is_no_newer() -> None:
+    log = MemoryEventLog(SystemClock(), partitions=4)
+    async with writing(log) as ahead, writing(log) as late:
+        ahead.observed(KEY, REF, fact(1))
+        await ahead.flush()
+        await late.hydrate()
+        is_away = True
+
+        async def read_again() -> None:
+            nonlocal is_away
+            if is_away:
+                is_away = False
+                late.gone(REF, uid="u-1", refetch=read_again)
+                raise LogUnavailable("the API server is away, say")
+            late.observed(KEY, REF, fact(3, "u-3"), refetch=read_again)
+
+        ahead.observed(KEY, REF, fact(3, "u-3"))
+        await ahead.flush()
+        late.observed(KEY, REF, fact(2), refetch=read_again)
+        await late.flush()
+    assert await told(log) == [1, "u-1", 3]
+
+
 async def test_on_a_conflict_the_object_is_read_again_until_that_succeeds() -> None:
     log = MemoryEventLog(SystemClock(), partitions=4)
     async with writing(log) as writer:
@@ -269,7 +333,6 @@ async def test_on_a_conflict_the_object_is_read_again_until_that_succeeds() -> N
     assert tries == 2
 
 
-GONE = None
 NOBODY = "nobody reads it again"
 
 

@@ -30,7 +30,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $(STAMP)
 
 run: $(STAMP) ## Run the operator here: embedded NATS, simulated Kubernetes. EXAMPLE=file applies it; CONTEXT=name uses a real cluster.
-	@exec $(BIN)/tapioctl run $(if $(EXAMPLE),--example $(EXAMPLE)) $(if $(CONTEXT),--context $(CONTEXT)) $(if $(ONCE),--once) $(if $(DIRECTORY),--directory $(DIRECTORY))
+	@exec $(BIN)/tapioctl run $(if $(EXAMPLE),--example '$(EXAMPLE)') $(if $(CONTEXT),--context '$(CONTEXT)') $(if $(ONCE),--once) $(if $(DIRECTORY),--directory '$(DIRECTORY)')
 
 test: $(STAMP) ## Run every test that needs neither a control plane nor a browser.
 	@$(BIN)/pytest -m "not real and not campaign and not browser and not peers" -n 3 --dist loadfile $(ARGS)

@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import AsyncGenerator, Callable
@@ -191,7 +192,8 @@ async def _services(
 async def _until_the_end(
     options: Options, children: Children, kubectl: Kubectl, kubeconfig: Path, console: Console
 ) -> int:
-    console.print(f"ready: in another terminal, type: export KUBECONFIG={kubeconfig.resolve()}", soft_wrap=True)
+    named = shlex.quote(str(kubeconfig.resolve()))
+    console.print(f"ready: in another terminal, type: export KUBECONFIG={named}", soft_wrap=True)
     console.print(
         "       then: kubectl apply -f examples/production.yaml && kubectl get tapioclusters -w", soft_wrap=True
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import ssl
 import sys
@@ -204,7 +205,7 @@ async def _run(directory: Path, console: Console) -> None:
             f"Kubernetes {plane.server_version} at {plane.server}. Logs: {plane.directory}. Ctrl-C stops it.",
             soft_wrap=True,
         )
-        console.print(f"export KUBECONFIG={plane.kubeconfig}", soft_wrap=True)
+        console.print(f"export KUBECONFIG={shlex.quote(str(plane.kubeconfig))}", soft_wrap=True)
         await stopped.wait()
 
 

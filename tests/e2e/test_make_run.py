@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Generator
@@ -96,10 +97,13 @@ def kubectl(kubeconfig: str, *arguments: str) -> str:
 
 
 def test_a_newcomer_tries_the_operator_and_stops_it(tmp_path: Path) -> None:
-    with make("run", f"DIRECTORY={tmp_path}") as terminal:
-        said = re.search(r"export KUBECONFIG=(\S+)", terminal.until("ready"))
+    """In a folder that has to be quoted in a shell, as a person's home on a Mac may have to be."""
+    directory = tmp_path / "a folder"
+    with make("run", f"DIRECTORY={directory}") as terminal:
+        said = re.search(r"(KUBECONFIG=.+)", terminal.until("ready"))
         assert said is not None
-        kubeconfig = said[1]
+        (setting,) = shlex.split(said[1])
+        kubeconfig = setting.removeprefix("KUBECONFIG=")
 
         kubectl(kubeconfig, "apply", "-f", "examples/development.yaml")
         kubectl(kubeconfig, "wait", "--for=condition=Ready", "tapiocluster/dev", "--timeout=90s")
@@ -124,7 +128,7 @@ def test_a_newcomer_tries_the_operator_and_stops_it(tmp_path: Path) -> None:
         running = terminal.processes()
         names = {name for one in running for name in one.cmdline() if name.startswith("tapio_")}
         assert names == {"tapio_simulator", "tapio_watcher", "tapio_webhook", "tapio_reconciler"}
-        _connects_as_itself(running, tmp_path)
+        _connects_as_itself(running, directory)
         terminal.press_ctrl_c()
         assert "stopped." in terminal.rest()
         _, left = psutil.wait_procs(running, timeout=_GONE_WITHIN)

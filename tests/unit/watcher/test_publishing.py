@@ -261,7 +261,7 @@ async def test_the_end_of_another_object_of_that_name_is_not_taken_for_the_one_b
 async def test_nothing_that_waits_is_told_after_what_somebody_else_told_meanwhile(
     first: EncodedFact | None, then: Sequence[EncodedFact | None]
 ) -> None:
-    """A watcher that is late is about to tell more when it learns that the log knows of u-3, which came after all that."""
+    """A watcher that is late is about to tell more when it learns that the log knows of u-3, which came after that."""
     log = MemoryEventLog(SystemClock(), partitions=4)
     async with writing(log) as ahead, writing(log) as late:
         ahead.observed(KEY, REF, fact(1))

@@ -9,7 +9,7 @@ import asyncio
 import base64
 import random
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import cast
@@ -95,7 +95,7 @@ async def test_losing_the_whole_log_deletes_and_changes_nothing(operator: Operat
     await operator.settled()
     position = await kubernetes.witness.position()
 
-    async with ready_reasons(kubernetes, namespace) as reasons:
+    async with ready_reasons(kubernetes, namespace, names) as reasons:
         await operator.lose_log()
         await kubernetes.apply(small_cluster("probe"), namespace)
         await until_all_ready(kubernetes, namespace, _CLUSTERS + 1)
@@ -144,7 +144,7 @@ async def test_what_the_log_has_dropped_is_told_again_before_anything_is_planned
     position = await kubernetes.witness.position()
     await operator[WATCHER].kill()
 
-    async with ready_reasons(kubernetes, namespace) as reasons, small_log(operator, times=2) as (log, limit):
+    async with ready_reasons(kubernetes, namespace, names) as reasons, small_log(operator, times=2) as (log, limit):
         told = (await log.info()).last_sequence
         await fill(log, namespace, 2 * limit)
         assert (await log.info()).first_sequence > told, "something that was told is still there"
@@ -190,28 +190,36 @@ async def small_log(operator: OperatorRun, *, times: int) -> AsyncGenerator[tupl
 
 
 @asynccontextmanager
-async def ready_reasons(kubernetes: Kubernetes, namespace: str) -> AsyncGenerator[dict[str, set[str]]]:
-    """TapioCluster -> every reason that its condition Ready has had meanwhile, as a watch tells it."""
+async def ready_reasons(
+    kubernetes: Kubernetes, namespace: str, names: Collection[str]
+) -> AsyncGenerator[dict[str, set[str]]]:
+    """TapioCluster -> every reason that its condition Ready has had meanwhile, as a watch tells it.
+
+    Begins when the watch has told of all `names`; an error of the watch is the test's.
+    """
     reasons: dict[str, set[str]] = {}
+    has_all = asyncio.Event()
 
     async def collect() -> None:
         path = object_path("tapio.io", "v1alpha1", "tapioclusters", namespace)
-        async with (
-            await HttpKube.connect(kubeconfig=str(kubernetes.kubeconfig)) as kube,
-            kube.watch(path, query={"timeoutSeconds": "600"}, silence=600) as lines,
-        ):
-            async for line in lines:
-                seen = object_at(cast("JsonObject", decode_as(dict, line)), "object")
-                for one in objects_at(seen, "status", "conditions"):
-                    if str_at(one, "type") == "Ready":
-                        reasons.setdefault(str_at(seen, "metadata", "name"), set()).add(str_at(one, "reason"))
+        async with await HttpKube.connect(kubeconfig=str(kubernetes.kubeconfig)) as kube:
+            while True:  # A server may end a watch whenever it likes; the next begins with what exists.
+                async with kube.watch(path, query={"timeoutSeconds": "600"}, silence=600) as lines:
+                    async for line in lines:
+                        tell(object_at(cast("JsonObject", decode_as(dict, line)), "object"))
 
-    collecting = asyncio.create_task(collect())
-    try:
+    def tell(seen: JsonObject) -> None:
+        for one in objects_at(seen, "status", "conditions"):
+            if str_at(one, "type") == "Ready":
+                reasons.setdefault(str_at(seen, "metadata", "name"), set()).add(str_at(one, "reason"))
+        if reasons.keys() >= set(names):
+            has_all.set()
+
+    async with asyncio.TaskGroup() as group:
+        collecting = group.create_task(collect())
+        await has_all.wait()
         yield reasons
-    finally:
         collecting.cancel()
-        await asyncio.wait([collecting])
 
 
 async def wrong_writes(kubernetes: Kubernetes, since: int) -> list[SeenWrite]:

@@ -26,7 +26,8 @@ from tapio_shared.ports import NewMessage
 from tests.support.operator_in_process import NAMES, PARTITIONS
 from tests.support.recorded_histories import recorded_history
 
-_KUBECTL = """#!{python}
+_KUBECTL = """#!/bin/sh
+"exec" "{python}" "$0" "$@"  # the path of a Python may have a space, which no first line may name
 import asyncio, os, pathlib, sys
 pathlib.Path({log!r}).write_text(" ".join(sys.argv[1:]))
 pathlib.Path({log!r} + ".pid").write_text(str(os.getpid()))

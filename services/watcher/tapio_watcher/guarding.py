@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 import structlog
 
@@ -11,20 +13,33 @@ from tapio_shared.facts import SweepMarked, Synced
 from tapio_shared.ports import Clock, EventLog, LogInfo
 from tapio_watcher.generation import Remembered, went_backwards
 from tapio_watcher.known import Known
+from tapio_watcher.metrics import Metrics
 from tapio_watcher.publishing import FactWriter
 from tapio_watcher.shared_facts import SharedFacts
-from tapio_watcher.sweeping import lost_below, sweep_below
+from tapio_watcher.sweeping import CROWDED, OVERFULL, filling, lost_below, sweep_below
 
 log = structlog.get_logger(__name__)
+
+SWEEP_WITHIN = 10.0
+"""Seconds that a sweep may take before everything is observed anew."""
 
 
 class LogGuard:
     """Looks at one log. `look` raises `LogRewound` or `LogMissing` when everything must be observed anew."""
 
     def __init__(
-        self, event_log: EventLog, info: LogInfo, writer: FactWriter, shared: SharedFacts, clock: Clock
+        self,
+        event_log: EventLog,
+        info: LogInfo,
+        writer: FactWriter,
+        shared: SharedFacts,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        within: float = SWEEP_WITHIN,
     ) -> None:
         self._log, self._writer, self._shared, self._clock = event_log, writer, shared, clock
+        self._metrics, self._within = metrics, within
         self._looked = Remembered(info.created_at, info.last_sequence)
         self._begins = max(info.first_sequence, 1)  # 0 before anything was ever appended
         self._lost = ""
@@ -68,16 +83,51 @@ class LogGuard:
         if lost_below(info, self._bound()) or self._is_due(info, self._bound()):
             known.look_for_oldest()
         if lost_below(info, self._bound()):
-            lost = lost_below(info, self._live())
-            raise LogRewound(
-                f"The stream begins at {info.first_sequence} and has dropped {lost} facts that were still the last of "
-                "their objects; they are observed again. Raise TAPIO_LOG_MAX_BYTES when this comes again."
-            )
+            raise LogRewound(await self._dropped(info))
         known.forget_gone(info.first_sequence)
         if self._is_due(info, self._bound()):
             below = self._is_due(info, self._live())
             if below:
+                self._notice_filling(info)
                 await self._sweep(below)
+
+    async def _dropped(self, info: LogInfo) -> str:
+        """Why everything must be observed anew, now that live facts were dropped.
+
+        What comes next in the stream is swept first. It would be pushed out by what is told again, which would be
+        noticed, and told again, and so on: a log with room enough would never come to rest.
+        """
+        lost = lost_below(info, self._live())
+        self._metrics.dropped.inc(lost)
+        share = self._notice_filling(info)
+        below = self._is_due(info, self._live())
+        if below and share < OVERFULL:
+            with suppress(TimeoutError):  # What waits for the API server holds a sweep up.
+                async with asyncio.timeout(self._within):
+                    await self._sweep(below, is_whole=False)
+        advice = "Raise TAPIO_LOG_MAX_BYTES when this comes again."
+        if share >= CROWDED:
+            advice = f"What must stay takes about {share:.0%} of its {info.max_bytes} bytes. {_advice(info, share)}"
+        return (
+            f"The stream begins at {info.first_sequence} and has dropped {lost} facts that were still the last of "
+            f"their objects; they are observed again. {advice}"
+        )
+
+    def _notice_filling(self, info: LogInfo) -> float:
+        """What share of the log this target's live facts take, about, which is said where it is much.
+
+        The last decisions and outcomes come on top, and what other targets tell.
+        """
+        share = filling(info, sum(1 for _ in self._live()), self._writer.known.mean_bytes)
+        self._metrics.filling.set(share)
+        if share >= CROWDED:
+            log.warning(
+                "the log has little room beside what must stay in it",
+                live=f"{share:.0%}",
+                max_bytes=info.max_bytes,
+                next_step=_advice(info, share),
+            )
+        return share
 
     @staticmethod
     def is_lost(error: TapioError) -> bool:
@@ -100,10 +150,11 @@ class LogGuard:
         yield from self._writer.known.live()
         yield from self._shared_live()
 
-    async def _sweep(self, below: int) -> None:
+    async def _sweep(self, below: int, *, is_whole: bool = True) -> None:
         """Append anew whatever is live below `below`, bracketed by marks in every partition.
 
-        On the first mark the owners of the partitions append their last decisions and outcomes anew.
+        On the first mark the owners of the partitions append their last decisions and outcomes anew. A log that is not
+        whole is vouched for no further by it.
         """
         await self._mark("started", below)
         subjects = self._writer.known.live_below(below)
@@ -112,7 +163,7 @@ class LogGuard:
             await self._writer.room()
         await self._shared.again(below)
         await self._writer.flush()
-        if self._complete_from:
+        if self._complete_from and is_whole:
             self._complete_from = max(self._complete_from, below)
         await self._mark("ended", below)
         log.info("swept", below=below, objects=len(subjects))
@@ -121,3 +172,7 @@ class LogGuard:
         now = self._clock.now()
         mark = SweepMarked(phase=phase, below=below, marked_at=now, complete_from=self._complete_from)
         await self._shared.publish("sweep", mark)
+
+
+def _advice(info: LogInfo, share: float) -> str:
+    return f"Raise TAPIO_LOG_MAX_BYTES to {int(info.max_bytes * share / CROWDED)} or more."

@@ -20,6 +20,8 @@ _PLACE, _AWAITED, _NEITHER = "p", "a", "-"
 _OWNER, _OBJECT = 6, 7
 """How many tokens of a subject name the key, and how many come before the object's own."""
 _NEVER = 1 << 62
+_RECORD = 30
+"""Bytes that a message takes in the log beside its subject and its data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class KnownFacts:
         self._kinds: dict[str, Packed] = {}
         """By group and kind: per name and key the marks (told of as existing, awaited) and the last fact, if any."""
         self._count = 0
+        self._seen, self._seen_bytes = 0, 0
+        """How many facts were read or appended, and what they take in the log."""
         self._oldest = Known(_NEVER, b"", "", _NEVER)
         """No live fact stands before its sequence, or was written before it: facts only move on."""
         self._oldest_gone = _NEVER
@@ -60,6 +64,11 @@ class KnownFacts:
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def mean_bytes(self) -> float:
+        """What a fact takes in the log, about: the mean of all that were read or appended."""
+        return self._seen_bytes / self._seen if self._seen else 0.0
 
     def get(self, subject: str) -> Known | None:
         return self._read(_where(subject))[1]
@@ -74,6 +83,7 @@ class KnownFacts:
 
         An unreadable message counts for its sequence alone: the next observation follows it and replaces it.
         """
+        self._see(message.subject, message.data)
         ref: ObjectRef | None = None
         try:
             ref = parse_subject(message.subject).ref
@@ -91,6 +101,7 @@ class KnownFacts:
 
     def appended(self, subject: str, sequence: int, fact: EncodedFact, now: int) -> None:
         """Note a fact that was appended."""
+        self._see(subject, fact.data)
         self._keep(subject, Known(sequence, fact.digest, fact.uid, now))
 
     def dropped(self, subject: str) -> None:
@@ -188,6 +199,10 @@ class KnownFacts:
             self._write(where, marks, None, was=known)
 
     # --- as it is kept -----------------------------------------------------------------------------------------
+
+    def _see(self, subject: str, data: bytes) -> None:
+        self._seen += 1
+        self._seen_bytes += _RECORD + len(subject) + len(data)
 
     def _all(self) -> Iterator[tuple[_Where, str, Known]]:
         """Every last fact with its marks. Nothing must change meanwhile."""

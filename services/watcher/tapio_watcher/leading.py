@@ -125,7 +125,7 @@ class Lead:
         self._target = given.identity.target
         self._shared = SharedFacts(given.event_log, self._target, given.identity.partitions, given.clock)
         self._cursors = Cursors(given.event_log, self._target, given.clock)
-        self.guard = LogGuard(given.event_log, info, writer, self._shared, given.clock)
+        self.guard = LogGuard(given.event_log, info, writer, self._shared, given.clock, given.metrics)
         self._watches: dict[GroupKind, tuple[KindWatch, asyncio.Task[None]]] = {}
         self._kinds_changed = asyncio.Event()
         self._fleet_changed, self._config_changed = asyncio.Event(), asyncio.Event()

@@ -26,6 +26,9 @@ class Metrics:
         self.coalesced = counter("facts_coalesced", "Facts replaced by newer ones before they were appended.")
         self.delayed = counter("facts_delayed", "Facts that waited for their object's or key's rate limit.")
         self.swept = counter("facts_swept", "Facts appended again, so that they don't age out.")
+        self.dropped = counter(
+            "facts_dropped", "Facts that the log dropped while they were still the last of their objects."
+        )
         self.conflicts = counter("conflicts", "Appends refused since somebody else wrote first.")
         self.failures = counter("append_failures", "Appends that failed and were tried again.", "error")
         self.relists = counter("relists", "Lists of a whole kind.", "kind")
@@ -36,6 +39,10 @@ class Metrics:
         self.parked = counter("parked_messages", "Messages of the log that could not be read.")
         self.pending = gauge("pending_facts", "Objects whose facts wait to be appended.")
         self.known = gauge("known_subjects", "Subjects of objects that the log is known to hold.")
+        self.filling = gauge(
+            "log_live_ratio",
+            "About what share of TAPIO_LOG_MAX_BYTES must stay, at the last sweep; from a half on, raise it.",
+        )
         self.secret_watches = gauge("secret_watches", "Watches of single Secrets.")
         self.synced = gauge("synced", "1 while the log holds a complete observation.")
         self.leading = gauge("leading", "1 while this process leads.")
@@ -49,9 +56,9 @@ class Metrics:
     def of(self, target: str) -> Metrics:
         """The same instruments, with the gauges of `target`."""
         found = copy(self)
-        found.pending, found.known, found.secret_watches, found.synced, found.leading = (
+        found.pending, found.known, found.filling, found.secret_watches, found.synced, found.leading = (
             self._gauges[name].labels(target)
-            for name in ("pending_facts", "known_subjects", "secret_watches", "synced", "leading")
+            for name in ("pending_facts", "known_subjects", "log_live_ratio", "secret_watches", "synced", "leading")
         )
         return found
 

@@ -14,6 +14,10 @@ from tapio_watcher.known import Known
 _FULL = 0.75
 _SWEPT = 0.25
 _DUE = 0.125
+CROWDED = 0.5
+"""The share of the log from which on there may be too little room: a sweep then pushes out as much as it clears."""
+OVERFULL = 0.9
+"""The share from which on no sweep helps: with decisions and outcomes, what must stay does not fit."""
 
 
 def sweep_below(info: LogInfo, live: Iterable[Known], now: int, *, complete_from: int = 0) -> int:
@@ -31,6 +35,11 @@ def sweep_below(info: LogInfo, live: Iterable[Known], now: int, *, complete_from
 def lost_below(info: LogInfo, live: Iterable[Known]) -> int:
     """How many live facts the log has dropped already: the state it holds is not whole."""
     return sum(1 for one in live if one.sequence < info.first_sequence)
+
+
+def filling(info: LogInfo, live: int, each: float) -> float:
+    """What share of the bytes that the log may take `live` facts of `each` bytes take; 0 for a log without a limit."""
+    return live * each / info.max_bytes if info.max_bytes > 0 else 0.0
 
 
 def _by_bytes(info: LogInfo, facts: list[Known]) -> int:

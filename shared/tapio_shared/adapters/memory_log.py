@@ -134,6 +134,12 @@ class MemoryEventLog:
         self._exists = True
         await self._tell()
 
+    async def limit(self, max_bytes: int) -> None:
+        """Let the stream hold so many bytes from now on; what is too much goes at once, as when a server updates it."""
+        self._max_bytes = max_bytes
+        self._evict()
+        await self._tell()
+
     async def rewind(self, to: int) -> None:
         """Lose what came after sequence `to`, as a single server does that loses power before it writes to disk."""
         for sequence in [one for one in self._messages if one > to]:

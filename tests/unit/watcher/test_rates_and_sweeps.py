@@ -143,7 +143,7 @@ async def test_a_sweep_moves_what_is_live_and_marks_its_start_and_end() -> None:
         for ref in refs:
             writer.observed(KEY, ref, observed_fact({"name": ref.name}, uid="u", resource_version="1", now=1))
         await writer.flush()
-        guard = LogGuard(log, await log.info(), writer, shared, clock)
+        guard = LogGuard(log, await log.info(), writer, shared, clock, Metrics(CollectorRegistry()))
         marked = shared_subject(3, "local", "sweep")
         while await log.last(marked) is None:
             await log.append(NewMessage(subject="tapio.cursor.test.filling", data=b"x" * 1_000))
@@ -171,7 +171,7 @@ async def test_what_was_vouched_for_is_said_again_while_the_log_begins_no_later(
     async def vouched(group: asyncio.TaskGroup) -> int:
         writer = FactWriter(log, "local", 4, clock, Metrics(CollectorRegistry()), group)
         shared = SharedFacts(log, "local", 4, clock)
-        guard = LogGuard(log, await log.info(), writer, shared, clock)
+        guard = LogGuard(log, await log.info(), writer, shared, clock, Metrics(CollectorRegistry()))
         await writer.hydrate()
         await shared.hydrate()
         writer.observed(
@@ -218,10 +218,46 @@ async def test_a_log_that_dropped_something_live_must_be_filled_anew() -> None:
         shared = SharedFacts(log, "local", 4, clock)
         writer.observed(KEY, ref, observed_fact({}, uid="u", resource_version="1", now=1))
         await writer.flush()
-        guard = LogGuard(log, await log.info(), writer, shared, clock)
+        guard = LogGuard(log, await log.info(), writer, shared, clock, Metrics(CollectorRegistry()))
         await _push_out_everything(log)
         with pytest.raises(LogRewound, match="has dropped 1 facts that were still the last of their objects"):
             await guard.look()
+
+
+async def test_what_comes_next_is_swept_when_something_live_was_dropped() -> None:
+    """Or what is told again would push it out, which would be told again, and push out what comes next, and so on."""
+    clock = ManualClock()
+    log = MemoryEventLog(clock, partitions=4, max_bytes=20_000)
+    refs = [ObjectRef("", "ConfigMap", "team", f"settings-{number}") for number in range(20)]
+    subjects = [object_subject(KEY, ref, 4) for ref in refs]
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    async with asyncio.TaskGroup() as group:
+        writer, shared = FactWriter(log, "local", 4, clock, metrics, group), SharedFacts(log, "local", 4, clock)
+        for ref in refs:
+            writer.observed(KEY, ref, observed_fact({"x": "y" * 150}, uid="u", resource_version="1", now=1))
+            await writer.flush()
+            await log.append(NewMessage(subject="tapio.cursor.test.filling", data=b"x" * 500))
+        guard = LogGuard(log, await log.info(), writer, shared, clock, metrics)
+        guard.vouch(trusted=True)
+        while (await log.info()).first_sequence == 1:
+            await log.append(NewMessage(subject="tapio.cursor.test.filling", data=b"x" * 500))
+        with pytest.raises(LogRewound) as raised:
+            await guard.look()
+        assert str(raised.value) == (
+            "The stream begins at 2 and has dropped 1 facts that were still the last of their objects; they are "
+            "observed again. Raise TAPIO_LOG_MAX_BYTES when this comes again."
+        )
+        assert [await log.last(subject) is None for subject in subjects] == [True] + [False] * 19
+        mark = await log.last(shared_subject(3, "local", "sweep"))
+        assert mark is not None
+        record = decode_record(mark.data)
+        assert isinstance(record, SweepMarked)
+        assert (record.phase, record.complete_from) == ("ended", 1), "nothing more is vouched for"
+        live = sorted(one.sequence for one in writer.known.live())
+        assert [one for one in live if one < record.below] == [1], "nothing else is left in the oldest quarter"
+    assert registry.get_sample_value("tapio_watcher_facts_dropped_total") == 1
+    assert registry.get_sample_value("tapio_watcher_log_live_ratio", {"target": "local"}) == pytest.approx(0.3355)
 
 
 async def test_what_was_found_dropped_while_it_was_told_is_still_missing() -> None:
@@ -230,7 +266,8 @@ async def test_what_was_found_dropped_while_it_was_told_is_still_missing() -> No
     ref = ObjectRef("", "ConfigMap", "team", "settings")
     async with asyncio.TaskGroup() as group:
         writer = await _has_told(log, clock, ref, group)
-        guard = LogGuard(log, await log.info(), writer, SharedFacts(log, "local", 4, clock), clock)
+        shared = SharedFacts(log, "local", 4, clock)
+        guard = LogGuard(log, await log.info(), writer, shared, clock, Metrics(CollectorRegistry()), within=0.1)
         await _push_out_everything(log)
         is_read = asyncio.Event()
 
@@ -256,7 +293,9 @@ async def test_a_tombstone_may_age_out() -> None:
         writer = await _has_told(log, clock, ref, group)
         writer.gone(ref)
         await writer.flush()
-        guard = LogGuard(log, await log.info(), writer, SharedFacts(log, "local", 4, clock), clock)
+        guard = LogGuard(
+            log, await log.info(), writer, SharedFacts(log, "local", 4, clock), clock, Metrics(CollectorRegistry())
+        )
         known = writer.known.get(object_subject(KEY, ref, 4))
         assert known is not None
         assert known.digest == GONE

@@ -64,7 +64,9 @@ async def watching(log: MemoryEventLog) -> AsyncGenerator[Watching]:
         shared = SharedFacts(log, "local", 4, clock)
         await writer.hydrate()
         await shared.hydrate()
-        yield Watching(log, writer, shared, LogGuard(log, await log.info(), writer, shared, clock))
+        yield Watching(
+            log, writer, shared, LogGuard(log, await log.info(), writer, shared, clock, Metrics(CollectorRegistry()))
+        )
 
 
 @pytest.fixture

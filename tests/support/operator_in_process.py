@@ -18,7 +18,8 @@ from tapio_reconciler.shell import metrics as reconciler_metrics
 from tapio_reconciler.shell.applying import Applier
 from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.events import EventWriter
-from tapio_reconciler.shell.partition import Identity, Partition
+from tapio_reconciler.shell.identity import Identity
+from tapio_reconciler.shell.partition import Partition
 from tapio_reconciler.shell.targets import Targets
 from tapio_reconciler.shell.worker import Worker
 from tapio_shared.adapters.memory_log import MemoryEventLog

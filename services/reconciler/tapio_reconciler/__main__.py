@@ -14,8 +14,9 @@ from prometheus_client import CollectorRegistry
 from tapio_reconciler.shell.applying import Applier
 from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.events import EventWriter
+from tapio_reconciler.shell.identity import Identity
 from tapio_reconciler.shell.metrics import Metrics
-from tapio_reconciler.shell.partition import Identity, Partition
+from tapio_reconciler.shell.partition import Partition
 from tapio_reconciler.shell.recording import newer_epoch
 from tapio_reconciler.shell.targets import Targets
 from tapio_reconciler.shell.worker import Worker

@@ -11,12 +11,13 @@ from prometheus_client import CollectorRegistry
 from tapio_reconciler.core.drafting import Plan
 from tapio_reconciler.core.planning import plan
 from tapio_reconciler.core.state import State
-from tapio_reconciler.shell import partition as partition_module
+from tapio_reconciler.shell import rounds as rounds_module
 from tapio_reconciler.shell.applying import Applier
 from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.events import EventWriter
+from tapio_reconciler.shell.identity import Identity
 from tapio_reconciler.shell.metrics import Metrics
-from tapio_reconciler.shell.partition import Identity, Partition
+from tapio_reconciler.shell.partition import Partition
 from tapio_reconciler.shell.states import PARKED_KEPT, States
 from tapio_reconciler.shell.targets import Targets
 from tapio_reconciler.shell.timers import Timers
@@ -127,7 +128,7 @@ def test_a_planner_that_breaks_on_one_key_holds_up_no_other(monkeypatch: pytest.
         await asyncio.wait([task])
         assert registry.get_sample_value("tapio_reconciler_plans_total", {"result": "failed"}) == 4.0
 
-    monkeypatch.setattr(partition_module, "plan", breaking)
+    monkeypatch.setattr(rounds_module, "plan", breaking)
     run_virtually(run())
     assert [name for name, _ in tries].count("b") == 1
     assert [name for name, _ in tries].count("a") == 4

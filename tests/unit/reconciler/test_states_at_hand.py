@@ -14,12 +14,13 @@ from prometheus_client import CollectorRegistry
 from tapio_reconciler.core.drafting import Plan
 from tapio_reconciler.core.planning import plan
 from tapio_reconciler.core.state import State
-from tapio_reconciler.shell import partition as partition_module
+from tapio_reconciler.shell import rounds as rounds_module
 from tapio_reconciler.shell.applying import Applier
 from tapio_reconciler.shell.capacity import Capacity, HotStates
 from tapio_reconciler.shell.events import EventWriter
+from tapio_reconciler.shell.identity import Identity
 from tapio_reconciler.shell.metrics import Metrics
-from tapio_reconciler.shell.partition import ROUNDS, Identity, Partition
+from tapio_reconciler.shell.partition import ROUNDS, Partition
 from tapio_reconciler.shell.targets import Targets
 from tapio_shared.adapters.memory_log import MemoryEventLog
 from tapio_shared.adapters.random import SeededRandom
@@ -88,7 +89,7 @@ def test_a_key_of_which_there_is_always_news_leaves_others_their_turn(monkeypatc
         task.cancel()
         await asyncio.wait([task])
 
-    monkeypatch.setattr(partition_module, "plan", restless)
+    monkeypatch.setattr(rounds_module, "plan", restless)
     run_virtually(run())
     assert turns.index("b") == ROUNDS
     assert len(turns) > 2 * ROUNDS

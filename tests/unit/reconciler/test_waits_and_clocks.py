@@ -11,8 +11,9 @@ from tapio_reconciler.core.assignment import owners_of
 from tapio_reconciler.shell.applying import Applier
 from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.events import EventWriter
+from tapio_reconciler.shell.identity import Identity
 from tapio_reconciler.shell.metrics import Metrics
-from tapio_reconciler.shell.partition import CHECK_EVERY, Identity, Partition
+from tapio_reconciler.shell.partition import CHECK_EVERY, Partition
 from tapio_reconciler.shell.recording import advance_epoch
 from tapio_reconciler.shell.targets import Targets
 from tapio_reconciler.shell.timers import Timers

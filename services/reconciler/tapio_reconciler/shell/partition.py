@@ -1,4 +1,4 @@
-"""One owned partition: take it over, follow it, plan what is dirty, record, apply, record.
+"""One owned partition: take it over, follow it, and give what is dirty its rounds.
 
 Keys are worked on concurrently, each one strictly in order. Failure of one key never holds up another; losing the
 partition (`Fenced`) ends all of them at once.
@@ -7,50 +7,28 @@ partition (`Fenced`) ends all of them at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
 import structlog
-from opentelemetry import trace
 
-from tapio_reconciler.core.completeness import incompleteness
 from tapio_reconciler.core.outcomes import retry_wait
-from tapio_reconciler.core.planning import plan
-from tapio_reconciler.core.rests_on import checksum_of
-from tapio_reconciler.core.rules import logic_of
-from tapio_reconciler.core.state import State
 from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.following import Progress
+from tapio_reconciler.shell.identity import Identity
 from tapio_reconciler.shell.metrics import Metrics
 from tapio_reconciler.shell.recording import Recorder, advance_epoch
+from tapio_reconciler.shell.rounds import TAKEOVER, Cause, Rounds
 from tapio_reconciler.shell.states import States, give_in_after
 from tapio_reconciler.shell.targets import Targets
 from tapio_reconciler.shell.timers import Timers
 from tapio_reconciler.shell.trust import WITHHELD_FOR
 from tapio_shared.codec import encode
-from tapio_shared.errors import (
-    Fenced,
-    LogRewound,
-    MessageTooLarge,
-    NewerFormat,
-    PartitionCountMismatch,
-    RetryableError,
-    TapioError,
-)
-from tapio_shared.facts import DecisionRecorded, Inputs, OutcomeRecorded, SweepMarked, Timer, TimerDue
-from tapio_shared.keys import (
-    OrderingKey,
-    decision_subject,
-    outcome_subject,
-    partition_prefix,
-    timer_subject,
-)
+from tapio_shared.errors import Fenced, LogRewound, NewerFormat, PartitionCountMismatch, RetryableError, TapioError
+from tapio_shared.facts import SweepMarked, Timer, TimerDue
+from tapio_shared.keys import OrderingKey, partition_prefix, timer_subject
 from tapio_shared.ports import Clock, EventLog, Message
-from tapio_shared.telemetry import extract_context, inject_context
 
 log = structlog.get_logger(__name__)
-tracer = trace.get_tracer(__name__)
 
 COALESCE = 0.05
 """Seconds between two plans of one key: the first fact is acted on at once, its echoes are taken together."""
@@ -58,30 +36,10 @@ ROUNDS = 8
 """Rounds of one key before others have their turn: twice what a roll-out takes until it waits for pods."""
 PARK_EVERY = 1.0
 """Seconds between two rounds of recording what could not be read: a storm of it is one record per key and round."""
-_TAKEOVER = "takeover"
-"""The cause of the first plan of every key, in place of a message's subject."""
 CHECK_EVERY = 10.0
 """Seconds between two looks at whether the epoch is still ours: who records nothing would not notice that it is not."""
 REASSERT_EVERY = 600.0
 """Seconds between two re-assertions of an owned epoch, so that it never lies in the oldest part of the stream."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who this worker is, as its decisions and epochs say."""
-
-    worker: str
-    operator_version: str
-    partitions: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """Why a key is dirty: the newest message, and its headers, which carry the trace."""
-
-    subject: str
-    headers: Mapping[str, str]
-    seen_at: float = 0.0
 
 
 class Partition:
@@ -106,8 +64,6 @@ class Partition:
         self._running: dict[OrderingKey, asyncio.Task[None]] = {}
         self._unplanned: set[OrderingKey] = set()
         """Keys of the operator's own cluster, known at take-over, that have not been planned yet."""
-        self._incomplete: set[OrderingKey] = set()
-        """Keys whose facts the log may have dropped."""
         self._failures: dict[OrderingKey, int] = {}
         """How often in a row a key's round ended in an error that no outcome tells of."""
         self._recorder: Recorder | None = None
@@ -115,6 +71,16 @@ class Partition:
         self._draining = False
         self._unreadable = asyncio.Event()
         self._followed = Progress()
+        self._rounds = Rounds(
+            self._states,
+            targets,
+            self._timers,
+            self._followed,
+            self._owned,
+            identity=identity,
+            clock=clock,
+            metrics=metrics,
+        )
         self._sweeping: asyncio.Task[None] | None = None
         self.ready = asyncio.Event()
         """Set once every key has been planned for the first time."""
@@ -175,7 +141,7 @@ class Partition:
                 )
                 self._unplanned = {key for key in self._states.known if self._targets.is_home(key.target)}
                 for key in sorted(self._states.known):
-                    self._mark(key, Cause(_TAKEOVER, {}))
+                    self._mark(key, Cause(TAKEOVER, {}))
                 self._announce_ready()
                 for target in sorted(self._states.shared):
                     self._follow_sweep(target)  # One that began before this owner did.
@@ -229,7 +195,7 @@ class Partition:
             self._capacity.heed(address.target, self._states.shared)
         if address.what == "sweep":
             self._follow_sweep(address.target)
-            for key in sorted(self._incomplete):  # What is vouched for has changed.
+            for key in sorted(self._rounds.incomplete):  # What is vouched for has changed.
                 self._mark(key, cause)
         if not changes:
             return
@@ -280,7 +246,9 @@ class Partition:
     async def _try(self, key: OrderingKey, cause: Cause) -> bool:
         """One round; an error, even one of our own making, puts off this key alone and leaves the others to go on."""
         try:
-            again = await self._reconcile(key, cause)
+            state = await self._states.state(key)
+            self._notice_parked()
+            again = await self._rounds.round(key, cause, state)
         except (Fenced, LogRewound):
             raise
         except TapioError as err:
@@ -295,93 +263,6 @@ class Partition:
         due_at = self._clock.now() + retry_wait(str(key), attempt, retryable=True)
         self._timers.replace(key, [Timer(name="retry", due_at=due_at)])
         return False
-
-    async def _reconcile(self, key: OrderingKey, cause: Cause) -> bool:
-        """One round: plan, record the decision, apply, record the outcome. Answers whether to plan again at once."""
-        state = await self._states.state(key)
-        self._notice_parked()
-        try:
-            return await self._carry_out(key, cause, state)
-        except MessageTooLarge as err:
-            if err.subject != decision_subject(key, self._identity.partitions):
-                raise
-            log.warning("decision too large", key=str(key), bytes=err.size, limit=err.limit)
-            return await self._carry_out(key, cause, state, record_limit=err.limit)
-
-    async def _carry_out(self, key: OrderingKey, cause: Cause, state: State, *, record_limit: int = 0) -> bool:
-        """Plan `state`, and so on. With `record_limit`, the plan only says that the decision exceeds it."""
-        recorder, known = self._owned(), self._states.known[key]
-        with tracer.start_as_current_span("reconcile", context=extract_context(cause.headers)) as span:
-            span.set_attribute("tapio.key", str(key))
-            planned_at = self._clock.monotonic()
-            planned = plan(state, self._inputs(recorder.token, state, record_limit))
-            self._metrics.plan_seconds.observe(self._clock.monotonic() - planned_at)
-            (self._incomplete.add if incompleteness(state, state.log_begins) else self._incomplete.discard)(key)
-            self._timers.replace(key, planned.decision.timers)
-            if not planned.has_effects and planned.decision.desired_digest == known.desired_digest:
-                self._metrics.plans.labels("unchanged").inc()
-                if cause.subject == _TAKEOVER:
-                    self._states.let_go(key)  # Nothing is to be done, nor expected: most keys are so, after a restart.
-                return False
-            self._metrics.plans.labels("decided").inc()
-            decision = planned.record(cause.subject, checksum_of(state))
-            if not planned.has_effects:
-                await self._record_decision(key, decision)
-                return False
-            async with self._targets.applier(state) as applier:  # Opened first: what can't be done is not decided.
-                sequence, headers = await self._record_decision(key, decision)
-                # A log that lost its end may have grown again to where it was; following it anew notices that first.
-                await self._followed.reached(sequence)
-                span.set_attribute("tapio.decision", sequence)
-                started = self._clock.monotonic()
-                report = await applier.apply(key, sequence, planned, recorder.check)
-            if cause.seen_at:
-                self._metrics.latency.observe(self._clock.monotonic() - cause.seen_at)
-            self._metrics.apply_seconds.observe(self._clock.monotonic() - started)
-            await self._record_outcome(key, planned.outcome(sequence, report, now=self._clock.now()), headers)
-            log.info(
-                "plan applied",
-                key=str(key),
-                revision=planned.decision.revision,
-                decision=sequence,
-                applied=len(planned.decision.apply),
-                deleted=len(planned.decision.delete),
-                failed=sum(1 for result in report.results if result.error),
-            )
-        return True
-
-    async def _record_decision(self, key: OrderingKey, decision: DecisionRecorded) -> tuple[int, Mapping[str, str]]:
-        """Append the decision; answers its sequence, and the headers that carry the trace."""
-        headers, followed = inject_context({}), self._followed.at
-        decided_at = self._clock.monotonic()
-        subject = decision_subject(key, self._identity.partitions)
-        sequence = await self._owned().record(subject, encode(decision), headers)
-        self._metrics.record_seconds.observe(self._clock.monotonic() - decided_at)
-        newest = max(decision.revision, *decision.inputs.shared_revisions.values(), followed)
-        if sequence <= newest:
-            # Appended to a log that may have lost what this rests on: nobody could say why it was done.
-            raise LogRewound(
-                f"The log went backwards: a decision stands at {sequence}, and {newest} had been seen before. "
-                "Nothing of it is applied; begin from nothing."
-            )
-        known = self._states.known[key]
-        known.decision, known.desired_digest = sequence, decision.desired_digest
-        return sequence, headers
-
-    def _inputs(self, epoch: int, state: State, record_limit: int) -> Inputs:
-        return Inputs(
-            now=self._clock.now(),
-            operator_version=self._identity.operator_version,
-            logic=logic_of(state),
-            partition_epoch=epoch,
-            log_begins=state.log_begins,
-            record_limit=record_limit,
-        )
-
-    async def _record_outcome(self, key: OrderingKey, outcome: OutcomeRecorded, headers: Mapping[str, str]) -> None:
-        subject = outcome_subject(key, self._identity.partitions)
-        # Not folded here: what was told before it must be in the state too, or no replay comes to the same plan.
-        await self._followed.reached(await self._owned().record(subject, encode(outcome), headers))
 
     def _owned(self) -> Recorder:
         if self._recorder is None:

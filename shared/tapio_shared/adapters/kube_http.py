@@ -294,7 +294,7 @@ class _File:
 def _socket(address: tuple[int, int, int, str, object]) -> socket.socket:
     """A socket for `address`, as getaddrinfo tells it, whose window does not grow."""
     made = socket.socket(*address[:3])
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, int(__import__("os").environ.get("W", _WINDOW)))
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WINDOW)
     return made
 
 

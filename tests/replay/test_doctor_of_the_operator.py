@@ -31,9 +31,9 @@ from tapio_cli.history.story import read_story, recorded_keys
 from tapio_shared.adapters.memory_log import MemoryEventLog
 from tapio_shared.certificates import CertificateAuthority, Usage
 from tapio_shared.codec import decode_record, encode
-from tapio_shared.facts import DecisionRecorded, EpochAdvanced
+from tapio_shared.facts import DecisionRecorded, EpochAdvanced, SweepMarked
 from tapio_shared.json import JsonObject, JsonValue
-from tapio_shared.keys import epoch_subject
+from tapio_shared.keys import epoch_subject, shared_subject
 from tapio_shared.ports import Message, NewMessage
 from tests.support.operator_in_process import NAMES, PARTITIONS
 from tests.support.recorded_histories import recorded_history, write_archive
@@ -130,6 +130,30 @@ async def test_a_history_that_is_complete_nowhere(history: list[Message], tmp_pa
     assert found[WORKERS] == Finding(
         area="operator", check=WORKERS, verdict=Verdict.UNKNOWN, evidence="An archive does not tell who works now."
     )
+
+
+@pytest.mark.parametrize(
+    ("times", "ago", "verdict"),
+    [
+        pytest.param(10, 0, Verdict.PROBLEM, id="swept again and again"),
+        pytest.param(9, 0, Verdict.OK, id="swept now and then"),
+        pytest.param(10, 3_600_001, Verdict.OK, id="that was earlier"),
+    ],
+)
+async def test_a_log_that_is_too_small(history: list[Message], times: int, ago: int, verdict: Verdict) -> None:
+    log = await log_of(without_epochs(history), range(PARTITIONS))
+    for _ in range(times):
+        for phase in ("started", "ended"):
+            mark = SweepMarked(phase=phase, below=2, marked_at=NOW - ago)
+            await log.append(NewMessage(shared_subject(0, "local", "sweep"), encode(mark)))
+    found = (await examined(log))[WINDOW]
+    assert found.verdict is verdict
+    if verdict is Verdict.PROBLEM:
+        assert found.evidence == "The log was swept 10 times within an hour: it is small for what must stay in it."
+        assert found.next_step == (
+            "The watcher tells everything again by itself; if this lasts, see its log, which says how large "
+            "TAPIO_LOG_MAX_BYTES must be."
+        )
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -15,7 +16,7 @@ from tapio_cli.kubectl import Kubectl, KubectlError
 from tapio_shared.certificates import UnusableCertificate, certificate_facts
 from tapio_shared.codec import decode_record
 from tapio_shared.errors import LogRefused, TapioError
-from tapio_shared.facts import DecisionRecorded, EpochAdvanced
+from tapio_shared.facts import DecisionRecorded, EpochAdvanced, SweepMarked
 from tapio_shared.json import JsonObject, int_at, objects_at, str_at
 
 AREA = "operator"
@@ -30,6 +31,9 @@ LOG, WINDOW, WORKERS, LEASES, CERTIFICATE, VERSIONS = (
 _SECRET = "tapio-webhook-certificate"  # noqa: S105 - the name of a Secret
 _SOON = 7 * 86_400_000
 """Milliseconds before its end at which a certificate should long have been renewed."""
+_HOUR = 3_600_000
+_OFTEN = 10
+"""Sweeps within an hour from which on a log is too small: it begins anew with every four to eight of them."""
 _NO_CLUSTER = "Name the operator's cluster: --kubeconfig FILE, and --context where it is not the current one."
 
 
@@ -52,6 +56,8 @@ async def examine_log(
         next_step="Look at the watcher: kubectl logs -n tapio-system deploy/tapio-watcher.",
     )
     incomplete = [f"The history of {one.key} is complete nowhere." for one in stories if one.window is None]
+    if is_live and (swept := await _swept(recorded, since=now - _HOUR)) >= _OFTEN:
+        incomplete.append(f"The log was swept {swept} times within an hour: it is small for what must stay in it.")
     begins = max((one.window[0].at for one in stories if one.window), default=0)
     window = finding(
         AREA,
@@ -60,9 +66,23 @@ async def examine_log(
         ok=f"Complete for {len(stories)} cluster{'s' * (len(stories) != 1)} since {moment(begins)}."
         if begins
         else "No cluster is recorded.",
-        next_step="The watcher tells everything again by itself; if this lasts, see its log, and TAPIO_LOG_MAX_BYTES.",
+        next_step="The watcher tells everything again by itself; if this lasts, see its log, which says how large "
+        "TAPIO_LOG_MAX_BYTES must be.",
     )
     return [reached, window, await _workers(recorded, info.partitions, living, is_live=is_live), _versions(stories)]
+
+
+async def _swept(recorded: Recorded, *, since: int) -> int:
+    """How often the target that was swept most was swept since then, in milliseconds; 0 where one may not read that."""
+    times: Counter[str] = Counter()
+    try:
+        async for message in recorded.read("tapio.log.0._shared.*.sweep", up_to=(await recorded.info()).last_sequence):
+            record = decode_record(message.data)
+            if isinstance(record, SweepMarked) and record.phase == "started" and record.marked_at >= since:
+                times[message.subject] += 1
+    except LogRefused:
+        return 0
+    return max(times.values(), default=0)
 
 
 async def _workers(recorded: Recorded, partitions: int, living: Sequence[str] | None, *, is_live: bool) -> Finding:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -14,15 +17,24 @@ import msgspec
 import pytest
 
 from benchmarks.lives import Months
+from tapio_cli.history.ahead import ahead
 from tapio_cli.history.archive import Archive
+from tapio_cli.history.asking import events_between, planned
 from tapio_cli.history.explaining import explain
-from tapio_cli.history.instants import Position, position, sequence_at
+from tapio_cli.history.following import follow
+from tapio_cli.history.instants import Position, position, sequence_at, span
 from tapio_cli.history.looking_back import Steps, answered, latest
+from tapio_cli.history.options import Where
 from tapio_cli.history.snapshots import snapshot
+from tapio_cli.history.source import Sources
 from tapio_cli.history.standing import status_of
 from tapio_cli.history.story import NotInWindow, OlderNeeded, Story, read_story, recorded_keys
+from tapio_cli.history.timeline import Event, timeline
+from tapio_cli.history.where import Live
+from tapio_reconciler.core.state import State
+from tapio_shared.api.names import cluster_ref
 from tapio_shared.errors import InvalidSettings
-from tapio_shared.json import JsonValue
+from tapio_shared.json import JsonObject, JsonValue, object_at
 from tapio_shared.keys import OrderingKey, decision_subject, subject_matches
 from tapio_shared.ports import LogInfo, Message, View
 from tests.support.incidents import KEY, incident
@@ -42,28 +54,33 @@ class Log:
     """Recorded messages in memory. Counts the places that it was led through."""
 
     def __init__(self, info: LogInfo, messages: Sequence[Message]) -> None:
-        self._info, self._messages = info, messages
+        self._info, self.messages = info, messages
         self.looked_through = 0
 
     async def read(self, filter_subject: str, *, from_sequence: int = 1, up_to: int) -> AsyncIterator[Message]:
         self.looked_through += max(up_to - max(from_sequence, self._info.first_sequence) + 1, 0)
-        for one in self._messages:
+        for one in self.messages:
             if from_sequence <= one.sequence <= up_to and _matches(filter_subject, one.subject):
                 yield one
 
     async def earliest(self, filter_subject: str, *, from_sequence: int = 1, written_from: int = 0) -> Message | None:
-        for one in self._messages:
+        for one in self.messages:
             begun = one.written_at >= written_from if written_from else one.sequence >= from_sequence
             if begun and _matches(filter_subject, one.subject):
                 return one
         return None
 
     async def last_per_subject(self, *filters: str, at_least: int = 0) -> View:
-        found = {one.subject: one for one in self._messages if any(_matches(each, one.subject) for each in filters)}
+        found = {one.subject: one for one in self.messages if any(_matches(each, one.subject) for each in filters)}
         return View(tuple(sorted(found.values(), key=lambda one: one.sequence)), self._info.last_sequence)
 
     async def info(self) -> LogInfo:
         return self._info
+
+    def grow(self, messages: Sequence[Message]) -> None:
+        """Hold all of these, which begin with those that are there."""
+        self.messages = messages
+        self._info = replace(self._info, last_sequence=messages[-1].sequence, messages=len(messages))
 
 
 def log_of(messages: Sequence[Message], partitions: int = PARTITIONS) -> Log:
@@ -225,6 +242,99 @@ def explained_now(story: Story) -> JsonValue:
 
 def snapshot_now(story: Story) -> JsonValue:
     return snapshot(story, story.ends)
+
+
+def test_what_files_would_do_follows_from_the_newest_records_alone(lives: Log) -> None:
+    key = asyncio.run(recorded_keys(lives, "local"))[0]
+    story = asyncio.run(read_story(lives, key))
+    newest = story.state(story.ends)
+    document = copy.deepcopy(newest.seen()[cluster_ref(key.namespace, key.name)].document or {})
+    object_at(document, "spec", "nats")["podAnnotations"] = {"asked": "for"}
+    stranger: JsonObject = {**document, "metadata": {"namespace": key.namespace, "name": "another"}}
+
+    @asynccontextmanager
+    async def connect(_: Live) -> AsyncGenerator[Sources]:
+        yield Sources(lives, None)
+
+    lives.looked_through = 0
+    where = Where(url="nats://127.0.0.1:4222")
+    unknown, known = asyncio.run(planned(connect, [document, stranger], where, 0))
+    assert lives.looked_through == 0
+    assert known == ahead(newest, [document], partitions=PARTITIONS, now=0)
+    assert [one.workload for one in known.restarts] == [f"StatefulSet.apps {key.namespace}/{key.name}-nats"]
+    alone = State(OrderingKey("local", key.namespace, "another"), shared=newest.shared)
+    assert {one.action for one in unknown.changes} == {"create"}
+    assert unknown == ahead(alone, [stranger], partitions=PARTITIONS, now=0)
+
+
+async def compare_stretches(log: Log, key: OrderingKey, *, count: int) -> None:
+    """Ask what happened from random instants on, and between two, in both ways."""
+    chance = random.Random(7)
+    story = await read_story(log, key)
+    now, sources = story.last_at + 10, Sources(log, None)
+    late = [f"@{chance.randint(story.ends * 3 // 4, story.ends)}" for _ in range(count)]
+    for since in (*late, *instants_of(story, chance, count // 4)):
+        until = chance.choice(["", "", "", *instants_of(story, chance, 1)])
+        about = "" if since in late else about_which(story, chance)
+        found: list[tuple[Sequence[Event], str]] = []
+        for is_live in (True, False):
+            try:
+                one = await events_between(
+                    sources, key, since, until, about=about, now=now, is_live=is_live, steps=STEPS
+                )
+                found.append((one.events, one.span.remark))
+            except (NotInWindow, InvalidSettings) as err:
+                found.append(((), str(err)))
+        assert found[0] == found[1], (str(key), since, until, about)
+        if isinstance(found[1][0], list):
+            whole = [one for one in timeline(story) if span(story, since, until, now=now).holds(one)]
+            assert [one for one in whole if about.lower() in one.about.lower()] == found[1][0]
+
+
+@pytest.mark.parametrize("name", ["a-pause", "a-bad-image", "edited-by-hand", "new-rules"])
+def test_golden_histories_tell_the_same_of_a_stretch(name: str) -> None:
+    log = of_archive(name)
+    for key in asyncio.run(recorded_keys(log, "local")):
+        asyncio.run(compare_stretches(log, key, count=8))
+
+
+def test_generated_lives_tell_the_same_of_a_stretch(lives: Log) -> None:
+    asyncio.run(compare_stretches(lives, asyncio.run(recorded_keys(lives, "local"))[1], count=3))
+
+
+def test_what_happened_since_leads_through_that_and_what_it_compares_with(lives: Log) -> None:
+    key = asyncio.run(recorded_keys(lives, "local"))[0]
+    story = asyncio.run(read_story(lives, key))
+    # The last two hundred sequences, and of an object what it was like before; of nothing that there is, those alone.
+    for about, most in (("", 1_500), ("nothing-of-that-name", 2 * 200)):
+        lives.looked_through = 0
+        found = events_between(
+            Sources(lives, None), key, f"@{story.ends - 199}", about=about, now=story.last_at, steps=STEPS
+        )
+        assert (not asyncio.run(found).events) == bool(about)
+        assert lives.looked_through <= 2 * most, about
+
+
+def test_what_comes_is_followed_from_an_instant_on(lives: Log) -> None:
+    """What was before is read no more than for the events since, and what comes is compared with the newest records."""
+    key = asyncio.run(recorded_keys(lives, "local"))[0]
+    whole = asyncio.run(read_story(lives, key))
+    sequences = [one.sequence for one in whole.own]
+    first, last = sequences[-40], sequences[-20]
+    growing = log_of([one for one in lives.messages if one.sequence <= last])
+
+    async def followed() -> list[Event]:
+        events: list[Event] = []
+        async with aclosing(follow(Sources(growing, None), key, f"@{first}", now=whole.last_at, steps=STEPS)) as looks:
+            async for look in looks:
+                events += look
+                growing.grow(lives.messages)
+                if events[-1].sequence > last:
+                    return events
+        return events
+
+    expected = [one for one in timeline(whole) if one.sequence >= first]
+    assert run_virtually(followed()) == expected
 
 
 def test_nobody_is_told_of_whom_nothing_is_recorded() -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from tapio_cli.history.admitted import admissions_of
 from tapio_cli.history.exporting import Connect, opened
-from tapio_cli.history.instants import position
-from tapio_cli.history.looking_back import answered, latest
+from tapio_cli.history.instants import Span, position, span
+from tapio_cli.history.looking_back import STEPS, Steps, answered, beginning, latest
 from tapio_cli.history.options import Where
-from tapio_cli.history.story import Story, read_present, read_story, recorded_keys
+from tapio_cli.history.source import Sources
+from tapio_cli.history.story import Story, read_present, read_state, read_story, recorded_keys
+from tapio_cli.history.timeline import Event, stretch
 from tapio_shared.admissions import Admission
 from tapio_shared.json import JsonObject
 from tapio_shared.keys import OrderingKey
@@ -24,10 +27,55 @@ TOLD_WHOLE = 10
 """TapioClusters whose whole history `status` reads to tell what changed last; of more it tells how they stand."""
 
 
-async def told_of(connect: Connect, key: OrderingKey, where: Where) -> tuple[Story, list[Admission]]:
-    """The story of one TapioCluster, and what the webhook answered about it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Between:
+    """What happened between two instants."""
+
+    events: Sequence[Event]
+    span: Span
+    story: Story
+    """What was read for that; its newest records are there in any case."""
+    admissions: Sequence[Admission]
+
+
+async def told_between(
+    connect: Connect, key: OrderingKey, where: Where, since: str, until: str, about: str, *, now: int
+) -> Between:
+    """What happened to one TapioCluster between two instants, of what is `about` that."""
     async with opened(connect, where) as sources:
-        return await read_story(sources.log, key), await admissions_of(sources.admitted, key)
+        is_live = where.archive is None
+        return await events_between(sources, key, since, until, about=about, now=now, is_live=is_live)
+
+
+async def events_between(
+    sources: Sources,
+    key: OrderingKey,
+    since: str = "",
+    until: str = "",
+    *,
+    about: str = "",
+    now: int,
+    is_live: bool = True,
+    steps: Steps = STEPS,
+) -> Between:
+    """The same of `sources`. Of a live log what was before `since` is read only as far as a line compares with it."""
+    instants, asked = [position(until, now=now)] if until else [], admissions_of(sources.admitted, key)
+    is_part = is_live and bool(since)
+    reading = latest(sources.log, key, instants, steps=steps) if is_part else read_story(sources.log, key)
+    story, admissions = await asyncio.gather(reading, asked)
+    first = await beginning(sources.log, story, position(since, now=now)) if since else 1
+
+    def happened(story: Story) -> Between:
+        story.between(first - 1, story.ends, lambda _: False, with_shared=True)  # That all of it was read.
+        shown = span(story, since, until, now=now)
+
+        def is_wanted(event: Event) -> bool:
+            return shown.holds(event) and about.lower() in event.about.lower()
+
+        events = stretch(story, first, admissions, is_wanted=is_wanted)
+        return Between(events=events, span=shown, story=story, admissions=admissions)
+
+    return await answered(sources.log, story, happened, steps=steps)
 
 
 async def told(
@@ -58,8 +106,8 @@ async def planned(connect: Connect, documents: list[JsonObject], where: Where, n
     async with opened(connect, where) as sources:
         found: list[Ahead] = []
         for key in sorted(by_key):
-            story = await read_story(sources.log, key, may_be_new=True)
-            found.append(ahead(story.state(story.ends), by_key[key], partitions=story.partitions, now=now))
+            state, partitions = await read_state(sources.log, key)
+            found.append(ahead(state, by_key[key], partitions=partitions, now=now))
         return found
 
 

@@ -17,12 +17,12 @@ import typer
 from rich.console import Console
 
 from tapio_cli.documents import in_namespace, read_documents
-from tapio_cli.history.asking import TOLD_WHOLE, all_told, planned, present, told, told_of
+from tapio_cli.history.asking import TOLD_WHOLE, all_told, planned, present, told, told_between
 from tapio_cli.history.codes import DIVERGED, REFUSED
 from tapio_cli.history.completing import clusters, objects
 from tapio_cli.history.exporting import Connect, exported, or_exit, progress_bar
 from tapio_cli.history.following import Wanted, follow_history
-from tapio_cli.history.instants import Span, sequence_at, span
+from tapio_cli.history.instants import sequence_at
 from tapio_cli.history.options import Where, with_history
 from tapio_cli.history.printing import (
     Format,
@@ -37,7 +37,6 @@ from tapio_cli.history.printing import (
 )
 from tapio_cli.history.snapshots import difference, snapshot
 from tapio_cli.history.story import Story
-from tapio_cli.history.timeline import Event, timeline
 from tapio_cli.history.where import live
 from tapio_shared.admissions import Admission
 from tapio_shared.codec import to_document
@@ -166,25 +165,20 @@ def add_history_commands(
           tapioctl history team/production --object Deployment --from today.tapio -o json
         """
 
-        def work() -> tuple[list[Event], Span]:
-            story, admissions = asyncio.run(told_of(connect, where.key(cluster), where))
-            shown = span(story, since, until, now=now())
-            events = [one for one in timeline(story, admissions) if shown.holds(one)]
-            return [one for one in events if about.lower() in one.about.lower()], shown
-
         if follow:
             wanted = Wanted(since=since, until=until, about=about)
             or_exit(lambda: follow_history(connect, where, where.key(cluster), wanted, output, now=now()))
             return
-        events, shown = or_exit(work)
-        if shown.remark:
-            print(shown.remark, file=sys.stderr)
+        asked = told_between(connect, where.key(cluster), where, since, until, about, now=now())
+        found = or_exit(lambda: asyncio.run(asked))
+        if found.span.remark:
+            print(found.span.remark, file=sys.stderr)
         if output is Format.PEOPLE:
-            print_events(events, _people())
-            if not events:
+            print_events(found.events, _people())
+            if not found.events:
                 print("Nothing is recorded there: widen --since, --until or --object.", file=sys.stderr)
         else:
-            print_document(to_document(events), output)
+            print_document(to_document(found.events), output)
 
     @app.command(name="at", context_settings=_INSTANTS)
     @with_history

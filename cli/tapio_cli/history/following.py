@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from tapio_cli.history.admitted import admissions_of
+from tapio_cli.history.asking import events_between
 from tapio_cli.history.exporting import Connect, opened
-from tapio_cli.history.instants import Span, span
+from tapio_cli.history.looking_back import STEPS, Steps
 from tapio_cli.history.options import Where
 from tapio_cli.history.printing import Format, print_events, print_line
 from tapio_cli.history.source import Sources
-from tapio_cli.history.story import read_on, read_story
+from tapio_cli.history.story import read_on
 from tapio_cli.history.timeline import Event, event_of, event_of_admission, happened
 from tapio_cli.interrupting import until_interrupted
 from tapio_shared.codec import to_document
 from tapio_shared.errors import InvalidSettings, LogRewound, RetryableError
-from tapio_shared.facts import Record
 from tapio_shared.keys import OrderingKey
 
 LOOK_EVERY = 0.5
@@ -49,11 +49,8 @@ def follow_history(
 async def _print_on(connect: Connect, where: Where, key: OrderingKey, wanted: Wanted, output: Format, now: int) -> None:
     console = Console(highlight=False, soft_wrap=True)
     async with opened(connect, where) as sources:
-        begun = Span()
-        if wanted.since:
-            begun = span(await read_story(sources.log, key), wanted.since, "", now=now)
-        async for events in follow(sources, key):
-            shown = [one for one in events if begun.holds(one) and wanted.about.lower() in one.about.lower()]
+        async for events in follow(sources, key, wanted.since, now=now):
+            shown = [one for one in events if wanted.about.lower() in one.about.lower()]
             if output is Format.PEOPLE:
                 print_events(shown, console)
                 continue
@@ -61,24 +58,23 @@ async def _print_on(connect: Connect, where: Where, key: OrderingKey, wanted: Wa
                 print_line(to_document(one), output)
 
 
-async def follow(sources: Sources, key: OrderingKey) -> AsyncGenerator[list[Event]]:
-    """The events of `key` so far, then those of each look that has any, in the order of time.
+async def follow(
+    sources: Sources, key: OrderingKey, since: str = "", *, now: int = 0, steps: Steps = STEPS
+) -> AsyncGenerator[list[Event]]:
+    """The events of `key` so far, or from the instant `since` on, then those of each look that has any, in the order
+    of time.
 
     A log that is away for a while is looked at again; one that was made anew raises LogRewound, since what was shown is
     not its beginning.
     """
-    story, last = await read_story(sources.log, key), dict[str, Record]()
-    asked: set[str] = set()
-    shown = 0
+    begun = await events_between(sources, key, since, now=now, steps=steps)
+    if begun.events:
+        yield [*begun.events]
+    story, span = begun.story, begun.span
+    asked = {one.request for one in begun.admissions}
+    known = sorted((*story.own, *story.shared), key=lambda one: one.sequence)
+    last = {one.message.subject: one.entry.record for one in known}
     while True:
-        news = sorted(
-            (one for one in (*story.own, *story.shared) if one.sequence > shown), key=lambda one: one.sequence
-        )
-        admissions = [one for one in await admissions_of(sources.admitted, key) if one.request not in asked]
-        asked |= {one.request for one in admissions}
-        events = [*map(event_of, happened(news, last)), *map(event_of_admission, admissions)]
-        if events:
-            yield sorted(events, key=lambda one: (one.at, one.sequence))
         shown = story.ends
         longer = story
         while longer is story:
@@ -90,3 +86,10 @@ async def follow(sources: Sources, key: OrderingKey) -> AsyncGenerator[list[Even
             except RetryableError:
                 continue
         story = longer
+        together = (one for one in (*story.own, *story.shared) if one.sequence > shown)
+        news = sorted(together, key=lambda one: one.sequence)
+        admissions = [one for one in await admissions_of(sources.admitted, key) if one.request not in asked]
+        asked |= {one.request for one in admissions}
+        events = [*map(event_of, happened(news, last)), *map(event_of_admission, admissions)]
+        if held := [one for one in events if span.holds(one)]:
+            yield sorted(held, key=lambda one: (one.at, one.sequence))

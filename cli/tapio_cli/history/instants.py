@@ -94,14 +94,16 @@ def span(story: Story, since: str, until: str, *, now: int) -> Span:
         first = int(revision[1]) if revision is not None else 0
         together = [one for one in (*story.own, *story.shared) if one.sequence >= first]
         begin = min((one.at for one in together), default=now) if first else _instant(since, now)
-        window = story.window
-        if window is not None and (begin < window[0].at or 0 < first < window[0].sequence):
+        is_complete = story.is_complete(lambda one: one.sequence <= first if first else one.at <= begin)
+        window = None if is_complete else story.window
+        if window is not None:
             begins = f"{moment(window[0].at)} (@{window[0].sequence})"
             remark = f"The history of {_name(story)} is complete from {begins} on, and not before."
     if until:
         last = sequence_at(story, until, now=now)
         is_revision = _REVISION.fullmatch(until) is not None
-        end = max(one.at for one in (*story.own, *story.shared) if one.sequence <= last)
+        newest = story.newest(lambda one: one.sequence <= last)
+        end = 0 if newest is None else newest.at
         if not is_revision:
             last, end = 0, _instant(until, now)
     return Span(first=first, since=begin, last=last, until=end, remark=remark)

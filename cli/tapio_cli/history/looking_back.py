@@ -93,6 +93,19 @@ async def latest(
     return _with(story, known)
 
 
+async def beginning(recorded: Recorded, story: Story, position: Position) -> int:
+    """The first sequence from which on everything of `story` was told at `position` or later; just after its end, if
+    nothing was."""
+    if not position.milliseconds:
+        return position.sequence
+    if story.part is None:
+        told = ((one.at, one.sequence) for one in (*story.own, *story.shared))
+        return min((sequence for at, sequence in told if at >= position.milliseconds), default=story.ends + 1)
+    patterns = patterns_of(story.key, story.partitions)
+    found = await asyncio.gather(*(recorded.earliest(one, written_from=position.milliseconds) for one in patterns))
+    return min((one.sequence for one in found if one is not None), default=story.ends + 1)
+
+
 async def _place(recorded: Recorded, pattern: str, position: Position, ends: int) -> int:
     """A sequence after which nothing that matches was told at `position`."""
     if not position.milliseconds:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
@@ -70,11 +70,11 @@ class Part:
         """Whether all of its own records were read, up to `read_to`."""
         return self.read_from <= self.begins
 
-    def begins_with(self, subject: str, oldest: int) -> bool:
+    def begins_with(self, subject: str, oldest: int, is_own: bool = True) -> bool:
         """Whether nothing of `subject` stands before the oldest record of it that is known, or nothing at all if that
         is `oldest` 0."""
         first = self.firsts.get(subject, 0)
-        return self.is_whole or first >= self.read_from or 0 < first == oldest
+        return (self.is_whole and is_own) or first >= self.read_from or 0 < first == oldest
 
 
 class OlderNeeded(Exception):
@@ -159,22 +159,25 @@ class Story:
         if self.part is not None and not self.part.begins_with(subject, oldest):
             raise OlderNeeded(subjects=[subject])
 
-    def between(self, since: int, until: int, wanted: Callable[[Record], bool]) -> list[tuple[Record, Record | None]]:
+    def between(
+        self, since: int, until: int, wanted: Callable[[Record], bool], *, with_shared: bool = False
+    ) -> list[tuple[Record, Record | None]]:
         """Those of its own records after `since` up to `until` that are `wanted`, in order, each with the one of its
-        subject before it."""
+        subject before it; shared facts among them if asked for."""
         part = self.part
-        if part is not None and part.read_from > since + 1 and not part.is_whole:
+        is_read = part is None or part.read_from <= since + 1 or (part.is_whole and not with_shared)
+        if not is_read:
             raise OlderNeeded(back_to=since + 1)
         last: dict[str, Record] = {}
         unknown: set[str] = set()
         found: list[tuple[Record, Record | None]] = []
-        for one in self.own:
+        for one in self._together(with_shared=with_shared):
             subject = one.message.subject
             before = last.get(subject)
             last[subject] = one
             if since < one.sequence <= until and wanted(one):
                 found.append((one, before))
-                if before is None and part is not None and not part.begins_with(subject, one.sequence):
+                if before is None and part is not None and not part.begins_with(subject, one.sequence, one.is_own):
                     unknown.add(subject)
         if unknown:
             raise OlderNeeded(subjects=unknown)
@@ -198,6 +201,14 @@ class Story:
                 evolve(found, one.message.subject, one.entry)
         return found
 
+    def _together(self, *, with_shared: bool) -> Sequence[Record]:
+        """Its own records, and all shared facts that are known of a stretch, in order; of older ones only some are."""
+        if not with_shared:
+            return self.own
+        read_from = 0 if self.part is None else self.part.read_from
+        shared = (one for one in self.shared if one.sequence >= read_from)
+        return sorted((*self.own, *shared), key=lambda one: one.sequence)
+
     def _opens(self, one: Record) -> bool:
         """Whether nothing is missing from `one` on."""
         record = one.entry.record
@@ -205,13 +216,13 @@ class Story:
         return self.begins <= 1 or is_vouched_for
 
 
-async def read_story(recorded: Recorded, key: OrderingKey, *, may_be_new: bool = False) -> Story:
-    """Everything that is recorded of `key` up to now. NotInWindow when that is nothing, unless it `may_be_new`."""
+async def read_story(recorded: Recorded, key: OrderingKey) -> Story:
+    """Everything that is recorded of `key` up to now. NotInWindow when that is nothing."""
     info = await recorded.info()
     partitions = max(info.partitions, 1)
     patterns = patterns_of(key, partitions)
     own = await read_records(recorded, patterns[0], info.last_sequence)
-    if not own and not may_be_new:
+    if not own:
         raise NotInWindow(await unknown(recorded, key))
     shared = await read_records(
         recorded, f"{shared_prefix(partition_of(key, partitions), key.target)}.>", info.last_sequence
@@ -295,6 +306,18 @@ async def read_present(recorded: Recorded, target: str, namespace: str = "") -> 
         )
         for key in sorted(own)
     ]
+
+
+async def read_state(recorded: Recorded, key: OrderingKey) -> tuple[State, int]:
+    """The state of `key` now, from its newest records alone, and how many partitions the log has.
+
+    Of a TapioCluster that nobody has told of it holds the shared facts.
+    """
+    partitions = max((await recorded.info()).partitions, 1)
+    state = State(key)
+    for one in records_of((await recorded.last_per_subject(*patterns_of(key, partitions))).messages):
+        evolve(state, one.message.subject, one.entry)
+    return state, partitions
 
 
 async def unknown(recorded: Recorded, key: OrderingKey) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -84,13 +84,32 @@ def happened(records: Iterable[stories.Record], last: dict[str, Record]) -> Iter
                 yield Happened(one, what, before)
 
 
+def stretch(
+    story: Story, first: int, admissions: Iterable[Admission] = (), *, is_wanted: Callable[[Event], bool]
+) -> list[Event]:
+    """The events of `timeline` from the sequence `first` on that are wanted, by what they are about and when.
+
+    What stands before is asked for only as far as a wanted line compares with it.
+    """
+    last = story.ends if story.part is None else story.part.read_to
+    found: list[Event] = []
+    for one, before in story.between(first - 1, last, lambda one: is_wanted(_bare(one)), with_shared=True):
+        former = None if before is None else before.entry.record
+        found += map(event_of, happened([one], {} if former is None else {one.message.subject: former}))
+    found += filter(is_wanted, map(event_of_admission, admissions))
+    return sorted(found, key=lambda one: (one.at, one.sequence))
+
+
 def event_of(one: Happened) -> Event:
     """The line for it."""
-    address = address_of(one.one.message.subject)
+    return msgspec.structs.replace(_bare(one.one), what=one.what, text=_told(one.record, one.before))
+
+
+def _bare(one: stories.Record) -> Event:
+    """The line of a record without what it says: when, and what it is about."""
+    address = address_of(one.message.subject)
     about = str(address.ref) if address.ref is not None else "" if address.key is not None else address.what
-    return Event(
-        at=one.one.at, sequence=one.one.sequence, what=one.what, about=about, text=_told(one.record, one.before)
-    )
+    return Event(at=one.at, sequence=one.sequence, what="", about=about, text="")
 
 
 def _what(record: Record) -> str:

@@ -7,7 +7,7 @@ foreign object may hold anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 if TYPE_CHECKING:
@@ -19,20 +19,21 @@ else:
     JsonObject = dict[str, Any]
 
 
+_field = cast("Callable[[JsonObject, str | int], JsonValue]", dict[str, JsonValue].get)
+"""The field of an object with a name; None for a number, which names none."""
+
+
 def at(document: JsonValue | Mapping[str, JsonValue], *path: str | int) -> JsonValue:
     """The value at `path`, or None when any step is missing or of another type."""
-    if not path:
-        return cast("JsonValue", document)
-    node: JsonValue | Mapping[str, JsonValue] = document
-    found: JsonValue = None
+    node = cast("JsonValue", document)
     for step in path:
-        if isinstance(node, dict) and isinstance(step, str):
-            node = found = node.get(step)
+        if isinstance(node, dict):
+            node = _field(node, step)
         elif isinstance(node, list) and isinstance(step, int) and -len(node) <= step < len(node):
-            node = found = node[step]
+            node = node[step]
         else:
             return None
-    return found
+    return node
 
 
 def object_at(document: JsonValue | Mapping[str, JsonValue], *path: str | int) -> JsonObject:
@@ -54,7 +55,14 @@ def objects_at(document: JsonValue | Mapping[str, JsonValue], *path: str | int) 
 
 def str_at(document: JsonValue | Mapping[str, JsonValue], *path: str | int, default: str = "") -> str:
     """The string at `path`, or `default`."""
-    node = at(document, *path)
+    node = document
+    for step in path:  # As `at`, which is not called: this is asked a hundred times for every plan.
+        if isinstance(node, dict):
+            node = _field(node, step)
+        elif isinstance(node, list):
+            node = at(node, step)
+        else:
+            return default
     return node if isinstance(node, str) else default
 
 

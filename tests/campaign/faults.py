@@ -8,6 +8,7 @@ import random
 from tapio_simulator.faults import Action, Fault
 from tests.campaign.links import Members, Weather
 from tests.campaign.parts import this_loop
+from tests.campaign.people import NAMES
 from tests.campaign.trouble import Doing, Trouble
 from tests.campaign.world import RECONCILER, WATCHER
 
@@ -315,6 +316,24 @@ async def two_watchers_believe(trouble: Trouble, rng: random.Random) -> None:
             world.kill(name)
 
     trouble.until(rng.uniform(2.0, 20.0), over)
+
+
+async def watcher_is_late(trouble: Trouble, rng: random.Random) -> None:
+    """A second watcher leads that sees a TapioCluster change and no more of it; what it tells of that comes late."""
+    trouble.believers += 1
+    name, world, target = f"believer-{trouble.believers}", trouble.world, trouble.target(rng)
+    world.start_watcher(name, target, asks=False)
+    part = world.parts[name]
+    await asyncio.sleep(rng.uniform(1.0, 4.0))
+    part.to_log.slow = (0.2, rng.choice((0.5, 2.0)))
+    trouble.count("watchers that are late")
+    if await trouble.people.change((target, rng.choice(NAMES)), rng):
+        trouble.count("people: specs changed")
+    await asyncio.sleep(rng.uniform(0.0, 0.05))
+    part.to_api.is_cut = True
+    await asyncio.sleep(rng.uniform(5.0, 15.0))
+    if name in world.parts:
+        world.kill(name)
 
 
 async def member_flaps(trouble: Trouble, rng: random.Random) -> None:

@@ -41,7 +41,8 @@ KINDS: dict[str, tuple[int, Doing]] = {
     "cluster is paused": (1, doings.cluster_is_paused),
     "pauses end": (1, doings.pauses_end),
     "force is asked for": (1, doings.force_is_asked_for),
-    "lists break off": (0, faults.lists_break_off),  # drawn apart: see schedule.py
+    "lists break off": (0, faults.lists_break_off),  # drawn apart, as is the next: see schedule.py
+    "watcher is late": (0, faults.watcher_is_late),
 }
 """Name -> how often it is drawn, and what it does."""
 
@@ -96,6 +97,7 @@ EXPECTED = (
     "two watchers",
     "watchers frozen",
     "watchers killed",
+    "watchers that are late",
     "watchers that believe to lead",
     "watches dropped",
     "watches stalled",

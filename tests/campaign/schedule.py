@@ -20,8 +20,8 @@ _WEIGHTS = tuple(weight for weight, _ in KINDS.values())
 _WORK = ("spec changes", "spec changes", "objects are deleted", "objects are edited", "cluster is replaced")
 _WORKS = 0.4
 """How often an event is followed by work for the operator."""
-_LISTS = 0.1
-"""How often lists break off, once in a schedule."""
+_APART = (("lists", "lists break off", 0.1), ("late", "watcher is late", 0.1))
+"""What is drawn apart, so that other seeds stay what they were when it was thought of: how often, once a schedule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,11 @@ def drawn(seed: int) -> Schedule:
         events.append(_event(len(events), rng))
         if rng.random() < _WORKS:
             events.append(_work(len(events), rng))
-    # Drawn apart, so that all other seeds stay what they were when this was thought of.
-    apart = random.Random(f"lists {seed}")
-    if apart.random() < _LISTS:
-        pause, turns = apart.uniform(0.0, 20.0), apart.randrange(30)
-        events.append(Event(len(events), pause, turns, "lists break off", apart.randrange(1 << 40)))
+    for word, kind, often in _APART:
+        apart = random.Random(f"{word} {seed}")
+        if apart.random() < often:
+            pause, turns = apart.uniform(0.0, 20.0), apart.randrange(30)
+            events.append(Event(len(events), pause, turns, kind, apart.randrange(1 << 40)))
     return Schedule(setup, tuple(events))
 
 

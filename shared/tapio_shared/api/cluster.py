@@ -121,7 +121,8 @@ class Monitoring(ApiModel):
     prometheus: Prometheus = Field(default_factory=Prometheus, description="Scraping by Prometheus.")
     grafana: Grafana = Field(default_factory=Grafana, description="Dashboards for Grafana.")
     otlp_endpoint: HttpUrl | None = Field(
-        default=None, description="Where components send traces, such as http://otel:4318; absent means nowhere."
+        default=None,
+        description="Where components send traces, such as http://otel.tracing.svc:4318; absent means nowhere.",
     )
 
 

@@ -252,7 +252,9 @@ HttpsUrl = Annotated[
     str, _require(_is_url(("https",)), "an https:// address such as https://login.example.com"), _URL_SCHEMA
 ]
 HttpUrl = Annotated[
-    str, _require(_is_url(("http", "https")), "an http:// or https:// address such as http://otel:4318"), _URL_SCHEMA
+    str,
+    _require(_is_url(("http", "https")), "an http:// or https:// address such as http://otel.tracing.svc:4318"),
+    _URL_SCHEMA,
 ]
 NatsUrl = Annotated[
     str,

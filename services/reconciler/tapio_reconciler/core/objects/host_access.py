@@ -1,7 +1,8 @@
 """What each node agent is given of its node: paths of the host, Linux capabilities, and no more.
 
 Every path says what must be there (`type`): a path of another kind than expected holds the pod back with a sentence
-of the kubelet's, where an untyped one would be made, as a directory, on the host. Nothing is created on a host's disk.
+of the kubelet's, where an untyped one would be made, as a directory, on the host. Nothing is created on a host's disk
+but CNI's two folders: a node may get its network after its agent.
 """
 
 from __future__ import annotations

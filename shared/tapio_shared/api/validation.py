@@ -12,8 +12,9 @@ from itertools import chain, islice
 from typing import Final, TypeAlias
 
 from tapio_shared.api.changes import change_problems
+from tapio_shared.api.collectors import COLLECTOR_TYPES
 from tapio_shared.api.fields import field_problems
-from tapio_shared.api.names import CLUSTER_KIND, COLLECTOR_KIND, INTELLIGENCE_KIND
+from tapio_shared.api.names import CLUSTER_KIND, COLLECTOR_KIND, INTELLIGENCE_KIND, collector_suffix
 from tapio_shared.api.normalise import normalise_spec
 from tapio_shared.api.problems import MAX_PROBLEMS, Problem, one_answer, problem
 from tapio_shared.api.rules import Setting, cluster_rules, collector_rules, intelligence_rules
@@ -74,7 +75,7 @@ def validate(kind: str, document: JsonValue, *, trust: Trust, old: JsonValue = N
     spec, before = normalise_spec(kind, given), None if former_too_deep else normalise_spec(kind, former)
     if isinstance(old, dict) and spec == before:
         return ()
-    found = chain(_metadata(document), _spec(kind, document, spec, before, trust))
+    found = chain(_metadata(kind, document), _spec(kind, document, spec, before, trust))
     return _without_repeats(islice(found, MAX_PROBLEMS))
 
 
@@ -85,10 +86,27 @@ _TOO_DEEP: Final = Problem(
 )
 
 
-def _metadata(document: JsonObject) -> Iterator[Problem]:
-    name = at(document, "metadata", "name")
-    if isinstance(name, str) and len(name) > MAX_NAME:
+def _metadata(kind: str, document: JsonObject) -> Iterator[Problem]:
+    name, collector = at(document, "metadata", "name"), str_at(document, "spec", "type")
+    if not isinstance(name, str):
+        return
+    if kind == COLLECTOR_KIND and collector in COLLECTOR_TYPES:
+        yield from _container_name(name, collector_suffix(collector, ""))
+    elif len(name) > MAX_NAME:
         yield problem(("metadata", "name"), name, f"at most {MAX_NAME} characters long, to fit into labels")
+
+
+def _container_name(name: str, prefix: str) -> Iterator[Problem]:
+    """A TapioCollector's name, which with `prefix` is that of a container: a DNS label.
+
+    The CRDs don't say so by CEL: they would refuse every change of one that is stored, even that of its finalizers.
+    """
+    path, most, instead = ("metadata", "name"), MAX_NAME - len(prefix), "make it anew by another name"
+    if "." in name:
+        yield problem(path, name, f"without dots, since its container is named {prefix}<name>; {instead}")
+    if len(name) > most:
+        allowed = f"at most {most} characters long, since its container is named {prefix}<name>"
+        yield problem(path, name, f"{allowed}; {instead}")
 
 
 def _spec(kind: str, document: JsonObject, spec: JsonValue, old: JsonValue, trust: Trust) -> Iterator[Problem]:

@@ -207,6 +207,37 @@ def test_messages_for_a_collector(spec: JsonValue, expected: list[str]) -> None:
     assert messages(validate_collector(document, trust=TRUST)) == expected
 
 
+CONTAINER = "; make it anew by another name."
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "expected"),
+    [
+        pytest.param("etcd", "a.b",
+                     ['metadata.name is "a.b"; it must be without dots, since its container is named '
+                      f"etcd-<name>{CONTAINER}"],
+                     id="dots"),
+        pytest.param("kubernetes", "l" * 53,
+                     [f'metadata.name is "{"l" * 53}"; it must be at most 52 characters long, since its container is '
+                      f"named kubernetes-<name>{CONTAINER}"],
+                     id="one too long for its type"),
+        pytest.param("kubernetes", "l" * 52, [], id="the longest for its type"),
+        pytest.param("cni", "m" * 59, [], id="the longest for a short type"),
+        pytest.param("cni", "m" * 59 + ".",
+                     [f'metadata.name is "{"m" * 59}."; it must be without dots, since its container is named '
+                      f"cni-<name>{CONTAINER}",
+                      f'metadata.name is "{"m" * 59}."; it must be at most 59 characters long, since its container is '
+                      f"named cni-<name>{CONTAINER}"],
+                     id="dots and too long"),
+    ],
+)  # fmt: skip
+def test_the_name_of_a_collector_is_that_of_a_container(kind: str, name: str, expected: list[str]) -> None:
+    spec: JsonObject = {"clusterRef": {"name": "p"}, "type": kind}
+    document: JsonObject = {"metadata": {"name": name, "namespace": "tapio-system"}, "spec": spec}
+    assert messages(validate_collector(document, trust=TRUST)) == expected
+    assert validate_collector(document, trust=TRUST, old=document) == ()
+
+
 def test_messages_for_an_intelligence() -> None:
     document: JsonObject = {"spec": {"clusterRef": {"name": "p"}, "embedded": True, "neo4j": {"replicas": 0}}}
     assert messages(validate_intelligence(document, trust=TRUST)) == [

@@ -48,7 +48,7 @@ GOOD: Final[dict[str, JsonValue]] = {
     "maxAge": "36h",
     "maxSurge": 0,
     "maxUnavailable": "25%",
-    "maxBytes": "1Gi",
+    "maxBytes": "512Mi",
     "metrics": {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization"}}},
     "otlpEndpoint": "http://otel:4318",
     "paths": "/api/v1",

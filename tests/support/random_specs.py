@@ -220,7 +220,7 @@ NATS: Final = st.one_of(
             "storage": one_of("10Gi", "200Gi"),
             "storageClassName": one_of("fast"),
             "tls": BOOLEANS,
-            "observations": one_of({"maxAge": "2h"}, {"maxBytes": "2Gi"}, {}),
+            "observations": one_of({"maxAge": "2h"}, {"maxBytes": "768Mi"}, {}),
         }
     ),
 )

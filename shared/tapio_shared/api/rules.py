@@ -6,7 +6,7 @@ A rule sees a normalised spec, the namespace it lives in and whom the operator t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -21,6 +21,7 @@ from tapio_shared.api.host_rules import host_access_problems
 from tapio_shared.api.nats import USABLE_SHARE
 from tapio_shared.api.neo4j_config import config_problems
 from tapio_shared.api.problems import Path, Problem, path_text, problem
+from tapio_shared.api.profiles import DEFAULTS, ProfileDefaults
 from tapio_shared.api.quantity import quantity_or_none
 from tapio_shared.api.reasons import Reason
 from tapio_shared.api.shapes import shape_problems
@@ -31,6 +32,9 @@ BUDGET_RESOURCES: Final = ("cpu", "memory")
 PRIVILEGED_OVERRIDES: Final = ("image", "command", "args", "env", "podTemplate")
 """Fields of a node agent with which one could run anything at all as root on every node."""
 
+
+_PROFILE_DEFAULTS: Final[Mapping[str, ProfileDefaults]] = {**DEFAULTS}
+"""By any text: nobody has checked the profile yet."""
 
 _APPARMOR: Final = "container.apparmor.security.beta.kubernetes.io/"
 
@@ -248,13 +252,21 @@ def _nats(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:
         yield problem((*path, "replicas"), replicas, "an odd number, so that the servers can vote: 1, 3, 5, 7 or 9")
     if nats.get("enabled") is False and nats.get("external") is None:
         yield problem((*path, "enabled"), False, "true or absent, unless nats.external names another NATS")
-    storage, limit = nats.get("storage"), at(nats, "observations", "maxBytes")
-    volume, stream = quantity_or_none(storage), quantity_or_none(limit)
-    if volume is not None and stream is not None and stream > volume * USABLE_SHARE:
-        where: Path = (*path, "observations", "maxBytes")
-        yield problem(where, limit, f"at most 95 % of nats.storage, {storage}, which must hold it")
+    yield from _stream_fits(spec, nats, (*path, "observations", "maxBytes"))
     yield from component_problems(nats, path)
     yield from _no_autoscaling(nats, path, "servers that vote are not added by load; set replicas")
+
+
+def _stream_fits(spec: JsonObject, nats: JsonObject, path: Path) -> Iterator[Problem]:
+    """Whether the volume holds the stream that is asked for: the volume of the profile, where none is given."""
+    profile = _PROFILE_DEFAULTS.get(str_at(spec, "profile"))
+    storage, limit = nats.get("storage"), at(nats, "observations", "maxBytes")
+    whose = "nats.storage"
+    if storage is None and profile is not None and nats.get("external") is None:
+        storage, whose = profile.nats_storage, f"the nats.storage of the profile {spec['profile']}"
+    volume, stream = quantity_or_none(storage), quantity_or_none(limit)
+    if volume is not None and stream is not None and stream > volume * USABLE_SHARE:
+        yield problem(path, limit, f"at most 95 % of {whose}, {storage}, which must hold it")
 
 
 def _gateway(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:

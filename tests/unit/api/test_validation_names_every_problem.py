@@ -86,6 +86,17 @@ def messages(problems: tuple[Problem, ...]) -> list[str]:
                      ['spec.nats.observations.maxBytes is "2Gi"; it must be at most 95 % of nats.storage, 1Gi, '
                       "which must hold it."],
                      id="a stream larger than its volume"),
+        pytest.param({"profile": "edge", "nats": {"observations": {"maxBytes": "20Gi"}}},
+                     ['spec.nats.observations.maxBytes is "20Gi"; it must be at most 95 % of the nats.storage of the '
+                      "profile edge, 1Gi, which must hold it."],
+                     id="a stream larger than the profile's volume"),
+        pytest.param({"nats": {"observations": {"maxBytes": "20Gi"}}},
+                     ['spec.nats.observations.maxBytes is "20Gi"; it must be at most 95 % of the nats.storage of the '
+                      "profile production, 20Gi, which must hold it."],
+                     id="a stream that fills the volume of the profile that is not named"),
+        pytest.param({"profile": "edge", "nats": {"observations": {"maxBytes": "20Gi"},
+                                                  "external": {"url": "nats://elsewhere:4222"}}}, [],
+                     id="a stream of somebody else's NATS"),
         pytest.param({"nats": {"enabled": False}},
                      ["spec.nats.enabled is false; it must be true or absent, unless nats.external names another "
                       "NATS."],

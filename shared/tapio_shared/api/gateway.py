@@ -9,7 +9,16 @@ from pydantic import ConfigDict, Field
 from tapio_shared.api.base import ApiModel
 from tapio_shared.api.component import Component, ConfigMapReference, SecretReference
 from tapio_shared.api.markers import rules
-from tapio_shared.api.scalars import Annotations, HostName, HttpsUrl, Items, NamespaceName, ObjectName, PathPrefix
+from tapio_shared.api.scalars import (
+    IPV4_PATTERN,
+    Annotations,
+    HostName,
+    HttpsUrl,
+    Items,
+    NamespaceName,
+    ObjectName,
+    PathPrefix,
+)
 
 
 class ParentReference(ApiModel):
@@ -37,6 +46,10 @@ class Exposure(ApiModel):
                 "self.type != 'HTTPRoute' || has(self.parentRef)",
                 "exposure.parentRef must be set for the type HTTPRoute.",
             ),
+            (
+                f"!has(self.host) || !self.host.matches('{IPV4_PATTERN}')",
+                "exposure.host must be a host name and no IP address.",
+            ),
         )
     )
 
@@ -46,7 +59,9 @@ class Exposure(ApiModel):
         "make the object of that name.",
     )
     host: HostName | None = Field(
-        default=None, description="Host name of the Ingress or HTTPRoute, such as tapio.example.com."
+        default=None,
+        description="Host name of the Ingress or HTTPRoute, such as tapio.example.com; no IP address. One with a * in "
+        "front can't stand beside an HTTPRoute to a gateway that speaks TLS: its certificate is checked by that name.",
     )
     class_name: ObjectName | None = Field(
         default=None,
@@ -138,6 +153,16 @@ class RateLimit(ApiModel):
 
 class Gateway(Component):
     """The API gateway."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!(has(self.tls) && has(self.tls.secretRef) && has(self.exposure) && "
+                "self.exposure.type == 'HTTPRoute' && has(self.exposure.host) && self.exposure.host.startsWith('*'))",
+                "exposure.host must be without * for the type HTTPRoute when tls.secretRef is set.",
+            )
+        )
+    )
 
     replicas: int | None = Field(
         default=None,

@@ -277,6 +277,10 @@ def _gateway(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:
         yield problem((*path, "exposure", "host"), None, f"set when exposure.type is {kind}")
     if kind == "HTTPRoute" and exposure.get("parentRef") is None:
         yield problem((*path, "exposure", "parentRef"), None, "set when exposure.type is HTTPRoute")
+    host = str_at(exposure, "host")
+    if kind == "HTTPRoute" and host.startswith("*") and at(gateway, "tls", "secretRef") is not None:
+        # A BackendTLSPolicy names the one host of the certificate.
+        yield problem((*path, "exposure", "host"), host, "one host, without *, while tls.secretRef is set")
     if list_at(gateway, "auth", "rules") and at(gateway, "auth", "oidc") is None:
         yield problem((*path, "auth", "oidc"), None, "set when auth.rules is, since rules look at a token's claims")
     yield from component_problems(gateway, path)

@@ -270,11 +270,14 @@ EtcdEndpoint = Annotated[
     _require(_is_url(("https", "http")), "an etcd endpoint such as https://10.0.0.1:2379"),
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 512}),
 ]
+IPV4_PATTERN: Final = r"^([0-9]{1,3}[.]){3}[0-9]{1,3}$"
+"""What looks like an IP address, among what can be a host name. Also stands in a CEL rule."""
+
 HostName = Annotated[
     str,
     _require(
-        lambda text: len(text) <= 253 and _matches(rf"(\*\.)?{_SUBDOMAIN}")(text),
-        "a host name such as tapio.example.com",
+        lambda text: len(text) <= 253 and _matches(rf"(\*\.)?{_SUBDOMAIN}")(text) and not _matches(IPV4_PATTERN)(text),
+        "a host name such as tapio.example.com, and no IP address",
     ),
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 253}),
 ]

@@ -85,6 +85,11 @@ BREAKING: list[tuple[str, JsonObject, JsonObject | None, str]] = [
      "exposure.host must be set for the types Ingress and HTTPRoute."),
     (CLUSTER_KIND, {"gateway": {"exposure": {"type": "HTTPRoute", "host": "a.example.com"}}}, None,
      "exposure.parentRef must be set for the type HTTPRoute."),
+    (CLUSTER_KIND, {"gateway": {"exposure": {"type": "Ingress", "host": "10.0.0.1"}}}, None,
+     "exposure.host must be a host name and no IP address."),
+    (CLUSTER_KIND, {"gateway": {"tls": {"secretRef": {"name": "t"}}, "exposure": {
+        "type": "HTTPRoute", "host": "*.a.example.com", "parentRef": {"name": "public"}}}}, None,
+     "exposure.host must be without * for the type HTTPRoute when tls.secretRef is set."),
     (CLUSTER_KIND, {"gateway": {"auth": {"rules": [{"claim": "groups", "values": ["ops"]}]}}}, None,
      "auth.rules look at a token's claims, so auth.oidc must be set."),
     (COLLECTOR_KIND, {"clusterRef": REFERENCE, "type": "ebpf", "watchSecrets": True}, None,

@@ -142,6 +142,21 @@ def messages(problems: tuple[Problem, ...]) -> list[str]:
                       "spec.gateway.auth.oidc is not set; it must be set when auth.rules is, since rules look at a "
                       "token's claims."],
                      id="a gateway"),
+        pytest.param({"gateway": {"exposure": {"type": "Ingress", "host": "10.0.0.1"}}},
+                     ['spec.gateway.exposure.host is "10.0.0.1"; it must be a host name such as tapio.example.com, and '
+                      "no IP address."],
+                     id="an address for a host"),
+        pytest.param({"gateway": {"tls": {"secretRef": {"name": "t"}}, "exposure": {
+                        "type": "HTTPRoute", "host": "*.example.com", "parentRef": {"name": "public"}}}},
+                     ['spec.gateway.exposure.host is "*.example.com"; it must be one host, without *, while '
+                      "tls.secretRef is set."],
+                     id="a certificate of any host behind an HTTPRoute"),
+        pytest.param({"gateway": {"tls": {}, "exposure": {
+                        "type": "HTTPRoute", "host": "*.example.com", "parentRef": {"name": "public"}}}}, [],
+                     id="an HTTPRoute of any host"),
+        pytest.param({"gateway": {"tls": {"secretRef": {"name": "t"}}, "exposure": {
+                        "type": "Ingress", "host": "*.example.com"}}}, [],
+                     id="an Ingress of any host"),
         pytest.param({"gateway": {"auth": {"oidc": {"issuerURL": "http://login", "audiences": []}}}},
                      ['spec.gateway.auth.oidc.issuerURL is "http://login"; it must be an https:// address such as '
                       "https://login.example.com.",

@@ -235,6 +235,7 @@ GATEWAY: Final = some(
             {"type": "ClusterIP"},
             {"type": "LoadBalancer"},
             {"type": "LoadBalancer", "className": "internal"},
+            {"type": "LoadBalancer", "className": "service.k8s.aws/nlb"},
             {"type": "Ingress", "host": "t.example.org"},
             {
                 "type": "Ingress",

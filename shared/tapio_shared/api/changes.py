@@ -13,7 +13,7 @@ from tapio_shared.api.names import CLUSTER_KIND, COLLECTOR_KIND, INTELLIGENCE_KI
 from tapio_shared.api.problems import Path, Problem, path_text, problem, value_text
 from tapio_shared.api.quantity import quantity_or_none
 from tapio_shared.api.reasons import Reason
-from tapio_shared.json import JsonObject, JsonValue, at
+from tapio_shared.json import JsonObject, JsonValue, at, object_at
 
 _IMMUTABLE: Final[dict[str, tuple[tuple[tuple[str, ...], str | None], ...]]] = {
     CLUSTER_KIND: ((("nodeAgents", "namespace"), NODE_NAMESPACE), (("nats", "storageClassName"), None)),
@@ -23,6 +23,7 @@ _IMMUTABLE: Final[dict[str, tuple[tuple[tuple[str, ...], str | None], ...]]] = {
 """Fields with what their absence means."""
 
 _NEO4J: Final = {CLUSTER_KIND: ("intelligence", "neo4j"), INTELLIGENCE_KIND: ("neo4j",)}
+_EXPOSURE: Final = ("gateway", "exposure")
 _BACKUP_SIZE: Final = ("backup", "destination", "pvc", "size")
 
 
@@ -39,14 +40,22 @@ def change_problems(kind: str, spec: JsonObject, old: JsonObject) -> Iterator[Pr
             yield from _growing(path, at(spec, *path), at(old, *path))
     if kind == CLUSTER_KIND:
         yield from _growing(("nats", "storage"), at(spec, "nats", "storage"), at(old, "nats", "storage"))
+        yield from _load_balancer(object_at(spec, *_EXPOSURE), object_at(old, *_EXPOSURE))
 
 
-def _immutable(path: Path, value: JsonValue, old: JsonValue) -> Iterator[Problem]:
+def _load_balancer(exposure: JsonObject, old: JsonObject) -> Iterator[Problem]:
+    """The class of a Service stays as long as that is a load balancer: the API server has it so."""
+    if exposure.get("type") == "LoadBalancer" == old.get("type"):
+        until = "while exposure.type stays LoadBalancer (make it ClusterIP first)"
+        yield from _immutable((*_EXPOSURE, "className"), exposure.get("className"), old.get("className"), until)
+
+
+def _immutable(path: Path, value: JsonValue, old: JsonValue, until: str = "after creation") -> Iterator[Problem]:
     if value == old:
         return
     where = path_text(("spec", *path))
     before, now = (value_text(path, one) if one is not None else "absent" for one in (old, value))
-    message = f"{where} is {now} and was {before}; it can't be changed after creation."
+    message = f"{where} is {now} and was {before}; it can't be changed {until}."
     yield Problem(where, value, message, Reason.IMMUTABLE_FIELD)
 
 

@@ -12,6 +12,7 @@ from tapio_shared.api.markers import rules
 from tapio_shared.api.scalars import (
     IPV4_PATTERN,
     Annotations,
+    ClassName,
     HostName,
     HttpsUrl,
     Items,
@@ -50,6 +51,15 @@ class Exposure(ApiModel):
                 f"!has(self.host) || !self.host.matches('{IPV4_PATTERN}')",
                 "exposure.host must be a host name and no IP address.",
             ),
+            (
+                "self.type != 'Ingress' || !has(self.className) || !self.className.contains('/')",
+                "exposure.className must be the name of an IngressClass, without /, for the type Ingress.",
+            ),
+            (
+                "self.type != 'LoadBalancer' || oldSelf.type != 'LoadBalancer' || "
+                "(has(self.className) ? [self.className] : []) == (has(oldSelf.className) ? [oldSelf.className] : [])",
+                "exposure.className can't be changed while the type stays LoadBalancer.",
+            ),
         )
     )
 
@@ -63,9 +73,10 @@ class Exposure(ApiModel):
         description="Host name of the Ingress or HTTPRoute, such as tapio.example.com; no IP address. One with a * in "
         "front can't stand beside an HTTPRoute to a gateway that speaks TLS: its certificate is checked by that name.",
     )
-    class_name: ObjectName | None = Field(
+    class_name: ClassName | None = Field(
         default=None,
-        description="IngressClass, or class of the load balancer; absent means the Kubernetes cluster's default.",
+        description="IngressClass, or class of the load balancer such as service.k8s.aws/nlb, which can't be changed "
+        "while the type stays LoadBalancer; absent means the Kubernetes cluster's default.",
     )
     parent_ref: ParentReference | None = Field(default=None, description="The Gateway that an HTTPRoute attaches to.")
     annotations: Annotations | None = Field(

@@ -6,7 +6,7 @@ A rule sees a normalised spec, the namespace it lives in and whom the operator t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -21,19 +21,20 @@ from tapio_shared.api.host_rules import host_access_problems
 from tapio_shared.api.nats import USABLE_SHARE
 from tapio_shared.api.neo4j_config import config_problems
 from tapio_shared.api.problems import Path, Problem, path_text, problem
-from tapio_shared.api.profiles import DEFAULTS, ProfileDefaults
+from tapio_shared.api.profiles import DEFAULTS
 from tapio_shared.api.quantity import quantity_or_none
 from tapio_shared.api.reasons import Reason
+from tapio_shared.api.scalars import CLASS_ALLOWED, OBJECT_NAME_ALLOWED, is_label_key, is_object_name
 from tapio_shared.api.shapes import shape_problems
 from tapio_shared.api.trust import Trust
-from tapio_shared.json import JsonObject, at, list_at, object_at, str_at
+from tapio_shared.json import JsonObject, JsonValue, at, list_at, object_at, str_at
 
 BUDGET_RESOURCES: Final = ("cpu", "memory")
 PRIVILEGED_OVERRIDES: Final = ("image", "command", "args", "env", "podTemplate")
 """Fields of a node agent with which one could run anything at all as root on every node."""
 
 
-_PROFILE_DEFAULTS: Final[Mapping[str, ProfileDefaults]] = {**DEFAULTS}
+_PROFILE_DEFAULTS: Final = {str(profile): defaults for profile, defaults in DEFAULTS.items()}
 """By any text: nobody has checked the profile yet."""
 
 _APPARMOR: Final = "container.apparmor.security.beta.kubernetes.io/"
@@ -281,9 +282,20 @@ def _gateway(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:
     if kind == "HTTPRoute" and host.startswith("*") and at(gateway, "tls", "secretRef") is not None:
         # A BackendTLSPolicy names the one host of the certificate.
         yield problem((*path, "exposure", "host"), host, "one host, without *, while tls.secretRef is set")
+    yield from _class_name(kind, exposure.get("className"), (*path, "exposure", "className"))
     if list_at(gateway, "auth", "rules") and at(gateway, "auth", "oidc") is None:
         yield problem((*path, "auth", "oidc"), None, "set when auth.rules is, since rules look at a token's claims")
     yield from component_problems(gateway, path)
+
+
+def _class_name(kind: JsonValue, name: JsonValue, path: Path) -> Iterator[Problem]:
+    """An IngressClass that is none, or a load balancer's; what is neither is fields.py's to tell."""
+    if not isinstance(name, str):
+        return
+    if kind == "Ingress" and is_label_key(name) and not is_object_name(name):
+        yield problem(path, name, f"the name of an IngressClass, {OBJECT_NAME_ALLOWED}")
+    if kind == "LoadBalancer" and is_object_name(name) and not is_label_key(name):
+        yield problem(path, name, f"the class of a load balancer, {CLASS_ALLOWED}")
 
 
 def _network_policies(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:

@@ -137,12 +137,19 @@ _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 _QUALIFIED = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 
+OBJECT_NAME_ALLOWED: Final = (
+    "a Kubernetes name: at most 253 lower-case letters, digits, - and ., with a letter or digit at both ends"
+)
+
+
+def is_object_name(text: str) -> bool:
+    """Whether `text` can be the name of most Kubernetes objects: a DNS subdomain."""
+    return len(text) <= 253 and _matches(_SUBDOMAIN)(text)
+
+
 ObjectName = Annotated[
     str,
-    _require(
-        lambda text: len(text) <= 253 and _matches(_SUBDOMAIN)(text),
-        "a Kubernetes name: at most 253 lower-case letters, digits, - and ., with a letter or digit at both ends",
-    ),
+    _require(is_object_name, OBJECT_NAME_ALLOWED),
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 253}),
 ]
 NamespaceName = Annotated[
@@ -152,13 +159,23 @@ NamespaceName = Annotated[
 ]
 
 
-def _is_label_key(text: str) -> bool:
+def is_label_key(text: str) -> bool:
+    """Whether `text` can be the key of a label: a name, with or without a DNS subdomain and / before it."""
     prefix, slash, name = text.rpartition("/")
     return _matches(_QUALIFIED)(name) and (not slash or (len(prefix) <= 253 and _matches(_SUBDOMAIN)(prefix)))
 
 
 LabelKey = Annotated[
-    str, _require(_is_label_key, "a label key such as team or example.com/team, at most 63 characters after the /")
+    str, _require(is_label_key, "a label key such as team or example.com/team, at most 63 characters after the /")
+]
+CLASS_ALLOWED: Final = "such as internal or service.k8s.aws/nlb, at most 63 characters after the /"
+ClassName = Annotated[
+    str,
+    _require(
+        lambda text: is_object_name(text) or is_label_key(text),
+        f"the name of an IngressClass, or the class of a load balancer {CLASS_ALLOWED}",
+    ),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 317}),
 ]
 LabelValue = Annotated[
     str,

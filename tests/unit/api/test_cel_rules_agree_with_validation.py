@@ -87,6 +87,11 @@ BREAKING: list[tuple[str, JsonObject, JsonObject | None, str]] = [
      "exposure.parentRef must be set for the type HTTPRoute."),
     (CLUSTER_KIND, {"gateway": {"exposure": {"type": "Ingress", "host": "10.0.0.1"}}}, None,
      "exposure.host must be a host name and no IP address."),
+    (CLUSTER_KIND, {"gateway": {"exposure": {"type": "Ingress", "host": "a.b", "className": "a/b"}}}, None,
+     "exposure.className must be the name of an IngressClass, without /, for the type Ingress."),
+    (CLUSTER_KIND, {"gateway": {"exposure": {"type": "LoadBalancer", "className": "a/b"}}},
+     {"gateway": {"exposure": {"type": "LoadBalancer"}}},
+     "exposure.className can't be changed while the type stays LoadBalancer."),
     (CLUSTER_KIND, {"gateway": {"tls": {"secretRef": {"name": "t"}}, "exposure": {
         "type": "HTTPRoute", "host": "*.a.example.com", "parentRef": {"name": "public"}}}}, None,
      "exposure.host must be without * for the type HTTPRoute when tls.secretRef is set."),

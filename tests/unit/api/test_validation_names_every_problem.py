@@ -157,6 +157,21 @@ def messages(problems: tuple[Problem, ...]) -> list[str]:
         pytest.param({"gateway": {"tls": {"secretRef": {"name": "t"}}, "exposure": {
                         "type": "Ingress", "host": "*.example.com"}}}, [],
                      id="an Ingress of any host"),
+        pytest.param({"gateway": {"exposure": {"type": "LoadBalancer", "className": "service.k8s.aws/nlb"}}}, [],
+                     id="a load balancer's class with a prefix"),
+        pytest.param({"gateway": {"exposure": {"type": "LoadBalancer", "className": f"a.{'b' * 63}"}}},
+                     [f'spec.gateway.exposure.className is "a.{"b" * 63}"; it must be the class of a load balancer, '
+                      "such as internal or service.k8s.aws/nlb, at most 63 characters after the /."],
+                     id="no class of a load balancer"),
+        pytest.param({"gateway": {"exposure": {"type": "Ingress", "host": "a.b", "className": "k8s.aws/nlb"}}},
+                     ['spec.gateway.exposure.className is "k8s.aws/nlb"; it must be the name of an IngressClass, a '
+                      "Kubernetes name: at most 253 lower-case letters, digits, - and ., with a letter or digit at "
+                      "both ends."],
+                     id="no IngressClass"),
+        pytest.param({"gateway": {"exposure": {"type": "LoadBalancer", "className": "a b"}}},
+                     ['spec.gateway.exposure.className is "a b"; it must be the name of an IngressClass, or the class '
+                      "of a load balancer such as internal or service.k8s.aws/nlb, at most 63 characters after the /."],
+                     id="no class at all"),
         pytest.param({"gateway": {"auth": {"oidc": {"issuerURL": "http://login", "audiences": []}}}},
                      ['spec.gateway.auth.oidc.issuerURL is "http://login"; it must be an https:// address such as '
                       "https://login.example.com.",
@@ -321,6 +336,11 @@ def test_privileges_and_namespaces_of_node_agents() -> None:
                      'spec.nats.storageClassName is "b" and was absent;'
                      " it can't be changed after creation.",
                      id="a class that was the default"),
+        pytest.param({"gateway": {"exposure": {"type": "LoadBalancer", "className": "a/b"}}},
+                     {"gateway": {"exposure": {"type": "LoadBalancer"}}}, Reason.IMMUTABLE_FIELD,
+                     'spec.gateway.exposure.className is absent and was "a/b"; it can\'t be changed while '
+                     "exposure.type stays LoadBalancer (make it ClusterIP first).",
+                     id="a load balancer's class"),
         pytest.param({}, {"nodeAgents": {"namespace": "agents"}}, Reason.IMMUTABLE_FIELD,
                      'spec.nodeAgents.namespace is "agents" and was "tapio-nodes";'
                      " it can't be changed after creation.",
@@ -354,6 +374,11 @@ def test_refused_updates(old: JsonObject, new: JsonObject, reason: Reason, messa
         pytest.param({}, {"nodeAgents": {"namespace": "tapio-nodes"}}, id="the default, spelled out"),
         pytest.param({"intelligence": {"neo4j": {"storageClassName": "a"}}}, {}, id="moved to a TapioIntelligence"),
         pytest.param({"profile": "edge"}, {"profile": "production"}, id="another profile"),
+        pytest.param(
+            {"gateway": {"exposure": {"type": "ClusterIP", "className": "a"}}},
+            {"gateway": {"exposure": {"type": "LoadBalancer", "className": "a/b"}}},
+            id="the class of a load balancer that is new",
+        ),
     ],
 )
 def test_allowed_updates(old: JsonObject, new: JsonObject) -> None:

@@ -198,10 +198,12 @@ NEO4J: Final = some(
     }
 ).filter(lambda one: one.get("edition") != "Community" or one.get("replicas", 1) == 1)
 """Community can't be clustered."""
+_NO_GRAPH: JsonObject = {"neo4j": {"enabled": False}, "correlation": {"enabled": False}}
 INTELLIGENCE: Final = st.one_of(
     some({"correlation": CORRELATION}, required={"embedded": one_of(True)}),
     some({"correlation": CORRELATION, "neo4j": NEO4J}),
     some({"correlation": CORRELATION, "neo4j": NEO4J}, required={"embedded": one_of(False)}),
+    st.just(_NO_GRAPH),
 )
 NATS: Final = st.one_of(
     some(

@@ -94,6 +94,16 @@ class EffectiveCluster:
     def uses_external_nats(self) -> bool:
         return self.spec.nats.external is not None
 
+    @property
+    def runs_neo4j(self) -> bool:
+        """Whether Neo4j is wanted; its licence may still refuse it."""
+        return not self.embedded and self.neo4j.enabled is not False
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether there is a graph to ask: Neo4j's, or the correlation service's own."""
+        return self.intelligence.correlation.enabled is not False if self.embedded else self.runs_neo4j
+
 
 def effective_cluster(
     spec: TapioClusterSpec,
@@ -247,8 +257,9 @@ def _resources(
     gateway: Scaling | None,
 ) -> dict[str, JsonObject]:
     parts: list[tuple[str, int, Component]] = []
-    if not embedded:
-        parts.append(("neo4j", members, mind.neo4j or Neo4j()))
+    neo4j = mind.neo4j or Neo4j()
+    if not embedded and neo4j.enabled is not False:
+        parts.append(("neo4j", members, neo4j))
     if spec.nats.external is None:
         parts.append(("nats", servers, spec.nats))
     parts.append(("correlation", correlation.replicas, mind.correlation))

@@ -62,7 +62,7 @@ def _is_there(one: Seen | None) -> bool:
 def keeping_members(effective: EffectiveCluster, found: GraphMembers) -> tuple[EffectiveCluster, tuple[Notice, ...]]:
     """`effective` with no fewer members than run, and what is to be said about that."""
     asked = effective.neo4j_members
-    if effective.embedded or effective.neo4j_edition != "enterprise" or found.highest <= asked:
+    if not effective.runs_neo4j or effective.neo4j_edition != "enterprise" or found.highest <= asked:
         return effective, ()
     message = (
         f"spec.intelligence.neo4j.replicas asks for {asked} members and {found.highest} run: a member that leaves must "

@@ -44,7 +44,7 @@ def render(ctx: Context) -> Rendered:
         if verdict.runs:
             components.append(build_collector(ctx, collector, verdict.learned))
         untold += verdict.untold
-    monitoring = build_monitoring(ctx, [workload for one in components for workload in one.workloads])
+    monitoring = build_monitoring(ctx, components)
     if monitoring is not None:
         components.append(monitoring)
     everything = with_network_policies(

@@ -124,6 +124,8 @@ def granted(
         size, said = _grant("spec.nats.storage", effective.nats_storage, held.get(names.NATS), expandable)
         notices += said
         effective = replace(effective, nats_storage=size)
+    if not effective.has_graph:
+        return effective, tuple(notices)
     graph = names.CORRELATION if effective.embedded else names.NEO4J
     field = "the embedded graph store's volume" if effective.embedded else "spec.intelligence.neo4j.storage"
     size, said = _grant(field, effective.graph_storage, held.get(graph), expandable)

@@ -114,7 +114,7 @@ def _storage(ctx: Context, workloads: Sequence[ObjectRef]) -> list[_Panel]:
     left = foreign_series("kubelet_volume_stats_available_bytes", **claims)
     size = foreign_series("kubelet_volume_stats_capacity_bytes", **claims)
     panels = [_Panel("Space left on volumes", f"{left} / {size}", "{{persistentvolumeclaim}}", "percentunit")]
-    if ctx.effective.neo4j_edition == "enterprise" and not ctx.effective.embedded:
+    if ctx.effective.neo4j_edition == "enterprise" and ctx.effective.runs_neo4j:
         panels.append(
             _Panel(
                 "Transactions of Neo4j per second",

@@ -54,7 +54,7 @@ def build_gateway(ctx: Context) -> Component | None:
             nats=way,
             pod=_pod(ctx, scaling.replicas),
             scaling=scaling,
-            secrets=(ctx.child(names.NEO4J_AUTH), *(one.secret for one in _mounted(ctx))),
+            secrets=(*_graph_secret(ctx), *(one.secret for one in _mounted(ctx))),
             more=(build_metrics_service(ctx), *build_exposure(ctx, ctx.selector(APP, COMPONENT))),
             opens=(*to_nats(ctx), *_to_graph(ctx), *_to_issuer(ctx), *to_telemetry(ctx)),
             admits=(PUBLIC, *scraped(ctx, METRICS_PORT)),
@@ -63,8 +63,13 @@ def build_gateway(ctx: Context) -> Component | None:
 
 
 def _to_graph(ctx: Context) -> tuple[Flow, ...]:
-    embedded = Flow(app=correlation.APP, ports=(HTTP_PORT,))
-    return (embedded,) if ctx.effective.embedded else to_neo4j(ctx)
+    embedded = ctx.effective.embedded and ctx.effective.has_graph
+    return (Flow(app=correlation.APP, ports=(HTTP_PORT,)),) if embedded else to_neo4j(ctx)
+
+
+def _graph_secret(ctx: Context) -> tuple[str, ...]:
+    """The Secret with which the graph is read; the embedded store has none."""
+    return (ctx.child(names.NEO4J_AUTH),) if ctx.effective.runs_neo4j else ()
 
 
 def _to_issuer(ctx: Context) -> tuple[Flow, ...]:
@@ -86,9 +91,10 @@ def _configuration(ctx: Context, way: Access) -> JsonObject:
         "listen": f":{PUBLIC}",
         "health": f":{HEALTH}",
         "nats": {**way.settings(), "inboxPrefix": nats_users.inbox_prefix(nats_users.GATEWAY)},
-        "graph": {"url": embedded_url if ctx.effective.embedded else bolt_url(ctx)},
         "rateLimit": spec.rate_limit.document(),
     }
+    if ctx.effective.has_graph:
+        document["graph"] = {"url": embedded_url if ctx.effective.embedded else bolt_url(ctx)}
     if speaks_tls(ctx):
         document["tls"] = {"certificate": f"{_TLS}/tls.crt", "key": f"{_TLS}/tls.key"}
     if spec.auth is not None:
@@ -130,8 +136,8 @@ def _mounted(ctx: Context) -> list[_Mounted]:
 def _pod(ctx: Context, replicas: int) -> PodParts:
     mounted = _mounted(ctx)
     env = telemetry_env(ctx, APP)
-    if not ctx.effective.embedded:
-        env += graph_credentials(ctx.child(names.NEO4J_AUTH))
+    for secret in _graph_secret(ctx):
+        env += graph_credentials(secret)
     return PodParts(
         app=APP,
         component=COMPONENT,

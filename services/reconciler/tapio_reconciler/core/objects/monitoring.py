@@ -12,20 +12,34 @@ from tapio_reconciler.core.objects.dashboards import dashboards
 from tapio_reconciler.core.objects.metrics import CLUSTER_LABEL, NAMESPACE_LABEL
 from tapio_shared.api.labels import CLUSTER, CLUSTER_NAMESPACE, NAME, PART_OF, PART_OF_TAPIO
 from tapio_shared.api.reasons import Reason
-from tapio_shared.json import JsonObject
+from tapio_shared.json import JsonObject, objects_at, str_at
 from tapio_shared.keys import ObjectRef
 
 APP = "tapio-monitoring"
 COMPONENT = "monitoring"
 _GROUP = "monitoring.coreos.com"
+_PORT = "metrics"
 
 
-def build_monitoring(ctx: Context, workloads: Sequence[ObjectRef]) -> Component | None:
-    """Monitor, rules and dashboards of `workloads`; None when nothing of it is wanted or can be served."""
+def build_monitoring(ctx: Context, components: Sequence[Component]) -> Component | None:
+    """Monitor, rules and dashboards of `components`; None when nothing of it is wanted or can be served."""
+    workloads = [workload for one in components for workload in one.workloads]
+    measured = any(_is_measured(built) for one in components for built in one.objects)
     objects = present(
-        [build_service_monitor(ctx), build_prometheus_rule(ctx, workloads), build_dashboards(ctx, workloads)]
+        [
+            build_service_monitor(ctx) if measured else None,
+            build_prometheus_rule(ctx, workloads),
+            build_dashboards(ctx, workloads),
+        ]
     )
     return Component(name=COMPONENT, objects=objects) if objects else None
+
+
+def _is_measured(built: JsonObject) -> bool:
+    """Whether it is a Service at which something can be scraped."""
+    return str_at(built, "kind") == "Service" and any(
+        str_at(port, "name") == _PORT for port in objects_at(built, "spec", "ports")
+    )
 
 
 def monitoring_notices(ctx: Context) -> list[Notice]:
@@ -62,7 +76,7 @@ def build_service_monitor(ctx: Context) -> JsonObject | None:
             "namespaceSelector": {"matchNames": [*sorted({ctx.namespace, ctx.node_namespace})]},
             "endpoints": [
                 {
-                    "port": "metrics",
+                    "port": _PORT,
                     "interval": prometheus.interval,
                     "relabelings": [
                         {"targetLabel": CLUSTER_LABEL, "replacement": ctx.name},

@@ -52,9 +52,10 @@ _CONF = "/var/lib/neo4j/conf"
 
 
 def build_neo4j(ctx: Context) -> Component | None:
-    """Neo4j and its objects; None where the embedded store is used, or an unaccepted licence refuses it."""
+    """Neo4j and its objects; None where the spec has the embedded store or no graph store, or an unaccepted
+    licence refuses it."""
     effective = ctx.effective
-    if effective.embedded or refuses_unlicensed(ctx):
+    if not effective.runs_neo4j or refuses_unlicensed(ctx):
         return None
     spec, name = effective.neo4j, ctx.child(names.NEO4J)
     enterprise = effective.neo4j_edition == "enterprise"
@@ -104,8 +105,8 @@ def _pods(ctx: Context) -> PodGroup:
 
 
 def to_neo4j(ctx: Context) -> tuple[Flow, ...]:
-    """From a component to the graph database; none with the embedded store."""
-    return () if ctx.effective.embedded else (Flow(app=APP, ports=(BOLT,)),)
+    """From a component to the graph database, where there is one."""
+    return (Flow(app=APP, ports=(BOLT,)),) if ctx.effective.runs_neo4j else ()
 
 
 def _vertical_autoscaler(ctx: Context, member: str) -> JsonObject | None:
@@ -127,7 +128,7 @@ def _holds_enterprise(ctx: Context) -> bool:
 
 def licence_notices(ctx: Context) -> list[Notice]:
     """What a person should know when members were asked for that the licence does not allow."""
-    if ctx.effective.embedded:
+    if not ctx.effective.runs_neo4j:
         return []
     if _holds_enterprise(ctx):
         return [_needs_enterprise(ctx)]

@@ -88,7 +88,7 @@ class EffectiveCluster:
     prometheus: bool
     grafana: bool
     resources: Mapping[str, JsonObject]
-    """Per pod of nats, neo4j, correlation, gateway."""
+    """Per pod of nats, neo4j, correlation and gateway, those of them that run."""
 
     @property
     def uses_external_nats(self) -> bool:
@@ -262,7 +262,8 @@ def _resources(
         parts.append(("neo4j", members, neo4j))
     if spec.nats.external is None:
         parts.append(("nats", servers, spec.nats))
-    parts.append(("correlation", correlation.replicas, mind.correlation))
+    if mind.correlation.enabled is not False:
+        parts.append(("correlation", correlation.replicas, mind.correlation))
     if gateway is not None:
         parts.append(("gateway", gateway.replicas, spec.gateway))
     shared: dict[str, JsonObject] = {}

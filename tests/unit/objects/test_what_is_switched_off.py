@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from tapio_shared.api.budget import BudgetTooSmall
 from tapio_shared.api.trust import Trust
 from tapio_shared.api.validation import validate_cluster
 from tapio_shared.json import JsonObject, JsonValue, at, objects_at, str_at
-from tests.support.rendered import objects_of, rendered
+from tests.support.rendered import context_of, objects_of, rendered
 
 
 def cluster(intelligence: JsonObject, **spec: JsonValue) -> JsonObject:
@@ -65,6 +66,44 @@ def test_the_gateway_asks_the_graph_that_there_is(
     gateway = next(one for one in found.components if one.name == "gateway")
     opened = {port for group in gateway.pods for flow in group.opens if flow.app != "nats" for port in flow.ports}
     assert opened & {7687, 8080} == ports
+
+
+@pytest.mark.parametrize(
+    ("intelligence", "spec", "expected"),
+    [
+        pytest.param(
+            {"neo4j": {}},
+            {},
+            {"neo4j": "8Gi", "nats": "3276Mi", "correlation": "3276Mi", "gateway": "1638Mi"},
+            id="all",
+        ),
+        pytest.param(
+            {"neo4j": {}, "correlation": {"enabled": False}},
+            {},
+            {"neo4j": "10Gi", "nats": "4Gi", "gateway": "2Gi"},
+            id="no correlation",
+        ),
+        pytest.param(NO_NEO4J, {}, {"nats": "10922Mi", "gateway": "5461Mi"}, id="no Neo4j"),
+        pytest.param(
+            {"embedded": True}, {"gateway": {"enabled": False}}, {"nats": "8Gi", "correlation": "8Gi"}, id="no gateway"
+        ),
+        pytest.param(NO_STORE, {"gateway": {"enabled": False}}, {"nats": "16Gi"}, id="NATS alone"),
+    ],
+)
+def test_its_share_of_the_budget_goes_to_the_others(
+    intelligence: JsonObject, spec: JsonObject, expected: dict[str, str]
+) -> None:
+    context = context_of(cluster(intelligence, resources={"requests": {"memory": "16Gi"}}, **spec))
+    resources = context.effective.resources
+    assert {name: str_at(one, "requests", "memory") for name, one in resources.items()} == expected
+
+
+def test_a_budget_need_not_reach_for_what_does_not_run() -> None:
+    budget: JsonObject = {"requests": {"memory": "384Mi"}}
+    context = context_of(cluster(NO_NEO4J, resources=budget))
+    assert str_at(context.effective.resources["nats"], "requests", "memory") == "256Mi"
+    with pytest.raises(BudgetTooSmall, match="correlation needs 128Mi for each of 1"):
+        context_of(cluster({"embedded": True}, resources={"requests": {"memory": "300Mi"}}))
 
 
 def test_where_nothing_runs_nothing_is_scraped() -> None:

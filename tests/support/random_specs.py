@@ -182,6 +182,10 @@ CORRELATION: Final = some(
         "engines": some({"patternDetection": ENGINE, "eventCorrelation": ENGINE, "rootCause": ENGINE}),
     }
 )
+ALONE: Final = CORRELATION.map(
+    lambda one: {name: value for name, value in one.items() if name not in {"replicas", "autoscaling"}}
+)
+"""Correlation with the embedded store, which is one pod's."""
 NEO4J: Final = some(
     {name: one for name, one in COMPONENT.items() if name not in {"version", "config"}}
     | {
@@ -200,7 +204,7 @@ NEO4J: Final = some(
 """Community can't be clustered."""
 _NO_GRAPH: JsonObject = {"neo4j": {"enabled": False}, "correlation": {"enabled": False}}
 INTELLIGENCE: Final = st.one_of(
-    some({"correlation": CORRELATION}, required={"embedded": one_of(True)}),
+    some({"correlation": ALONE}, required={"embedded": one_of(True)}),
     some({"correlation": CORRELATION, "neo4j": NEO4J}),
     some({"correlation": CORRELATION, "neo4j": NEO4J}, required={"embedded": one_of(False)}),
     st.just(_NO_GRAPH),
@@ -328,7 +332,10 @@ def specs(draw: st.DrawFn) -> JsonObject:
     """Specs of a TapioCluster over profiles, flags, replicas and overrides."""
     spec = {**draw(some(CLUSTER)), **draw(st.sampled_from(_SIZES))}
     if draw(st.booleans()):
-        spec["intelligence"] = draw(INTELLIGENCE)
+        mind = draw(INTELLIGENCE)
+        if spec.get("profile") == "edge" and not {"embedded", "neo4j"} & mind.keys():
+            mind = draw(some({"correlation": ALONE}))
+        spec["intelligence"] = mind
     return spec
 
 

@@ -122,11 +122,11 @@ def effective_cluster(
     neo4j = mind.neo4j or Neo4j()
     members, edition = neo4j_members(neo4j)
     horizontal = _given(spec.autoscaling.horizontal, defaults.horizontal)
-    correlation = _scaling(
-        mind.correlation,
-        mind.correlation.replicas,
-        _replicas(defaults.correlation_replicas, available=available),
-        horizontal,
+    correlation_default = _replicas(defaults.correlation_replicas, available=available)
+    correlation = (
+        Scaling(replicas=1)  # The graph is on the volume of one pod.
+        if embedded
+        else _scaling(mind.correlation, mind.correlation.replicas, correlation_default, horizontal)
     )
     gateway_on = _given(spec.gateway.enabled, defaults.gateway_replicas > 0)
     gateway_default = _replicas(max(defaults.gateway_replicas, 1), available=available)

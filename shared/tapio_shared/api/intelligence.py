@@ -111,8 +111,8 @@ class Correlation(Component):
         default=None,
         ge=1,
         le=100,
-        description="Number of pods; absent means 2 in production and 1 otherwise. Not set on the Deployment while an "
-        "autoscaler owns it.",
+        description="Number of pods; absent means 2 in production and 1 otherwise. Always 1 with the embedded store, "
+        "whose graph is on one pod's volume. Not set on the Deployment while an autoscaler owns it.",
     )
     engines: Engines = Field(default_factory=Engines, description="The engines of the correlation service.")
 

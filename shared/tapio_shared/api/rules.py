@@ -36,7 +36,8 @@ PRIVILEGED_OVERRIDES: Final = ("image", "command", "args", "env", "podTemplate")
 
 _PROFILE_DEFAULTS: Final = {str(profile): defaults for profile, defaults in DEFAULTS.items()}
 """By any text: nobody has checked the profile yet."""
-
+_EMBEDDING: Final = frozenset(profile for profile, defaults in DEFAULTS.items() if defaults.embedded)
+"""Profiles with the embedded graph store, unless the spec says otherwise."""
 _APPARMOR: Final = "container.apparmor.security.beta.kubernetes.io/"
 
 
@@ -214,6 +215,8 @@ def _inline_intelligence(spec: JsonObject, setting: Setting) -> Iterator[Problem
     if isinstance(intelligence, dict):
         path: Path = ("spec", "intelligence")
         yield from _intelligence(intelligence, path)
+        if intelligence.get("embedded") is None and intelligence.get("neo4j") is None:
+            yield from _one_pod(object_at(intelligence, "correlation"), path, spec)
         yield from _overlays(intelligence, path, ("neo4j", "correlation"), setting)
 
 
@@ -226,6 +229,8 @@ def _intelligence(intelligence: JsonObject, path: Path) -> Iterator[Problem]:
             True,
             f"{where}.embedded is true and {where}.neo4j is set; they exclude each other, so remove one of them.",
         )
+    if intelligence.get("embedded") is True:
+        yield from _one_pod(correlation, path)
     if neo4j.get("enabled") is False and correlation.get("enabled") is not False:
         yield problem(
             (*path, "neo4j", "enabled"),
@@ -244,6 +249,16 @@ def _intelligence(intelligence: JsonObject, path: Path) -> Iterator[Problem]:
         yield problem(
             (*path, "neo4j", "backup", "schedule"), None, 'set when backup.enabled is true, such as "0 2 * * *"'
         )
+
+
+def _one_pod(correlation: JsonObject, path: Path, cluster: JsonObject | None = None) -> Iterator[Problem]:
+    """Who asks for several pods around the embedded store; `cluster`: whose profile decides whether it is used."""
+    if cluster is not None and cluster.get("profile") not in _EMBEDDING:
+        return
+    store, replicas = "the embedded graph store, which is one pod's", correlation.get("replicas")
+    if isinstance(replicas, int) and not isinstance(replicas, bool) and replicas > 1:
+        yield problem((*path, "correlation", "replicas"), replicas, f"1 or absent with {store}")
+    yield from _no_autoscaling(correlation, (*path, "correlation"), f"it can't be scaled with {store}")
 
 
 def _nats(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:

@@ -234,6 +234,25 @@ def test_nats_server_accepts_its_configuration(name: str, tmp_path: Path) -> Non
         assert checked.returncode == 0, checked.stderr
 
 
+def test_nats_server_accepts_numbers_as_json_has_them(tmp_path: Path) -> None:
+    config: JsonObject = {"max_connections": 1000.0, "max_payload": 1e6, "tls": {"timeout": 2.5}}
+    spec: JsonObject = {"profile": "production", "nats": {"storage": "7.9Ei", "config": config}}
+    made = rendered_nats(rendered(cluster(spec)), tmp_path)
+    text = made.servers[0].configuration.read_text()
+    assert [line for line in text.splitlines() if line.startswith("max_")] == [
+        "max_payload: 1000000",
+        "max_connections: 1000",
+    ]
+    checked = subprocess.run(
+        [find_binary(), "-t", "-c", str(made.servers[0].configuration)],
+        env=made.servers[0].environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
 @quick
 @given(specs())
 def test_nats_server_accepts_what_any_spec_gives(spec: JsonObject) -> None:

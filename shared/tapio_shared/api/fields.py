@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tapio_shared.api.base import ApiModel
-from tapio_shared.api.problems import MAX_PROBLEMS, Path, Problem, path_text, problem, unknown_field, value_text
+from tapio_shared.api.problems import MAX_PROBLEMS, Path, Problem, key_problem, path_text, problem, unknown_field
 from tapio_shared.api.scalars import NOT_ALLOWED
 from tapio_shared.api.schema import child_schema, field_names
 from tapio_shared.json import JsonObject, JsonValue, list_at, str_at
@@ -41,7 +41,7 @@ def _problem(error: ErrorDetails, schema: JsonObject, base: Path) -> Problem:
     steps = error["loc"]
     value = cast("JsonValue", error["input"])
     if steps and steps[-1] == "[key]":
-        return _key_problem((*base, *steps[:-1]), _allowed(error, {}, value))
+        return key_problem((*base, *steps[:-1]), _allowed(error, {}, value))
     path: Path = (*base, *steps)
     if error["type"] == "extra_forbidden":
         return unknown_field(path, value, field_names(_schema_at(schema, steps[:-1])))
@@ -51,11 +51,6 @@ def _problem(error: ErrorDetails, schema: JsonObject, base: Path) -> Problem:
         meaning = str_at(node, "description").rstrip(".")
         return Problem(where, None, f"{where} is missing; it must be set ({meaning}).")
     return problem(path, value, _allowed(error, node, value))
-
-
-def _key_problem(path: Path, allowed: str) -> Problem:
-    owner, key = path_text(path[:-1]), path[-1]
-    return Problem(path_text(path), key, f"{owner} has the key {value_text((), key)}; a key must be {allowed}.")
 
 
 def _schema_at(schema: JsonObject, steps: tuple[str | int, ...]) -> JsonObject:

@@ -9,7 +9,7 @@ from pydantic import Field
 from tapio_shared.api.base import ApiModel
 from tapio_shared.api.component import Component, SecretReference
 from tapio_shared.api.markers import rules
-from tapio_shared.api.scalars import Duration, NatsUrl, ObjectName, Size
+from tapio_shared.api.scalars import Duration, NatsUrl, ObjectName, Opaque, Size
 
 USABLE_SHARE = Decimal("0.95")
 """Of a server's volume, so that the file system never fills up before JetStream's own limit is reached."""
@@ -49,6 +49,11 @@ class Nats(Component):
         le=9,
         json_schema_extra=rules(("self % 2 == 1", "The number of NATS servers must be odd, so that they can vote.")),
         description="Number of servers, which must be odd; absent means 3 in production and 1 otherwise.",
+    )
+    config: Opaque | None = Field(
+        default=None,
+        description="Settings that are merged over the servers' own configuration file, with the same structure. One "
+        "that NATS does not know keeps every server from starting.",
     )
     storage: Size | None = Field(
         default=None,

@@ -59,6 +59,12 @@ def problem(path: Path, value: JsonValue, allowed: str, reason: Reason = Reason.
     return Problem(where, shown(path, value), f"{where} is {value_text(path, value)}; it must be {allowed}.", reason)
 
 
+def key_problem(path: Path, allowed: str) -> Problem:
+    """The problem that an object has the key that `path` ends with; `allowed` ends "a key must be ..."."""
+    owner, key = path_text(path[:-1]), path[-1]
+    return Problem(path_text(path), key, f"{owner} has the key {value_text((), key)}; a key must be {allowed}.")
+
+
 def unknown_field(path: Path, value: JsonValue, allowed: Sequence[str]) -> Problem:
     """The problem that `path` names no field; the nearest of the `allowed` names is suggested."""
     where = path_text(path)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from tapio_shared.api import nats_config, neo4j_config
 from tapio_shared.api.collectors import COLLECTOR_TYPES, NODE_COLLECTOR_TYPES
 from tapio_shared.api.component_rules import (
     component_problems,
@@ -19,7 +20,6 @@ from tapio_shared.api.component_rules import (
 )
 from tapio_shared.api.host_rules import host_access_problems
 from tapio_shared.api.nats import USABLE_SHARE
-from tapio_shared.api.neo4j_config import config_problems
 from tapio_shared.api.problems import Path, Problem, path_text, problem
 from tapio_shared.api.profiles import DEFAULTS
 from tapio_shared.api.quantity import quantity_or_none
@@ -238,7 +238,7 @@ def _intelligence(intelligence: JsonObject, path: Path) -> Iterator[Problem]:
             "true or absent while correlation runs, which needs a graph store (or set embedded instead of neo4j)",
         )
     yield from component_problems(neo4j, (*path, "neo4j"))
-    yield from config_problems(object_at(neo4j, "config"), (*path, "neo4j", "config"))
+    yield from neo4j_config.config_problems(object_at(neo4j, "config"), (*path, "neo4j", "config"))
     replicas = neo4j.get("replicas")
     if neo4j.get("edition") == "Community" and isinstance(replicas, int) and replicas > 1:
         yield problem((*path, "neo4j", "replicas"), replicas, "1 while edition is Community, which can't be clustered")
@@ -269,6 +269,7 @@ def _nats(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:
     if nats.get("enabled") is False and nats.get("external") is None:
         yield problem((*path, "enabled"), False, "true or absent, unless nats.external names another NATS")
     yield from _stream_fits(spec, nats, (*path, "observations", "maxBytes"))
+    yield from nats_config.config_problems(nats.get("config"), (*path, "config"))
     yield from component_problems(nats, path)
     yield from _no_autoscaling(nats, path, "servers that vote are not added by load; set replicas")
 

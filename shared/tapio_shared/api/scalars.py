@@ -82,15 +82,21 @@ Quantity = Annotated[
 """A Kubernetes quantity as text; whole numbers are read too and become text."""
 
 
+_TOO_LARGE: Final = 2**63
+"""Bytes that neither Kubernetes nor NATS can count."""
+
+
 def _size_text(value: object) -> object:
     text = _quantity_text(value)
     if isinstance(text, str) and parse_quantity(text) < 1:
         raise refusal('a size of at least one byte, such as "10Gi"')
+    if isinstance(text, str) and parse_quantity(text) >= _TOO_LARGE:
+        raise refusal('a size of less than 8Ei, such as "10Gi"')
     return text
 
 
 Size = Annotated[str, BeforeValidator(_size_text), WithJsonSchema({**_INT_OR_STRING, "pattern": QUANTITY_PATTERN})]
-"""A quantity of bytes, at least one."""
+"""A quantity of bytes, at least one and less than 8Ei."""
 
 
 def _amount(value: object) -> object:

@@ -97,6 +97,17 @@ def messages(problems: tuple[Problem, ...]) -> list[str]:
         pytest.param({"profile": "edge", "nats": {"observations": {"maxBytes": "20Gi"},
                                                   "external": {"url": "nats://elsewhere:4222"}}}, [],
                      id="a stream of somebody else's NATS"),
+        pytest.param({"nats": {"storage": "10E"}},
+                     ['spec.nats.storage is "10E"; it must be a size of less than 8Ei, such as "10Gi".'],
+                     id="more bytes than can be counted"),
+        pytest.param({"nats": {"config": {"accounts": {'a"b': "secret"}, "limits": [{"max": 2**63}], "x": 1e300}}},
+                     ['spec.nats.config.accounts has the key "a\\"b"; a key must be without quotes, backslashes and '
+                      "line ends, which NATS can't read.",
+                      "spec.nats.config.limits[0].max is 9223372036854775808; it must be a number between "
+                      "-9223372036854775807 and 9223372036854775807.",
+                      "spec.nats.config.x is a very large number; it must be a number between -9223372036854775807 and "
+                      "9223372036854775807."],
+                     id="a configuration that NATS can't read"),
         pytest.param({"nats": {"enabled": False}},
                      ["spec.nats.enabled is false; it must be true or absent, unless nats.external names another "
                       "NATS."],

@@ -180,10 +180,11 @@ def test_the_gateway_answers_until_nobody_asks_it_any_more(version: str, hook: J
     [
         pytest.param({"memory": "1Gi"}, "921MiB", id="nine tenths of the limit"),
         pytest.param({"cpu": "2"}, None, id="no limit"),
+        pytest.param({"memory": "1M"}, None, id="a limit of less than Go can keep below"),
     ],
 )
 def test_nats_collects_garbage_before_it_is_killed(limits: JsonObject, expected: str | None) -> None:
-    nats: JsonObject = {"resources": {"requests": {"memory": "512Mi"}, "limits": limits}}
+    nats: JsonObject = {"resources": {"requests": {"cpu": "1m"}, "limits": limits}}
     pod = pods(on([group("a", 3)], {"nats": nats}))["StatefulSet/any-nats"]
     values = {str_at(one, "name"): one.get("value") for one in objects_at(objects_at(pod, "containers")[0], "env")}
     assert values.get("GOMEMLIMIT") == expected

@@ -163,9 +163,8 @@ def _environment(ctx: Context) -> tuple[JsonObject, ...]:
 def _memory_limit(ctx: Context) -> tuple[JsonObject, ...]:
     """What Go's runtime keeps below (https://docs.nats.io/running-a-nats-service/nats-kubernetes)."""
     limit = quantity_or_none(str_at(ctx.effective.resources[APP], "limits", "memory"))
-    if limit is None:
-        return ()
-    return ({"name": "GOMEMLIMIT", "value": f"{int(limit * _MEMORY_SHARE) // _MEBIBYTE}MiB"},)
+    mebibytes = 0 if limit is None else int(limit * _MEMORY_SHARE) // _MEBIBYTE
+    return ({"name": "GOMEMLIMIT", "value": f"{mebibytes}MiB"},) if mebibytes else ()
 
 
 def _pod(ctx: Context, image: str, version: str, config_digest: str) -> PodParts:

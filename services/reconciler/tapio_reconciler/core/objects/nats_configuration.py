@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 
 from tapio_reconciler.core.objects import nats_users
 from tapio_reconciler.core.objects.context import Context
@@ -122,8 +123,11 @@ def _text(value: JsonValue, depth: int = 0) -> str:
             return "[" + ", ".join(_text(child, depth + 1) for child in value) + "]"
         case bool():
             return "true" if value else "false"
-        case int() | float():
+        case int():
             return str(value)
+        case float():
+            # Where a whole number is wanted, NATS takes no 1000.0; and it reads no exponents.
+            return str(int(value)) if value.is_integer() else f"{Decimal(str(value)):f}"
         case None:
             return '""'
         case str():

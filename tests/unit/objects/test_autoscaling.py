@@ -10,7 +10,7 @@ from tapio_reconciler.core.model import Served
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.rendering import render
 from tapio_shared.facts import ServedResource
-from tapio_shared.json import JsonObject, JsonValue, list_at, object_at, objects_at, str_at
+from tapio_shared.json import JsonObject, JsonValue, at, list_at, object_at, objects_at, str_at
 from tests.support.rendered import context_of, objects_of
 
 BACKLOG = ServedResource(
@@ -87,6 +87,45 @@ def test_auto_leaves_alone_what_the_horizontal_autoscaler_steers_by(
     assert str_at(policy, "containerName") == "correlation"
     neo4j = scalers["any-neo4j-0"]
     assert str_at(neo4j, "updatePolicy", "updateMode") == "Off", "its heap is derived from its memory"
+
+
+@pytest.mark.parametrize(
+    ("vertical", "profile", "expected"),
+    [
+        pytest.param(
+            "Auto",
+            "production",
+            {"any-nats": None, "any-correlation": None, "any-gateway": None, "any-kubernetes": 1},
+            id="several pods by the updater's own rule",
+        ),
+        pytest.param(
+            "Auto",
+            "development",
+            {"any-nats": 1, "any-correlation": 1, "any-gateway": 1, "any-kubernetes": 1},
+            id="a single pod too",
+        ),
+        pytest.param(
+            "Recommend",
+            "development",
+            {"any-nats": None, "any-correlation": None, "any-gateway": None, "any-kubernetes": None},
+            id="nothing is resized",
+        ),
+    ],
+)
+def test_auto_resizes_single_pods_and_no_container_beside_the_own_one(
+    vertical: str, profile: str, expected: dict[str, JsonValue]
+) -> None:
+    """A workload of one pod is left alone below the updater's --min-replicas, which is two unless the object says so.
+
+    https://github.com/kubernetes/autoscaler/blob/master/vertical-pod-autoscaler/docs/flags.md
+    """
+    document = cluster(autoscaling={"vertical": vertical}, profile=profile)
+    scalers = found(serving(document, VERTICAL), "VerticalPodAutoscaler")
+    assert {name: at(scalers[name], "updatePolicy", "minReplicas") for name in expected} == expected
+    for name in expected:
+        policies = objects_at(scalers[name], "resourcePolicy", "containerPolicies")
+        others: list[JsonObject] = [{"containerName": "*", "mode": "Off"}] if vertical == "Auto" else []
+        assert policies[1:] == others
 
 
 def test_auto_that_has_nothing_left_to_steer_recommends() -> None:

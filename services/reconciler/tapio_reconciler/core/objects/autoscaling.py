@@ -131,22 +131,28 @@ def build_vertical_autoscaler(
         return None
     resources = [name for name in ("cpu", "memory") if name not in _steered_by(ctx, target, scaling)]
     acts = asked == "Auto" and not only_recommends and bool(resources)
+    policy: JsonObject = {"updateMode": "Recreate" if acts else "Off"}
+    policies: list[JsonValue] = [
+        {
+            "containerName": container,
+            "controlledResources": [*(resources if acts else ("cpu", "memory"))],
+            "controlledValues": "RequestsOnly",
+        }
+    ]
+    if acts:
+        # Else it resizes what stands beside the container too: all that no policy names.
+        policies.append({"containerName": "*", "mode": "Off"})
+    if acts and (scaling is None or scaling.replicas == 1):
+        # The updater's own default is two, with which a workload of one pod is never resized.
+        policy["minReplicas"] = 1
     return {
         "apiVersion": version,
         "kind": _VERTICAL[1],
         "metadata": metadata,
         "spec": {
             "targetRef": {"apiVersion": "apps/v1", "kind": kind, "name": target},
-            "updatePolicy": {"updateMode": "Recreate" if acts else "Off"},
-            "resourcePolicy": {
-                "containerPolicies": [
-                    {
-                        "containerName": container,
-                        "controlledResources": [*(resources if acts else ("cpu", "memory"))],
-                        "controlledValues": "RequestsOnly",
-                    }
-                ]
-            },
+            "updatePolicy": policy,
+            "resourcePolicy": {"containerPolicies": policies},
         },
     }
 

@@ -46,6 +46,7 @@ from tapio_reconciler.core.objects.pod import (
 )
 from tapio_reconciler.core.objects.spreading import spread
 from tapio_shared.api import names
+from tapio_shared.api.effective import Scaling
 from tapio_shared.api.images import NATS_EXPORTER
 from tapio_shared.api.quantity import quantity_or_none
 from tapio_shared.codec import digest
@@ -111,7 +112,14 @@ def build_nats(ctx: Context) -> Component | None:
                 ),
                 build_service(ctx.metadata(name, APP, APP), selector, {"client": CLIENT}),
                 _stateful_set(ctx, name, headless, selector, template, version),
-                build_vertical_autoscaler(ctx, ctx.metadata(name, APP, APP), "StatefulSet", name, APP),
+                build_vertical_autoscaler(
+                    ctx,
+                    ctx.metadata(name, APP, APP),
+                    "StatefulSet",
+                    name,
+                    APP,
+                    Scaling(replicas=ctx.effective.nats_servers),
+                ),
                 build_disruption_budget(ctx, ctx.metadata(name, APP, APP), selector, ctx.effective.nats_servers),
             ]
         ),

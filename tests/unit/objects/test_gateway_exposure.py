@@ -68,6 +68,45 @@ def test_the_service(gateway: JsonObject, expected: JsonObject) -> None:
     assert [str_at(port, "name") for port in objects_at(metrics, "ports")] == ["metrics"]
 
 
+_LOCAL = "any-gateway.some.svc:8443"
+
+
+@pytest.mark.parametrize(
+    ("gateway", "expected"),
+    [
+        pytest.param({}, f"http://{_LOCAL}", id="inside"),
+        pytest.param({"tls": TLS}, f"https://{_LOCAL}", id="inside by TLS"),
+        pytest.param({"tls": {}}, f"http://{_LOCAL}", id="TLS without a certificate"),
+        pytest.param({"exposure": {"host": "t.example.org"}}, f"http://{_LOCAL}", id="a host that nothing serves"),
+        pytest.param(
+            {"exposure": {"type": "LoadBalancer", "host": "t.example.org"}, "tls": TLS},
+            f"https://{_LOCAL}",
+            id="a load balancer has no host",
+        ),
+        pytest.param({"exposure": INGRESS}, "http://tapio.example.org", id="an Ingress"),
+        pytest.param({"exposure": INGRESS, "tls": TLS}, "https://tapio.example.org", id="an Ingress by TLS"),
+        pytest.param({"exposure": INGRESS, "tls": {}}, "https://tapio.example.org", id="an Ingress that ends TLS"),
+        pytest.param({"exposure": ROUTE}, "http://tapio.example.org", id="a route"),
+        pytest.param(
+            {"exposure": {"type": "Ingress", "host": "*.example.org"}}, f"http://{_LOCAL}", id="a host for many"
+        ),
+    ],
+)
+def test_the_address_in_the_status_is_one_at_which_the_gateway_answers(gateway: JsonObject, expected: str) -> None:
+    assert rendering(gateway).endpoints["gateway"] == expected
+
+
+def test_an_ingress_that_is_not_served_gives_no_address() -> None:
+    document: JsonObject = {
+        "metadata": {"name": "any", "namespace": "some"},
+        "spec": {"profile": "development", "gateway": {"exposure": INGRESS}},
+    }
+    context = context_of(document)
+    served = tuple(one for one in context.served.all() if one.kind != "Ingress")
+    found = render(replace(context, served=Served(served, context.served.version)))
+    assert found.endpoints["gateway"] == f"http://{_LOCAL}"
+
+
 def test_an_ingress_ends_tls_with_the_gateways_own_certificate() -> None:
     gateway: JsonObject = {
         "exposure": {"type": "Ingress", "host": "tapio.example.org", "className": "nginx"},

@@ -31,10 +31,15 @@ def build_exposure(ctx: Context, selector: JsonObject) -> tuple[JsonObject, ...]
 
 
 def endpoint(ctx: Context) -> str:
-    """Where the gateway is reached."""
+    """Where the gateway is reached: by its host where something serves that, else at its Service."""
+    scheme = "https" if speaks_tls(ctx) else "http"
     host = ctx.effective.spec.gateway.exposure.host
-    scheme = "https" if ctx.effective.spec.gateway.tls is not None else "http"
-    return f"{scheme}://{host}" if host else f"{scheme}://{ctx.child(COMPONENT)}.{ctx.namespace}.svc:{PUBLIC}"
+    routed = build_ingress(ctx) is not None or build_http_route(ctx) is not None
+    if host is not None and routed and "*" not in host:
+        # `tls: {}`: whoever stands in front ends TLS.
+        front = "https" if ctx.effective.spec.gateway.tls is not None else "http"
+        return f"{front}://{host}"
+    return f"{scheme}://{ctx.child(COMPONENT)}.{ctx.namespace}.svc:{PUBLIC}"
 
 
 def exposure_notices(ctx: Context) -> list[Notice]:

@@ -169,7 +169,7 @@ COLLECTORS: Final = some(
         "ebpf": _shorthand(_NODE_AGENT),
         "systemd": _shorthand(_NODE_AGENT),
         "cni": _shorthand(_NODE_AGENT),
-        "kubernetes": _shorthand(COMPONENT | {"namespaces": one_of(["a", "b"], []), "watchSecrets": BOOLEANS}),
+        "kubernetes": _shorthand(COMPONENT | {"namespaces": one_of(["a", "b"], ["c"]), "watchSecrets": BOOLEANS}),
         "etcd": _shorthand(COMPONENT | _ETCD),
     }
 )

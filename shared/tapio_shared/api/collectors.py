@@ -21,7 +21,7 @@ NODE_COLLECTOR_TYPES: Final[tuple[CollectorType, ...]] = ("ebpf", "systemd", "cn
 """Those that run as node agents (DaemonSets in the node agents' namespace)."""
 
 _ENABLED = "Whether the collector runs; absent means that it does, since it is named."
-_NAMESPACES = "Namespaces whose objects are observed; absent means all."
+_NAMESPACES = "Namespaces whose objects are observed, at least one; absent means all."
 _WATCH_SECRETS = "Whether metadata of Secrets is observed too; needs the optional ClusterRole of deploy/."
 _ENDPOINTS = "Client endpoints of etcd, such as https://10.0.0.1:2379; needed before the collector can run."
 _CREDENTIALS = (
@@ -41,7 +41,7 @@ class Collector(Component):
 class KubernetesCollector(Collector):
     """The collector of Kubernetes objects and events."""
 
-    namespaces: Items[NamespaceName] | None = Field(default=None, max_length=200, description=_NAMESPACES)
+    namespaces: Items[NamespaceName] | None = Field(default=None, min_length=1, max_length=200, description=_NAMESPACES)
     watch_secrets: bool = Field(default=False, description=_WATCH_SECRETS)
 
 
@@ -120,7 +120,7 @@ class TapioCollectorSpec(Collector):
         json_schema_extra=immutable("spec.type"), description="What is collected; can't be changed."
     )
     namespaces: Items[NamespaceName] | None = Field(
-        default=None, max_length=200, description=f"For the type kubernetes alone. {_NAMESPACES}"
+        default=None, min_length=1, max_length=200, description=f"For the type kubernetes alone. {_NAMESPACES}"
     )
     watch_secrets: bool | None = Field(
         default=None, description=f"For the type kubernetes alone; absent means false. {_WATCH_SECRETS}"

@@ -50,6 +50,9 @@ def placement_problems(owner: JsonObject, path: Path) -> Iterator[Problem]:
             yield problem((*where, "value"), toleration["value"], "absent when operator is Exists")
         if toleration.get("operator") != "Exists" and toleration.get("key") is None:
             yield problem((*where, "key"), None, "set unless operator is Exists")
+        seconds = toleration.get("tolerationSeconds")
+        if seconds is not None and toleration.get("effect") != "NoExecute":
+            yield problem((*where, "tolerationSeconds"), seconds, "absent unless effect is NoExecute")
 
 
 def resource_problems(resources: JsonObject, path: Path) -> Iterator[Problem]:

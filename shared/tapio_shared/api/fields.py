@@ -34,7 +34,17 @@ def field_problems(model: type[ApiModel], schema: JsonObject, value: JsonValue, 
         model.from_document(value)
     except ValidationError as err:
         for error in err.errors(include_url=False)[:MAX_PROBLEMS]:
-            yield _problem(error, schema, base)
+            if not _is_long_enough(error):
+                yield _problem(error, schema, base)
+
+
+def _is_long_enough(error: ErrorDetails) -> bool:
+    """Whether a list is called too short for its wrong entries alone, which are told one by one."""
+    entries = cast("JsonValue", error["input"])
+    least = error.get("ctx", {}).get("min_length")
+    return (
+        error["type"] == "too_short" and isinstance(entries, list) and isinstance(least, int) and len(entries) >= least
+    )
 
 
 def _problem(error: ErrorDetails, schema: JsonObject, base: Path) -> Problem:

@@ -19,6 +19,7 @@ from tapio_shared.api.scalars import (
     NamespaceName,
     ObjectName,
     PathPrefix,
+    Text,
 )
 
 
@@ -105,7 +106,7 @@ class Oidc(ApiModel):
     issuer_url: HttpsUrl = Field(
         description="Issuer of the tokens, exactly as in their iss claim; an https:// address."
     )
-    audiences: Items[str] = Field(
+    audiences: Items[Text] = Field(
         min_length=1, max_length=20, description="Values of which the aud claim must hold at least one."
     )
     jwks_url: HttpsUrl | None = Field(
@@ -123,7 +124,7 @@ class AuthRule(ApiModel):
     claim: str = Field(
         min_length=1, max_length=256, description="Claim of the token that is looked at, such as groups."
     )
-    values: Items[str] = Field(
+    values: Items[Text] = Field(
         min_length=1, max_length=100, description="Values of the claim for which the rule holds; one is enough."
     )
     paths: Items[PathPrefix] | None = Field(

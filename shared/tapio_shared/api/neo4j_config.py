@@ -16,6 +16,7 @@ _OWNED = frozenset(
         "dbms.security.auth_enabled",
         "initial.dbms.automatically_enable_free_servers",
         "initial.dbms.default_primaries_count",
+        "server.bolt.enabled",
         "server.bolt.listen_address",
         "server.default_advertised_address",
         "server.http.listen_address",

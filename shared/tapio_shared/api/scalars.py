@@ -257,7 +257,8 @@ def _is_url(schemes: tuple[str, ...]) -> Callable[[str], bool]:
             return False
         try:
             parts = urlsplit(text)
-            return parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+            has_port = parts.port is None or parts.port > 0
+            return parts.scheme in schemes and bool(parts.hostname) and has_port and "@" not in parts.netloc
         except ValueError:
             return False
 
@@ -272,11 +273,16 @@ def _is_nats_url(text: str) -> bool:
 _URL_SCHEMA: Final = WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 2048})
 
 HttpsUrl = Annotated[
-    str, _require(_is_url(("https",)), "an https:// address such as https://login.example.com"), _URL_SCHEMA
+    str,
+    _require(_is_url(("https",)), "an https:// address such as https://login.example.com, without credentials"),
+    _URL_SCHEMA,
 ]
 HttpUrl = Annotated[
     str,
-    _require(_is_url(("http", "https")), "an http:// or https:// address such as http://otel.tracing.svc:4318"),
+    _require(
+        _is_url(("http", "https")),
+        "an http:// or https:// address such as http://otel.tracing.svc:4318, without credentials",
+    ),
     _URL_SCHEMA,
 ]
 NatsUrl = Annotated[
@@ -290,7 +296,7 @@ NatsUrl = Annotated[
 ]
 EtcdEndpoint = Annotated[
     str,
-    _require(_is_url(("https", "http")), "an etcd endpoint such as https://10.0.0.1:2379"),
+    _require(_is_url(("https", "http")), "an etcd endpoint such as https://10.0.0.1:2379, without credentials"),
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 512}),
 ]
 IPV4_PATTERN: Final = r"^([0-9]{1,3}[.]){3}[0-9]{1,3}$"
@@ -338,6 +344,11 @@ ProbeChoice = Annotated[
 ]
 """A Kubernetes probe instead of the component's own, or the word none."""
 
+Text = Annotated[
+    str,
+    _require(lambda text: text != "", "a text of at least one character"),
+    WithJsonSchema({"type": "string", "minLength": 1}),
+]
 Count = Annotated[int, Field(ge=0)]
 
 

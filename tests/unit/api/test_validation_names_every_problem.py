@@ -185,9 +185,33 @@ def messages(problems: tuple[Problem, ...]) -> list[str]:
                      id="no class at all"),
         pytest.param({"gateway": {"auth": {"oidc": {"issuerURL": "http://login", "audiences": []}}}},
                      ['spec.gateway.auth.oidc.issuerURL is "http://login"; it must be an https:// address such as '
-                      "https://login.example.com.",
+                      "https://login.example.com, without credentials.",
                       "spec.gateway.auth.oidc.audiences is a list of 0; it must be a list of at least 1 entries."],
                      id="OIDC"),
+        pytest.param({"gateway": {"auth": {"oidc": {"issuerURL": "https://u:p@login", "audiences": [""]},
+                                           "rules": [{"claim": "groups", "values": [""]}]}},
+                      "monitoring": {"otlpEndpoint": "http://user:pass@otel:4318"},
+                      "collectors": {"etcd": {"endpoints": ["https://u:p@etcd:2379"]}}},
+                     ['spec.collectors.etcd.endpoints[0] is "https://***@etcd:2379"; it must be an etcd endpoint such '
+                      "as https://10.0.0.1:2379, without credentials.",
+                      'spec.gateway.auth.oidc.issuerURL is "https://***@login"; it must be an https:// address such as '
+                      "https://login.example.com, without credentials.",
+                      'spec.gateway.auth.oidc.audiences[0] is ""; it must be a text of at least one character.',
+                      'spec.gateway.auth.rules[0].values[0] is ""; it must be a text of at least one character.',
+                      'spec.monitoring.otlpEndpoint is "http://***@otel:4318"; it must be an http:// or https:// '
+                      "address such as http://otel.tracing.svc:4318, without credentials."],
+                     id="credentials in addresses and empty texts"),
+        pytest.param({"collectors": {"kubernetes": {"namespaces": []}}},
+                     ["spec.collectors.kubernetes.namespaces is a list of 0; it must be a list of at least 1 entries."],
+                     id="no namespace at all"),
+        pytest.param({"intelligence": {"neo4j": {"config": {"server.bolt.enabled": False}}}},
+                     ['spec.intelligence.neo4j.config["server.bolt.enabled"] is false; it must be absent, since the '
+                      "operator decides this setting itself."],
+                     id="a graph that nothing reaches"),
+        pytest.param({"scheduling": {"tolerations": [{"key": "a", "effect": "NoSchedule", "tolerationSeconds": 5}]}},
+                     ["spec.scheduling.tolerations[0].tolerationSeconds is 5; it must be absent unless effect is "
+                      "NoExecute."],
+                     id="a toleration for a while of what evicts nobody"),
         pytest.param({"gateway": {"tls": {"secretRef": {"name": "tls", "namespace": "other"}}}},
                      ['spec.gateway.tls.secretRef.namespace is "other", but there is no such field; did you '
                       "mean name?"],

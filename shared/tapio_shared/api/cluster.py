@@ -131,8 +131,8 @@ class Autoscaling(ApiModel):
 
     horizontal: bool | None = Field(
         default=None,
-        description="Whether HorizontalPodAutoscalers are made for correlation and gateway; absent means only in "
-        "production.",
+        description="Whether HorizontalPodAutoscalers are made for correlation and gateway, where their own "
+        "replicas are not set; absent means only in production.",
     )
     vertical: Literal["Off", "Recommend", "Auto"] = Field(
         default="Recommend",

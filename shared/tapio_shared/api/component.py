@@ -94,15 +94,19 @@ class ComponentAutoscaling(ApiModel):
     """Bounds and metrics of the HorizontalPodAutoscaler of one component."""
 
     min: int | None = Field(
-        default=None, ge=1, le=100, description="Smallest number of replicas; absent means the component's replicas."
+        default=None,
+        ge=1,
+        le=100,
+        description="Smallest number of replicas; absent means the component's replicas, and no more than max.",
     )
     max: int | None = Field(
-        default=None, ge=1, le=100, description="Largest number of replicas; absent means three times the smallest."
+        default=None, ge=1, le=100, description="Largest number of replicas; absent means four times the smallest."
     )
     metrics: Items[Opaque] | None = Field(
         default=None,
         max_length=10,
-        description="Metrics as in autoscaling/v2; absent means 80 percent of the requested CPU.",
+        description="Metrics as in autoscaling/v2; absent means 75 percent of the requested CPU, and for "
+        "correlation the messages that wait in its stream, where the external metrics API serves them.",
     )
 
 

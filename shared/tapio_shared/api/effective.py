@@ -180,7 +180,7 @@ def _scaling(component: Component, explicit: int | None, default: int, horizonta
         if explicit is not None or not horizontal:
             return Scaling(replicas=explicit or default)
         return Scaling(replicas=default, maximum=default * 4)
-    minimum = own.min or explicit or default
+    minimum = own.min or min(explicit or default, own.max or 100)
     metrics = tuple(dict(one) for one in own.metrics or ())
     return Scaling(replicas=minimum, maximum=max(own.max or minimum * 4, minimum), metrics=metrics)
 

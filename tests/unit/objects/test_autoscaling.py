@@ -128,6 +128,24 @@ def test_auto_resizes_single_pods_and_no_container_beside_the_own_one(
         assert policies[1:] == others
 
 
+@pytest.mark.parametrize(
+    ("gateway", "expected"),
+    [
+        pytest.param({}, (2, 8), id="four times the profile's"),
+        pytest.param({"autoscaling": {}}, (2, 8), id="an empty block"),
+        pytest.param({"autoscaling": {"max": 1}}, (1, 1), id="max goes before the profile's replicas"),
+        pytest.param({"autoscaling": {"max": 3}}, (2, 3), id="max above them"),
+        pytest.param({"autoscaling": {"min": 3}}, (3, 12), id="four times min"),
+        pytest.param({"replicas": 3, "autoscaling": {"max": 2}}, (2, 2), id="max goes before replicas"),
+        pytest.param({"replicas": 3}, None, id="replicas of its own go before autoscaling.horizontal"),
+    ],
+)
+def test_the_bounds_are_those_that_the_descriptions_tell(gateway: JsonObject, expected: tuple[int, int] | None) -> None:
+    document = cluster(profile="production", gateway=gateway, autoscaling={"horizontal": True})
+    scaler = found(serving(document), "HorizontalPodAutoscaler").get("any-gateway")
+    assert (None if scaler is None else (at(scaler, "minReplicas"), at(scaler, "maxReplicas"))) == expected
+
+
 def test_auto_that_has_nothing_left_to_steer_recommends() -> None:
     both: list[JsonValue] = [MEMORY, {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Value"}}}]
     document = cluster(

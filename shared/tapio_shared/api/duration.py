@@ -10,19 +10,19 @@ import re
 from datetime import timedelta
 from typing import Final
 
-DURATION_PATTERN: Final = r"^([0-9]{1,9}(h|m|s|ms))+$"
-"""Also stands in the CRDs."""
+DURATION_PATTERN: Final = r"^([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?([0-9]{1,9}ms)?$"
+"""Also stands in the CRDs. Each unit once, the largest first, as Prometheus has it."""
 
 MAX_LENGTH: Final = 32
 
 _PART = re.compile(r"([0-9]{1,9})(ms|h|m|s)", re.ASCII)
-_WHOLE = re.compile(r"(?:[0-9]{1,9}(?:ms|h|m|s))+", re.ASCII)
+_WHOLE = re.compile(DURATION_PATTERN, re.ASCII)
 _UNIT: Final = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 
 
 def parse_duration(text: str) -> timedelta:
     """The span that `text` names. Raises ValueError when it is no duration of this notation."""
-    if len(text) > MAX_LENGTH or _WHOLE.fullmatch(text) is None:
+    if not text or len(text) > MAX_LENGTH or _WHOLE.fullmatch(text) is None:
         raise ValueError(f"{text!r} is not a duration such as 30s, 15m or 1h30m.")
     return timedelta(milliseconds=sum(int(count) * _UNIT[unit] for count, unit in _PART.findall(text)))
 

@@ -117,7 +117,7 @@ AmountOrPercent = Annotated[
 Duration = Annotated[
     str,
     _require(is_duration, "a duration such as 30s, 15m or 1h30m"),
-    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "maxLength": MAX_DURATION_LENGTH}),
+    WithJsonSchema({"type": "string", "minLength": 1, "pattern": DURATION_PATTERN, "maxLength": MAX_DURATION_LENGTH}),
 ]
 
 

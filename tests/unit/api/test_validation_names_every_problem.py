@@ -82,6 +82,10 @@ def messages(problems: tuple[Problem, ...]) -> list[str]:
         pytest.param({"nats": {"observations": {"maxAge": "1d"}}},
                      ['spec.nats.observations.maxAge is "1d"; it must be a duration such as 30s, 15m or 1h30m.'],
                      id="no duration"),
+        pytest.param({"monitoring": {"prometheus": {"interval": "1s1h"}}},
+                     ['spec.monitoring.prometheus.interval is "1s1h"; it must be a duration such as 30s, 15m or '
+                      "1h30m."],
+                     id="units in an order that Prometheus refuses"),
         pytest.param({"nats": {"storage": "1Gi", "observations": {"maxBytes": "2Gi"}}},
                      ['spec.nats.observations.maxBytes is "2Gi"; it must be at most 95 % of nats.storage, 1Gi, '
                       "which must hold it."],

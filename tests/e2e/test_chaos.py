@@ -195,7 +195,8 @@ async def ready_reasons(
 ) -> AsyncGenerator[dict[str, set[str]]]:
     """TapioCluster -> every reason that its condition Ready has had meanwhile, as a watch tells it.
 
-    Begins when the watch has told of all `names`; an error of the watch is the test's.
+    Begins when the watch has told of all `names`; an error of the watch is the test's. It begins with
+    version 0, that is with what exists: without one, Kubernetes 1.36 tells changes alone.
     """
     reasons: dict[str, set[str]] = {}
     has_all = asyncio.Event()
@@ -203,8 +204,10 @@ async def ready_reasons(
     async def collect() -> None:
         path = object_path("tapio.io", "v1alpha1", "tapioclusters", namespace)
         async with await HttpKube.connect(kubeconfig=str(kubernetes.kubeconfig)) as kube:
-            while True:  # A server may end a watch whenever it likes; the next begins with what exists.
-                async with kube.watch(path, query={"timeoutSeconds": "600"}, silence=600) as lines:
+            while True:  # A server may end a watch whenever it likes.
+                async with kube.watch(
+                    path, query={"resourceVersion": "0", "timeoutSeconds": "600"}, silence=600
+                ) as lines:
                     async for line in lines:
                         tell(object_at(cast("JsonObject", decode_as(dict, line)), "object"))
 

@@ -27,6 +27,7 @@ from tapio_watcher.fleet import fleet_of, seen_class, seen_namespace, seen_node
 RENDERED, REFUSED, UNUSABLE = 0, 1, 2
 """Exit codes."""
 _KINDS = frozenset(kind.kind for kind in RESOURCE_KINDS)
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
 
 
@@ -109,6 +110,11 @@ def _known(document: JsonObject, kind: str, name: str) -> JsonObject:
         raise InvalidSettings(f"{kind} of {version} is unknown; {API_VERSION} has {', '.join(sorted(_KINDS))}.")
     if not _NAME.fullmatch(name):
         raise InvalidSettings(f"metadata.name of a {kind} is {name!r}; it must be a lower-case DNS name, such as dev.")
+    namespace = at(document, "metadata", "namespace")
+    if namespace is not None and not (isinstance(namespace, str) and _LABEL.fullmatch(namespace)):
+        raise InvalidSettings(
+            f"metadata.namespace of {kind} {name} is {namespace!r}; it must be a lower-case DNS label, such as default."
+        )
     return document
 
 

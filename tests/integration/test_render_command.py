@@ -269,6 +269,18 @@ def test_what_would_be_stalled_is_refused_with_its_reason(stdin: str, said: str)
             id="no name",
         ),
         pytest.param(
+            ["-f", "-"],
+            CLUSTER.replace("name: one", "name: one, namespace: N_x"),
+            "metadata.namespace of TapioCluster one is 'N_x'; it must be a lower-case DNS label, such as default.",
+            id="no namespace",
+        ),
+        pytest.param(
+            ["-f", "-"],
+            CLUSTER.replace("name: one", "name: one, namespace: 5"),
+            "metadata.namespace of TapioCluster one is 5; it must be a lower-case DNS label, such as default.",
+            id="a number for a namespace",
+        ),
+        pytest.param(
             ["-f", "-", "--kubernetes", "1.19"],
             CLUSTER,
             "Kubernetes 1.19 is not supported; the oldest supported version is 1.20.",

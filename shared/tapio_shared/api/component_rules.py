@@ -5,10 +5,11 @@ Works on normalised JSON, not on models: a rule must still speak when another fi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from tapio_shared.api.labels import RESERVED_KEYS, RESERVED_PREFIXES
-from tapio_shared.api.problems import Path, Problem, path_text, problem
+from tapio_shared.api.problems import Path, Problem, key_problem, path_text, problem
 from tapio_shared.api.quantity import quantity_or_none
 from tapio_shared.api.shapes import DIRECTIVE, exactly_one, shape_problems
 from tapio_shared.json import JsonObject, at, list_at, object_at, str_at
@@ -22,6 +23,8 @@ _NEVER_TAKEN_AWAY: tuple[tuple[str, ...], ...] = (
     ("spec",),
 )
 """Parts of a pod template that an overlay may add to, and never remove: the selectors are among the labels."""
+_RESOURCE = re.compile(r"cpu|memory|ephemeral-storage|hugepages-\S+|[^/\s]+/[^/\s]+", re.ASCII)
+_RESOURCES_ALLOWED = "cpu, memory, ephemeral-storage, hugepages-SIZE, or have a prefix as nvidia.com/gpu has"
 ENV_SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef")
 
 
@@ -30,6 +33,7 @@ def component_problems(component: JsonObject, path: Path) -> Iterator[Problem]:
     yield from _environment(component, path)
     yield from _probes(component, path)
     yield from _pod_template(component, path)
+    yield from _resource_names(object_at(component, "resources"), (*path, "resources"))
     yield from resource_problems(object_at(component, "resources"), (*path, "resources"))
     yield from placement_problems(component, path)
     yield from _autoscaling(component, path)
@@ -53,6 +57,14 @@ def placement_problems(owner: JsonObject, path: Path) -> Iterator[Problem]:
         seconds = toleration.get("tolerationSeconds")
         if seconds is not None and toleration.get("effect") != "NoExecute":
             yield problem((*where, "tolerationSeconds"), seconds, "absent unless effect is NoExecute")
+
+
+def _resource_names(resources: JsonObject, path: Path) -> Iterator[Problem]:
+    """Resources by names that Kubernetes refuses in a container."""
+    for kind in ("requests", "limits"):
+        for name in object_at(resources, kind):
+            if not _RESOURCE.fullmatch(name):
+                yield key_problem((*path, kind, name), _RESOURCES_ALLOWED)
 
 
 def resource_problems(resources: JsonObject, path: Path) -> Iterator[Problem]:

@@ -277,7 +277,7 @@ def _resources(
         else:
             result[name] = _completed(shared.get(name, {}), _DEFAULT_RESOURCES[name])
         if name == "neo4j":
-            result[name] = _memory_fixed(result[name])
+            result[name] = _memory_fixed(result[name], explicit=part.resources is not None)
     return result
 
 
@@ -304,10 +304,12 @@ def _at_most(request: JsonValue, limit: JsonValue) -> JsonValue:
     return limit if asked is not None and allowed is not None and allowed < asked else request
 
 
-def _memory_fixed(resources: JsonObject) -> JsonObject:
-    """Neo4j sizes its heap by its memory: request and limit are equal, by the request."""
+def _memory_fixed(resources: JsonObject, *, explicit: bool) -> JsonObject:
+    """Neo4j sizes its heap by its memory: request and limit are equal, by the request; `explicit` ones stay."""
     requests, limits = resources.get("requests"), resources.get("limits")
     memory = requests.get("memory") if isinstance(requests, dict) else None
+    if explicit and memory is not None and isinstance(limits, dict) and "memory" in limits:
+        return resources
     if memory is None:
         memory = limits.get("memory") if isinstance(limits, dict) else "2Gi"
     return {

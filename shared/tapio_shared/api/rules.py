@@ -22,7 +22,7 @@ from tapio_shared.api.host_rules import host_access_problems
 from tapio_shared.api.nats import USABLE_SHARE
 from tapio_shared.api.problems import Path, Problem, path_text, problem
 from tapio_shared.api.profiles import DEFAULTS
-from tapio_shared.api.quantity import quantity_or_none
+from tapio_shared.api.quantity import parse_quantity, quantity_or_none
 from tapio_shared.api.reasons import Reason
 from tapio_shared.api.scalars import CLASS_ALLOWED, OBJECT_NAME_ALLOWED, is_label_key, is_object_name
 from tapio_shared.api.shapes import shape_problems
@@ -38,6 +38,8 @@ _PROFILE_DEFAULTS: Final = {str(profile): defaults for profile, defaults in DEFA
 """By any text: nobody has checked the profile yet."""
 _EMBEDDING: Final = frozenset(profile for profile, defaults in DEFAULTS.items() if defaults.embedded)
 """Profiles with the embedded graph store, unless the spec says otherwise."""
+_NEO4J_LEAST_MEMORY: Final = "1Gi"
+"""The vendor's table begins there: a heap of 300 MiB."""
 _APPARMOR: Final = "container.apparmor.security.beta.kubernetes.io/"
 
 
@@ -239,6 +241,7 @@ def _intelligence(intelligence: JsonObject, path: Path) -> Iterator[Problem]:
         )
     yield from component_problems(neo4j, (*path, "neo4j"))
     yield from neo4j_config.config_problems(object_at(neo4j, "config"), (*path, "neo4j", "config"))
+    yield from _memory_problems(object_at(neo4j, "resources"), (*path, "neo4j", "resources"))
     replicas = neo4j.get("replicas")
     if neo4j.get("edition") == "Community" and isinstance(replicas, int) and replicas > 1:
         yield problem((*path, "neo4j", "replicas"), replicas, "1 while edition is Community, which can't be clustered")
@@ -249,6 +252,15 @@ def _intelligence(intelligence: JsonObject, path: Path) -> Iterator[Problem]:
         yield problem(
             (*path, "neo4j", "backup", "schedule"), None, 'set when backup.enabled is true, such as "0 2 * * *"'
         )
+
+
+def _memory_problems(resources: JsonObject, path: Path) -> Iterator[Problem]:
+    """Memory with which Neo4j does not start; nothing is said of a share of the budget, which has its floor."""
+    for kind in ("requests", "limits"):
+        memory = object_at(resources, kind).get("memory")
+        amount = quantity_or_none(memory)
+        if amount is not None and amount < parse_quantity(_NEO4J_LEAST_MEMORY):
+            yield problem((*path, kind, "memory"), memory, f"at least {_NEO4J_LEAST_MEMORY}, or Neo4j can't start")
 
 
 def _one_pod(correlation: JsonObject, path: Path, cluster: JsonObject | None = None) -> Iterator[Problem]:
@@ -301,6 +313,10 @@ def _gateway(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:
     yield from _class_name(kind, exposure.get("className"), (*path, "exposure", "className"))
     if list_at(gateway, "auth", "rules") and at(gateway, "auth", "oidc") is None:
         yield problem((*path, "auth", "oidc"), None, "set when auth.rules is, since rules look at a token's claims")
+    issuer = str_at(gateway, "auth", "oidc", "issuerURL")
+    if "?" in issuer or "#" in issuer:
+        # https://openid.net/specs/openid-connect-discovery-1_0.html#IssuerDiscovery
+        yield problem((*path, "auth", "oidc", "issuerURL"), issuer, "without ? and #, as tokens name their issuer")
     yield from component_problems(gateway, path)
 
 

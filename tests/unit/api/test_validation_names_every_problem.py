@@ -144,6 +144,18 @@ def messages(problems: tuple[Problem, ...]) -> list[str]:
                       "memory alone.",
                       'spec.resources.requests.cpu is "4"; it must be at most the limit, 2000m.'],
                      id="a budget"),
+        pytest.param({"nats": {"resources": {"requests": {"foo": 1, "nvidia.com/gpu": 1}, "limits": {"cores": 2}}}},
+                     ['spec.nats.resources.requests has the key "foo"; a key must be cpu, memory, ephemeral-storage, '
+                      "hugepages-SIZE, or have a prefix as nvidia.com/gpu has.",
+                      'spec.nats.resources.limits has the key "cores"; a key must be cpu, memory, ephemeral-storage, '
+                      "hugepages-SIZE, or have a prefix as nvidia.com/gpu has."],
+                     id="resources that no container can ask for"),
+        pytest.param({"intelligence": {"neo4j": {"resources": {
+                        "requests": {"memory": "1Gi"}, "limits": {"memory": 0}}}}},
+                     ['spec.intelligence.neo4j.resources.requests.memory is "1Gi"; it must be at most the limit, 0.',
+                      "spec.intelligence.neo4j.resources.limits.memory is 0; it must be at least 1Gi, or Neo4j can't "
+                      "start."],
+                     id="no memory for Neo4j"),
         pytest.param({"inheritedMetadata": {"labels": {"tapio.io/cluster": "x", "a b": "c"}}},
                      ['spec.inheritedMetadata.labels has the key "a b"; a key must be a label key such as team or '
                       "example.com/team, at most 63 characters after the /.",
@@ -157,6 +169,11 @@ def messages(problems: tuple[Problem, ...]) -> list[str]:
                       "spec.gateway.auth.oidc is not set; it must be set when auth.rules is, since rules look at a "
                       "token's claims."],
                      id="a gateway"),
+        pytest.param({"gateway": {"auth": {"oidc": {
+                        "issuerURL": "https://id.example.com/a?b", "audiences": ["t"]}}}},
+                     ['spec.gateway.auth.oidc.issuerURL is "https://id.example.com/a?b"; it must be without ? and #, '
+                      "as tokens name their issuer."],
+                     id="an issuer with a query"),
         pytest.param({"gateway": {"exposure": {"type": "Ingress", "host": "10.0.0.1"}}},
                      ['spec.gateway.exposure.host is "10.0.0.1"; it must be a host name such as tapio.example.com, and '
                       "no IP address."],

@@ -52,6 +52,22 @@ def test_memory_follows_from_the_limit(limit: str, heap: str, cache: str) -> Non
     assert memory_of(limit) == (heap, cache)
 
 
+@pytest.mark.parametrize(
+    ("given", "requested", "limit", "heap"),
+    [
+        pytest.param({"requests": {"memory": "4Gi"}, "limits": {"memory": "8Gi"}}, "4Gi", "8Gi", "3584m", id="both"),
+        pytest.param({"requests": {"memory": "4Gi"}}, "4Gi", "4Gi", "2048m", id="a request"),
+        pytest.param({"limits": {"memory": "8Gi"}}, "8Gi", "8Gi", "3584m", id="a limit"),
+    ],
+)
+def test_memory_that_is_given_stays_as_it_is(given: JsonObject, requested: str, limit: str, heap: str) -> None:
+    (member,) = members({"resources": given})
+    (container,) = objects_at(member, "spec", "template", "spec", "containers")
+    assert str_at(container, "resources", "requests", "memory") == requested
+    assert str_at(container, "resources", "limits", "memory") == limit
+    assert settings({"resources": given})["NEO4J_server_memory_heap_max__size"] == heap
+
+
 def test_a_single_member_has_no_cluster_settings() -> None:
     for found in (settings({}), settings({"edition": "Enterprise", "acceptLicenseAgreement": "eval"})):
         assert not [name for name in found if "cluster" in name.lower() or "initial_dbms" in name]

@@ -31,7 +31,12 @@ from tests.unit.objects.golden import EXAMPLES
 
 HERE = Path(__file__).parent
 PINNED = ("package.json", "package-lock.json", ".npmrc")
-_RANDOM = 300
+_RANDOM = 500
+_ROUTED: JsonObject = {
+    "tls": {"secretRef": {"name": "certificate"}},
+    "exposure": {"type": "HTTPRoute", "host": "tapio.example.com", "parentRef": {"name": "public"}},
+}
+"""A gateway behind an HTTPRoute, with TLS: too rare to be drawn each time."""
 _KINDS = frozenset({"BackendTLSPolicy", "HTTPRoute", "PrometheusRule", "ServiceMonitor", "VerticalPodAutoscaler"})
 
 
@@ -98,10 +103,14 @@ def rendered_objects() -> list[JsonObject]:
         custom = [one for one in objects if str_at(one, "apiVersion").partition("/")[0] in CUSTOM]
         found.update({digest(one): one for one in custom})
 
+    discovered = assumed_discovery("1.31", further_groups())
     for name in EXAMPLES:
-        add(objects_of(rendered_in(context_of(example(name), discovered=assumed_discovery("1.31", further_groups())))))
+        add(objects_of(rendered_in(context_of(example(name), discovered=discovered))))
+    routed = example("production")
+    object_at(routed, "spec")["gateway"] = {**object_at(routed, "spec", "gateway"), **_ROUTED}
+    add(objects_of(rendered_in(context_of(routed, discovered=discovered))))
 
-    @seed(3)
+    @seed(4)
     @settings(quick, max_examples=_RANDOM, database=None, phases=[Phase.generate])
     @given(cases())
     def add_random(case: Case) -> None:

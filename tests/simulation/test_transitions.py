@@ -118,6 +118,7 @@ def differences(world: VolumeWorld, fresh: VolumeWorld) -> Iterator[str]:
     )
     if _beginnings(here) != _beginnings(there):
         # How many members a graph began with is never rewritten, and stands in its configuration (graph_members.py).
+        # Nor are members taken away: who asks the graph, or watches it, has to do with more of them than are wanted.
         here, there = _without_graph(here), _without_graph(there)
     for ref in sorted(here.keys() | there.keys(), key=str):
         if ref not in there:
@@ -137,7 +138,8 @@ def _beginnings(objects: Objects) -> list[str]:
 
 
 def _without_graph(objects: Objects) -> Objects:
-    return {ref: one for ref, one in objects.items() if _component_of(one) != "neo4j"}
+    knowing = {"neo4j", "correlation", "gateway", "monitoring"}
+    return {ref: one for ref, one in objects.items() if _component_of(one) not in knowing}
 
 
 def _component_of(document: JsonObject) -> str:

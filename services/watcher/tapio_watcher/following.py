@@ -193,11 +193,14 @@ class KindWatch:
                 told = meaning_of(err, self._state)
                 asked = (err.retry_after or 0.0) if isinstance(err, ApiError) else 0.0
                 log.info("watch interrupted", kind=self.resource.kind, error=str(err), failures=failures)
-                if failures >= _FAILURES_TO_RELIST:
+                if failures >= _FAILURES_TO_RELIST and isinstance(told, Broken):
                     told = Expired()
             failures = 0 if self._lines != before else failures + 1
             await self._step(told)
-            if failures or asked:
+            if isinstance(told, StreamRefused):
+                # An answer: pages are asked for at once. What fails for another reason fails there too, and waits then.
+                await asyncio.sleep(asked)
+            elif failures or asked:
                 await asyncio.sleep(max(self._backoff(max(failures, 1)), asked))
 
     # --- comparing ---------------------------------------------------------------------------------------------

@@ -57,6 +57,8 @@ EXPECTED = (
     "API: reads of one object refused",
     "API: slow answers",
     "API: stale lists and reads",
+    "an API server beside an old etcd",
+    "an API server of 1.20",
     "clock jumps back",
     "clock jumps forward",
     "deliveries delayed",

@@ -19,7 +19,7 @@ from tests.campaign.parts import run_in_parts
 from tests.campaign.people import NAMES, Owner, People, first_spec
 from tests.campaign.schedule import Schedule
 from tests.campaign.trouble import Trouble
-from tests.campaign.world import HOME, Setup, World, made
+from tests.campaign.world import HOME, ServerAge, Setup, World, made
 
 PATIENCE = 900.0
 """Seconds of virtual time in which everything is as it shall be, once nothing goes wrong any more."""
@@ -124,6 +124,8 @@ class _Run:
                 state.update(message.data)
         fired["two targets"] += setup.is_far
         fired["two watchers"] += setup.watchers > 1
+        fired["an API server of 1.20"] += setup.server == "1.20"
+        fired["an API server beside an old etcd"] += setup.server == "beside an old etcd"
         held = len(world.log.last_messages())
         fired["messages dropped by the log's limit"] += bool(
             setup.max_bytes > 0 and world.log.lives[-1] and held and world.log.first > world.log.lives[-1][0].sequence
@@ -143,7 +145,10 @@ class _Run:
 async def _peace(world: World, people: People) -> list[str]:
     """Wait until everything is as it shall be; answers what is not, when that takes too long."""
     deadline = world.clock.monotonic() + PATIENCE
-    truths = {owner: None if spec is None else truth_of(owner[1], spec) for owner, spec in people.wanted.items()}
+    truths = {
+        owner: None if spec is None else truth_of(owner[1], spec, world.setup.server)
+        for owner, spec in people.wanted.items()
+    }
     missing, owed = list[str](), oracle_facts.Owed()
     while world.clock.monotonic() < deadline:
         ended = _restlessness(world) or [
@@ -193,23 +198,23 @@ def _not_up(world: World) -> list[str]:
 
 # --- what a calm run makes ---------------------------------------------------------------------------------------
 
-_truths: dict[tuple[str, str], Truth] = {}
+_truths: dict[tuple[str, str, ServerAge], Truth] = {}
 
 
-def truth_of(name: str, spec: JsonObject) -> Truth:
-    """What a TapioCluster of this name and spec comes to where nothing goes wrong."""
-    known = (name, json.dumps(spec, sort_keys=True))
+def truth_of(name: str, spec: JsonObject, server: ServerAge) -> Truth:
+    """What a TapioCluster of this name and spec comes to where nothing goes wrong, on such an API server."""
+    known = (name, json.dumps(spec, sort_keys=True), server)
     if known not in _truths:
         # A loop of its own, in a thread of its own: this one's loop stands still meanwhile.
         state = random.getstate()
         with ThreadPoolExecutor(1) as thread:
-            _truths[known] = thread.submit(run_in_parts, _calm(name, spec)).result()
+            _truths[known] = thread.submit(run_in_parts, _calm(name, spec, server)).result()
         random.setstate(state)
     return _truths[known]
 
 
-async def _calm(name: str, spec: JsonObject) -> Truth:
-    world = await made(Setup(seed=0, partitions=1, workers=1))
+async def _calm(name: str, spec: JsonObject, server: ServerAge) -> Truth:
+    world = await made(Setup(seed=0, partitions=1, workers=1, server=server))
     people = People(world)
     world.start_all()
     await people.create((HOME, name), spec)
@@ -227,6 +232,6 @@ def _always(people: People) -> dict[Owner, set[Name]]:
     found: dict[Owner, set[Name]] = {}
     for owner, specs in people.asked.items():
         if owner not in people.deleted:
-            wanted = [set(truth_of(owner[1], spec).objects) for spec in specs]
+            wanted = [set(truth_of(owner[1], spec, people.world.setup.server).objects) for spec in specs]
             found[owner] = wanted[0].intersection(*wanted[1:])
     return found

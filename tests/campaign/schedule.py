@@ -8,12 +8,13 @@ import random
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
 from tapio_reconciler.core.rules import NEWEST
 from tests.campaign.kinds import KINDS
-from tests.campaign.world import INTERVAL, Setup
+from tests.campaign.world import INTERVAL, ServerAge, Setup
 
 _NAMES = tuple(KINDS)
 _WEIGHTS = tuple(weight for weight, _ in KINDS.values())
@@ -22,6 +23,7 @@ _WORKS = 0.4
 """How often an event is followed by work for the operator."""
 _APART = (("lists", "lists break off", 0.1), ("late", "watcher is late", 0.1))
 """What is drawn apart, so that other seeds stay what they were when it was thought of: how often, once a schedule."""
+_AGES = (0.7, 0.15, 0.15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ def drawn(seed: int) -> Schedule:
         is_far=rng.random() < 0.12,
         max_bytes=rng.choice((250_000, 400_000)) if rng.random() < 0.1 else -1,
         interval=rng.choice((15, INTERVAL)),
+        server=_server(seed),
         logic=NEWEST,
     )
     events: list[Event] = []
@@ -79,6 +82,12 @@ def drawn(seed: int) -> Schedule:
             pause, turns = apart.uniform(0.0, 20.0), apart.randrange(30)
             events.append(Event(len(events), pause, turns, kind, apart.randrange(1 << 40)))
     return Schedule(setup, tuple(events))
+
+
+def _server(seed: int) -> ServerAge:
+    """What the API servers can do; drawn apart as well."""
+    ages: tuple[ServerAge, ...] = get_args(ServerAge)
+    return random.Random(f"server {seed}").choices(ages, _AGES)[0]
 
 
 def _event(number: int, rng: random.Random) -> Event:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import yaml
@@ -33,6 +34,7 @@ from tapio_shared.errors import LogMissing
 from tapio_shared.facts import TargetObserved
 from tapio_shared.json import JsonObject
 from tapio_shared.ports import Kube
+from tapio_simulator.api import Options
 from tapio_simulator.calls import User
 from tapio_simulator.cluster import SimulatedCluster
 from tapio_simulator.controllers import ControllerSettings, run_controllers
@@ -45,6 +47,7 @@ from tests.campaign.deliveries import DeliveringServer
 from tests.campaign.history import CampaignLog
 from tests.campaign.links import Link, Members, PartClock, PartKube, PartLog, PartMembership, Weather
 from tests.campaign.parts import this_loop
+from tests.support.kube_without_streams import OldEtcd
 from tests.support.virtual_time import VirtualClock
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +65,9 @@ _KUBELET = KubeletSettings(
     crash_backoff=(0.2, 1.0),
     heartbeat=100_000.0,
 )
+ServerAge = Literal["newest", "beside an old etcd", "1.20"]
+"""The newest streams lists and has comparable versions. Beside an old etcd it refuses streams; 1.20 does neither."""
+_RELEASES: Mapping[ServerAge, str] = {"1.20": "v1.20.2"}
 INTERVAL = 40
 """Seconds: the operator's `reconcileInterval` where a schedule says nothing else."""
 
@@ -79,6 +85,8 @@ class Setup:
     max_bytes: int = -1
     interval: int = INTERVAL
     """Seconds: the operator's `reconcileInterval`."""
+    server: ServerAge = "newest"
+    """What the API servers can do."""
     logic: int = 1
     """`plannerLogic`, as the configuration says it; schedules that were kept say what was the only one then."""
 
@@ -163,8 +171,8 @@ class World:
             return
         incarnation, rng = self._born_as(name)
         (to_log, to_api), clock = self._links(rng), PartClock(self.clock)
-        kube = PartKube(self.clusters[target].kube(WATCHER, user_agent="watcher"), to_api, None)
-        home = kube if target == HOME else PartKube(self.clusters[HOME].kube(WATCHER), to_api, None)
+        kube = PartKube(self._watched(target), to_api, None)
+        home = kube if target == HOME else PartKube(self._watched(HOME), to_api, None)
         told = TargetObserved(state="connected", server="https://far", credentials="1", observed_at=self.clock.now())
         watcher = Watcher(
             kube,
@@ -187,6 +195,10 @@ class World:
         )
         task = this_loop().start(incarnation, watcher.run())
         self.parts[name] = Part(name, incarnation, task, to_log, to_api, clock, watcher=watcher)
+
+    def _watched(self, target: str) -> Kube:
+        kube = self.clusters[target].kube(WATCHER, user_agent="watcher")
+        return OldEtcd(kube) if self.setup.server == "beside an old etcd" else kube
 
     def start_worker(self, name: str, members: Members | None = None) -> None:
         """Start a worker; one with members of its own believes that every partition is its own."""
@@ -320,7 +332,8 @@ _COLLECTIONS = {
 
 
 async def _prepared(clock: VirtualClock, seed: int, setup: Setup) -> SimulatedCluster:
-    cluster = SimulatedCluster(clock, SeededRandom(seed))
+    options = Options(release=_RELEASES.get(setup.server, ""))
+    cluster = SimulatedCluster(clock, SeededRandom(seed), options=options)
     await cluster.prepare()
     admin = cluster.kube(user_agent="kubectl")
     for data in _manifests():

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from tapio_shared.api.labels import managed_labels
 from tapio_shared.codec import decode_record, encode
 from tapio_shared.facts import ObjectGone, ObjectObserved
 from tapio_shared.json import JsonObject, object_at, str_at
@@ -104,6 +105,50 @@ def test_a_successor_tells_nothing_of_a_past_that_ends() -> None:
             assert await told(operator, "dev") == ["new", "one"]
 
     run_virtually(run())
+
+
+def test_a_successor_tells_nothing_of_pods_of_the_past() -> None:
+    """A summary of pods has no version of its own, and the cursor is written once an hour."""
+
+    async def run() -> None:
+        async with watched() as operator:
+            store, pods = operator.cluster.api.store, object_path("", "v1", "pods", "default")
+            labels = managed_labels(cluster="dev", namespace="default", uid="u", name="nats", component="nats")
+            pod: JsonObject = {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {
+                    "name": "dev-nats-0",
+                    "labels": {**labels, "statefulset.kubernetes.io/pod-name": "dev-nats-0"},
+                },
+                "spec": {"containers": [{"name": "nats", "image": "nats"}]},
+            }
+            check(await operator.admin.request("POST", pods, body=encode(pod)))
+            await asyncio.sleep(1)
+            other = store.restored(store.version)
+            store.version += MUCH
+            now: JsonObject = {"gracePeriodSeconds": 0}
+            check(await operator.admin.request("DELETE", f"{pods}/dev-nats-0", body=encode(now)))
+            await asyncio.sleep(1)
+            ended = pods_told(operator)
+            assert (ended[0], ended[-1]) == ("1 pod", "gone")
+            await operator.kill("watcher")
+            store.swap(other)
+            operator.start_watcher()
+            await asyncio.sleep(DOUBTED / 2)
+            assert operator.watcher is not None
+            assert not operator.watcher.is_synced
+            store.swap(other)
+            await synced(operator)
+            assert pods_told(operator) == ended
+
+    run_virtually(run())
+
+
+def pods_told(operator: Operator) -> list[str]:
+    """What the log was ever told of the pods of dev's NATS."""
+    records = [decode_record(one.data) for one in operator.log.stored if one.subject.endswith(".StatefulSet-dev-nats")]
+    return [f"{one.object['total']} pod" if isinstance(one, ObjectObserved) else "gone" for one in records]
 
 
 def test_a_restored_backup_is_believed_after_a_while_and_remembered() -> None:

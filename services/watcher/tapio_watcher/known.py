@@ -15,6 +15,7 @@ from tapio_shared.ports import Message
 from tapio_watcher.encoding import GONE, EncodedFact, digest_of_stored
 from tapio_watcher.packed import Packed
 from tapio_watcher.past import Told, kind_name
+from tapio_watcher.pods import SUMMARY_GROUP, SUMMARY_KIND
 
 _PLACE, _AWAITED, _NEITHER = "p", "a", "-"
 _OWNER, _OBJECT = 6, 7
@@ -94,7 +95,7 @@ class KnownFacts:
             self._keep(message.subject, unreadable, is_place=ref is not None)
             return str(err)
         if ref is not None:
-            self.told.learn(kind_name(ref.group, ref.kind), message.sequence, version)
+            self.told.learn(_kind_of(ref), message.sequence, version)
         known = Known(message.sequence, digest, uid, message.written_at)
         self._keep(message.subject, known, is_place=ref is not None and digest != GONE)
         return ""
@@ -243,6 +244,11 @@ class KnownFacts:
                 )
             if not known.is_present:
                 self._oldest_gone = min(self._oldest_gone, known.sequence)
+
+
+def _kind_of(ref: ObjectRef) -> str:
+    """Of which kind a fact about `ref` tells a version: a summary of pods has that of a pod."""
+    return "Pod" if (ref.group, ref.kind) == (SUMMARY_GROUP, SUMMARY_KIND) else kind_name(ref.group, ref.kind)
 
 
 def _where(subject: str) -> _Where:

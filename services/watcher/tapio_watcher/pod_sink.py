@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 from tapio_shared.json import JsonObject, str_at
 from tapio_shared.keys import ObjectRef, OrderingKey
@@ -34,6 +34,9 @@ class PodSink:
         self._workloads: dict[ObjectRef, dict[str, PodState]] = {}
         self._keys: dict[ObjectRef, OrderingKey] = {}
         self._homes: dict[Name, ObjectRef] = {}
+        self._versions: dict[Name, str] = {}
+        self._ends: dict[ObjectRef, str] = {}
+        """Of a workload that lost a pod since the last list: the version at which it did."""
         self._settling: dict[ObjectRef, asyncio.Task[None]] = {}
         self._is_complete = False
 
@@ -47,6 +50,7 @@ class PodSink:
         if former is not None and former != workload:
             self.gone(name)
         self._homes[name], self._keys[workload] = workload, key
+        self._versions[name] = str_at(document, "metadata", "resourceVersion")
         self._refusals.pod_observed(workload, str_at(document, "metadata", "creationTimestamp"))
         state = state_of(document)
         pods = self._workloads.setdefault(workload, {})
@@ -58,12 +62,16 @@ class PodSink:
         workload = self._homes.pop(name, None)
         if workload is None:
             return
+        self._versions.pop(name, None)
+        if resource_version:
+            self._ends[workload] = resource_version
         self._workloads[workload].pop(name[1], None)
         self._changed(workload)
 
     def complete(self, names: Container[Name]) -> None:
         for name in sorted(name for name in self._homes if name not in names):
             self.gone(name)
+        self._ends.clear()  # Versions may have gone back since, and this list is the newest word.
         self._is_complete = True
         for workload in sorted(self._workloads):
             self._publish(workload)
@@ -84,11 +92,18 @@ class PodSink:
 
     def _publish(self, workload: ObjectRef) -> None:
         pods, ref = self._workloads.get(workload, {}), summary_ref(workload)
+        version = self._version(workload, pods)
         if not pods:
             self._workloads.pop(workload, None)
             self._keys.pop(workload, None)
+            self._ends.pop(workload, None)
             self._refusals.pods_gone(workload)
-            self._writer.gone(ref)
+            self._writer.gone(ref, resource_version=version)
             return
-        fact = observed_fact(summary_of(pods.values()), uid="", resource_version="", now=self._clock.now())
+        fact = observed_fact(summary_of(pods.values()), uid="", resource_version=version, now=self._clock.now())
         self._writer.observed(self._keys[workload], ref, fact)
+
+    def _version(self, workload: ObjectRef, pods: Iterable[str]) -> str:
+        """The newest version that was seen of a workload's pods, so that a past is known by them too (past.py)."""
+        known = [self._ends.get(workload, ""), *(self._versions[workload.namespace, name] for name in pods)]
+        return max(known, key=lambda version: (len(version), version))

@@ -36,6 +36,14 @@ def test_a_revision_that_was_ever_recorded_keeps_its_rules() -> None:
             counts_released=True,
             counts_kept=True,
         ),
+        5: Rules(
+            longest_refusal_wait=120_000,
+            deletes_in_order=True,
+            awaits_deletions=True,
+            counts_released=True,
+            counts_kept=True,
+            goes_ahead_when_released=True,
+        ),
     } == RULES
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from tapio_shared.api.names import cluster_ref
 from tapio_shared.facts import DecisionRecorded, ObjectResult
 from tapio_shared.json import JsonObject, JsonValue, object_at, objects_at, str_at
 from tapio_shared.keys import ObjectRef, outcome_subject
@@ -97,6 +98,20 @@ def test_a_stateful_set_that_is_made_anew_does_not_wait_for_what_it_depends_on()
     object_at(document, "status")["readyReplicas"] = 0
     world.observe(document)
     assert _writes(world) == ["create one-neo4j-0"]
+
+
+@pytest.mark.parametrize(("logic", "at_once"), [(4, {"one-nats", "one-neo4j-0"}), (5, set[str]())])
+def test_pods_that_end_with_a_former_cluster_keep_nothing_from_waiting(logic: int, at_once: set[str]) -> None:
+    world = running()
+    world.logic = logic
+    former = world.cluster
+    for ref in [*world.objects(), cluster_ref("default", "one")]:
+        if ref.kind != "Pods":
+            world.lose(ref)
+    world.observe({**former, "metadata": {**object_at(former, "metadata"), "uid": "uid-of-another"}})
+    first = world.step().decision
+    assert {one.name for one in first.apply if one.kind == "StatefulSet"} == at_once
+    assert ("nats waits until its Secrets have been made and observed." in first.waiting) is (not at_once)
 
 
 def test_a_class_that_lets_nothing_grow_keeps_only_its_own_volumes_as_they_are() -> None:

@@ -330,6 +330,7 @@ class Draft:
             seen=seen,
             memory=self.memory,
             cluster=self.cluster,
+            released=self.released,
             forced=self.forced,
             generated=self.generated,
         )

@@ -19,7 +19,7 @@ from tapio_reconciler.core.members import Members, members_of
 from tapio_reconciler.core.model import Component, Notice, Served, Skipped, WantedObject
 from tapio_reconciler.core.notices import event_of, events_between
 from tapio_reconciler.core.parked import SHARED_FACTS, Parked, parked_of, unread_shared_facts
-from tapio_reconciler.core.recreation import is_left_behind, plan_volumes, remember_refusals, with_kept_sizes
+from tapio_reconciler.core.recreation import goes_ahead, plan_volumes, remember_refusals, with_kept_sizes
 from tapio_reconciler.core.references import missing_reference
 from tapio_reconciler.core.released import released_before
 from tapio_reconciler.core.resting import Rest, Watchful
@@ -216,7 +216,7 @@ def _plan_objects(
         wanted_object = with_kept_sizes(one, draft.seen.get(ref)) if has_volumes else one
         change = draft.want(wanted_object)
         change = parked.change(ref) or change
-        is_held = hold and not is_left_behind(ref, draft.seen)
+        is_held = hold and not goes_ahead(ref, draft)
         if is_held and change.writes and not change.repeated and ref.kind in WORKLOADS:
             held.append(ref)
             continue

@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from tapio_reconciler.core.changes import Act, Change
 from tapio_reconciler.core.drafting import Draft
 from tapio_reconciler.core.model import Served, WantedObject
+from tapio_reconciler.core.released import is_released
+from tapio_reconciler.core.rules import rules_of
 from tapio_reconciler.core.state import Seen, Sight
 from tapio_reconciler.core.volumes import claim_size, claim_templates, is_bound, refusal_of
 from tapio_shared.api.quantity import quantity_or_none
@@ -92,17 +94,19 @@ def _name(template: JsonObject) -> str:
     return str_at(template, "metadata", "name")
 
 
-def is_left_behind(workload: ObjectRef, seen: Sight) -> bool:
-    """Whether a workload is gone and its pods are not: it is on the way of being made anew."""
-    known = seen.get(workload)
-    pods = seen.get(ObjectRef("tapio.io", "Pods", workload.namespace, f"{workload.kind}-{workload.name}"))
-    return (
-        known is not None
-        and known.document is None
-        and pods is not None
-        and pods.document is not None
-        and int_at(pods.document, "total") > 0
-    )
+def goes_ahead(workload: ObjectRef, draft: Draft) -> bool:
+    """Whether a workload that is gone is made again without waiting for what it depends on: its pods still run.
+
+    Under rules 5 that takes that the operator let go of them. Others end, with a former TapioCluster of that name: who
+    does not wait then is made before its Secrets are known, and rolled out once more when they are.
+    """
+    known = draft.seen.get(workload)
+    if known is None or known.document is not None:
+        return False
+    if rules_of(draft.inputs.logic).goes_ahead_when_released:
+        return is_released(workload, draft.seen, draft.released or {})
+    pods = draft.seen.get(ObjectRef("tapio.io", "Pods", workload.namespace, f"{workload.kind}-{workload.name}"))
+    return pods is not None and pods.document is not None and int_at(pods.document, "total") > 0
 
 
 def plan_volumes(draft: Draft, one: WantedObject, change: Change, served: Served, component: str) -> Change:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tapio_reconciler.core.state import Seen, State
+from tapio_reconciler.core.state import Seen, Sight, State
 from tapio_shared.facts import DecisionRecorded, DeleteAction, ObjectResult, OutcomeRecorded
 from tapio_shared.json import list_at, objects_at
 from tapio_shared.keys import ObjectRef
@@ -41,7 +41,7 @@ def released_after(
     return kept | {name: uid for name, uid in _orphaned(decision.delete).items() if name not in refused}
 
 
-def is_released(ref: ObjectRef, seen: Mapping[ObjectRef, Seen], released: Mapping[str, str]) -> bool:
+def is_released(ref: ObjectRef, seen: Sight | Mapping[ObjectRef, Seen], released: Mapping[str, str]) -> bool:
     """Whether a StatefulSet that is gone, or going, was let go of: its pods, where it has any, wait for another one."""
     if str(ref) in released:
         return True

@@ -33,6 +33,9 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     counts_kept: bool = False
     """Whether what is kept running, since its spec can't be read, keeps what it needs of others; and whether a
     TapioIntelligence says what its TapioCluster is stalled by."""
+    goes_ahead_when_released: bool = False
+    """Whether a workload that is gone and has pods waits for nothing only if the operator let go of them to make it
+    anew; not because pods of a former one still end."""
 
 
 RULES: Final = {
@@ -50,6 +53,16 @@ RULES: Final = {
         awaits_deletions=True,
         counts_released=True,
         counts_kept=True,
+    ),
+    # A TapioCluster that was made anew while the former one's pods still ended did not wait for its Secrets, so that
+    # NATS and all that log in to it were rolled out twice.
+    5: Rules(
+        longest_refusal_wait=120_000,
+        deletes_in_order=True,
+        awaits_deletions=True,
+        counts_released=True,
+        counts_kept=True,
+        goes_ahead_when_released=True,
     ),
 }
 NEWEST: Final = max(RULES)

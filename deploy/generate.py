@@ -14,10 +14,11 @@ import yaml
 
 from tapio_reconciler.core.objects.kubernetes_rbac import GRANTED_RULES, SECRETS_RULE
 from tapio_shared.api.kinds import FLEET_KINDS, MANAGED_KINDS, OBSERVED_KINDS, RESOURCE_KINDS, Kind
+from tapio_shared.api.operator_config import CONFIG_MAP
+from tapio_shared.installation import NAMESPACE, WEBHOOK_CERTIFICATE, WEBHOOK_CONFIGURATION
 from tapio_shared.json import JsonObject, JsonValue
 
 HERE = Path(__file__).parent
-NAMESPACE = "tapio-system"
 RBAC = "rbac.authorization.k8s.io"
 SERVICES = ("watcher", "reconciler", "webhook")
 _HEADER = "# Made by `make deploy-manifests` from deploy/generate.py; edit that instead.\n"
@@ -96,16 +97,16 @@ def webhook_rules() -> list[JsonObject]:
     group = "admissionregistration.k8s.io"
     resources = ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"]
     named = _rule(group, resources, ["get", "patch", "delete"])
-    named["resourceNames"] = ["tapio-operator"]
+    named["resourceNames"] = [WEBHOOK_CONFIGURATION]
     return [_rule(group, resources, ["create"]), named]
 
 
 def webhook_own_rules() -> list[JsonObject]:
     """In the operator's namespace: its certificate's Secret and the operator's configuration."""
     secret = _rule("", ["secrets"], ["get", "update"])
-    secret["resourceNames"] = ["tapio-webhook-certificate"]
+    secret["resourceNames"] = [WEBHOOK_CERTIFICATE]
     config = _rule("", ["configmaps"], ["get"])
-    config["resourceNames"] = ["tapio-operator-config"]
+    config["resourceNames"] = [CONFIG_MAP]
     return [_rule("", ["secrets"], ["create"]), secret, config]
 
 

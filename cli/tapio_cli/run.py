@@ -29,14 +29,13 @@ from tapio_cli.kubectl import Kubectl, KubectlError
 from tapio_cli.progress import show_until_ready
 from tapio_cli.service_accounts import service_kubeconfig
 from tapio_shared.errors import InvalidSettings
+from tapio_shared.installation import NAMESPACE, WEBHOOK
 from tapio_shared.json import JsonValue, str_at
 from tapio_shared.subprocesses import free_port
 
 WORKERS = 2
 _PARTITIONS = "8"
 _START = 60.0
-_NAMESPACE = "tapio-system"
-_WEBHOOK = "tapio-webhook"
 
 
 class NatsServer(Protocol):
@@ -115,7 +114,7 @@ async def _kubernetes(
             "--port",
             str(free_port()),
             "--webhook",
-            f"{_NAMESPACE}/{_WEBHOOK}=127.0.0.1:{webhook_port}",
+            f"{NAMESPACE}/{WEBHOOK}=127.0.0.1:{webhook_port}",
         ],
         os.environ,
     )
@@ -157,7 +156,7 @@ async def _services(
         service = name.partition("-")[0]
         own = options.directory / "services" / f"{service}.kubeconfig"
         if not own.exists():
-            text = await service_kubeconfig(kubectl, kubeconfig, _NAMESPACE, f"tapio-{service}")
+            text = await service_kubeconfig(kubectl, kubeconfig, NAMESPACE, f"tapio-{service}")
             _write_private(own, text)
         ports = options.directory / "services" / f"{name}.ports"
         environment = {
@@ -166,7 +165,7 @@ async def _services(
             "TAPIO_NATS_CREDENTIALS": str(nats.credentials(f"tapio-{service}").resolve()),
             "TAPIO_KUBECONFIG": str(own),
             "TAPIO_NAME": name,
-            "TAPIO_NAMESPACE": _NAMESPACE,
+            "TAPIO_NAMESPACE": NAMESPACE,
             "TAPIO_BIND_ADDRESS": "127.0.0.1",
             "TAPIO_HEALTH_PORT": "0",
             "TAPIO_METRICS_PORT": "0",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter
 
+from tapio_shared.kubernetes import APPLY_PATCH
+
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "DELETE": "delete"}
-_PATCHES = {"application/apply-patch+yaml": "apply"}
+_PATCHES = {APPLY_PATCH: "apply"}
 
 
 class KubeMetrics:

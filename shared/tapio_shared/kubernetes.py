@@ -22,6 +22,9 @@ from tapio_shared.ports import Kube, KubeResponse
 from tapio_shared.shallow import decode_cut
 
 PAGE = 250
+"""Objects that one page of a list holds at the most."""
+APPLY_PATCH, MERGE_PATCH = "application/apply-patch+yaml", "application/merge-patch+json"
+"""Content types of a server-side apply and of a JSON merge patch (RFC 7386)."""
 _LONGEST_MESSAGE, _END_OF_MESSAGE = 2_000, 500
 """Characters: an API server quotes whole objects, and what it says is recorded, and shown to people."""
 

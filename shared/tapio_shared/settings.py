@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tapio_shared.errors import InvalidSettings
+from tapio_shared.installation import NAMESPACE, NATS_PORT, NATS_SERVICE, OWN_TARGET
 from tapio_shared.keys import DEFAULT_PARTITIONS, MAX_PARTITIONS
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -26,7 +27,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
     nats_url: str = Field(
-        default="nats://tapio-operator-nats.tapio-system.svc:4222",
+        default=f"nats://{NATS_SERVICE}.{NAMESPACE}.svc:{NATS_PORT}",
         min_length=1,
         description="Addresses of the operator's NATS servers, separated by commas.",
     )
@@ -50,14 +51,14 @@ class Settings(BaseModel):
         default="", description="Path of a kubeconfig; empty means the pod's own service account, never ~/.kube/config."
     )
     kube_context: str = Field(default="", description="Context in the kubeconfig; empty means its current one.")
-    target: str = Field(default="local", min_length=1, max_length=63, description="Name of this Kubernetes cluster.")
+    target: str = Field(default=OWN_TARGET, min_length=1, max_length=63, description="Name of this Kubernetes cluster.")
     partitions: int = Field(
         default=DEFAULT_PARTITIONS,
         ge=1,
         le=MAX_PARTITIONS,
         description="Partitions of the log; fixed when the stream is made.",
     )
-    namespace: str = Field(default="tapio-system", min_length=1, description="The operator's own namespace.")
+    namespace: str = Field(default=NAMESPACE, min_length=1, description="The operator's own namespace.")
     name: str = Field(default="", description="Name of this process among its peers; empty means the host's name.")
     log_level: LogLevel = Field(
         default="info", description="debug, info, warning or error; info tells one line per reconcile."

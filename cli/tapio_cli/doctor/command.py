@@ -25,6 +25,7 @@ from tapio_cli.history.story import Story, read_story, recorded_keys
 from tapio_cli.kubectl import Kubectl
 from tapio_shared.codec import to_document
 from tapio_shared.errors import InvalidSettings, LogMissing, LogRefused
+from tapio_shared.installation import NAMESPACE
 from tapio_shared.json import JsonObject
 from tapio_shared.ports import LogInfo
 
@@ -60,7 +61,7 @@ def add_doctor_command(
         cluster: Some = "",
         kubeconfig: Kubeconfig = None,
         context: Context = "",
-        namespace: Namespace = "tapio-system",
+        namespace: Namespace = NAMESPACE,
         output: Annotated[Format, typer.Option("--output", "-o", help="For people, or for programs.")] = Format.PEOPLE,
     ) -> None:
         """Check the operator and its clusters: what is wrong, how that was found, and what to do next.
@@ -102,7 +103,7 @@ def add_doctor_command(
         cluster: Some = "",
         kubeconfig: Kubeconfig = None,
         context: Context = "",
-        namespace: Namespace = "tapio-system",
+        namespace: Namespace = NAMESPACE,
     ) -> None:
         """Pack what somebody else needs to see what is wrong into one file, and nothing that he must not see.
 

@@ -17,6 +17,7 @@ from tapio_shared.certificates import UnusableCertificate, certificate_facts
 from tapio_shared.codec import decode_record
 from tapio_shared.errors import LogRefused, TapioError
 from tapio_shared.facts import DecisionRecorded, EpochAdvanced, SweepMarked
+from tapio_shared.installation import WEBHOOK_CERTIFICATE, WEBHOOK_CONFIGURATION, watcher_lease
 from tapio_shared.json import JsonObject, int_at, objects_at, str_at
 
 AREA = "operator"
@@ -28,7 +29,6 @@ LOG, WINDOW, WORKERS, LEASES, CERTIFICATE, VERSIONS = (
     "webhook certificate",
     "one version",
 )
-_SECRET = "tapio-webhook-certificate"  # noqa: S105 - the name of a Secret
 _SOON = 7 * 86_400_000
 """Milliseconds before its end at which a certificate should long have been renewed."""
 _HOUR = 3_600_000
@@ -138,7 +138,7 @@ async def examine_kubernetes(kubectl: Kubectl | None, *, namespace: str, target:
     if kubectl is None:
         return [unknown(AREA, check, "No kubeconfig was named.", _NO_CLUSTER) for check in (LEASES, CERTIFICATE)]
     return [
-        await _lease(kubectl, namespace, f"tapio-watcher-{target}", now),
+        await _lease(kubectl, namespace, watcher_lease(target), now),
         await _certificate(kubectl, namespace, now),
     ]
 
@@ -172,8 +172,8 @@ def lease_finding(lease: JsonObject, name: str, now: int) -> Finding:
 
 async def _certificate(kubectl: Kubectl, namespace: str, now: int) -> Finding:
     try:
-        secret = await kubectl.document("get", "secret", _SECRET, "-n", namespace)
-        registered = await kubectl.document("get", "validatingwebhookconfiguration", "tapio-operator")
+        secret = await kubectl.document("get", "secret", WEBHOOK_CERTIFICATE, "-n", namespace)
+        registered = await kubectl.document("get", "validatingwebhookconfiguration", WEBHOOK_CONFIGURATION)
     except KubectlError as err:
         return _refused(CERTIFICATE, "The webhook", err, "Without it specs are judged by the planner alone (Stalled).")
     return certificate_finding(secret, registered, namespace, now)
@@ -187,9 +187,9 @@ def certificate_finding(secret: JsonObject, registered: JsonObject, namespace: s
         return finding(
             AREA,
             CERTIFICATE,
-            [f"Secret {namespace}/{_SECRET} holds no certificate."],
+            [f"Secret {namespace}/{WEBHOOK_CERTIFICATE} holds no certificate."],
             ok="",
-            next_step=f"kubectl delete secret {_SECRET} -n {namespace}; the webhook makes another one.",
+            next_step=f"kubectl delete secret {WEBHOOK_CERTIFICATE} -n {namespace}; the webhook makes another one.",
         )
     problems: list[str] = []
     if facts.expires_at <= now:

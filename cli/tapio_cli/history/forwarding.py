@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from tapio_cli.kubectl import find_kubectl
 from tapio_shared.errors import TapioError
+from tapio_shared.installation import NATS_PORT
 from tapio_shared.subprocesses import die_with_parent
 
-_PORT = 4222
 _READY = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) -> ")
 _PATIENCE = 20.0
 """Seconds that kubectl may take until it forwards."""
@@ -48,7 +48,7 @@ async def forwarded(wanted: Forward) -> AsyncGenerator[int]:
         find_kubectl(),
         f"--context={wanted.context}",
         *command,
-        f":{_PORT}",
+        f":{NATS_PORT}",
         stdin=DEVNULL,
         stdout=PIPE,
         stderr=PIPE,

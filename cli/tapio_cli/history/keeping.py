@@ -55,7 +55,7 @@ def add_keeping_commands(
         Examples:
           tapioctl export today.tapio
           tapioctl export for-the-vendor.tapio --without-users
-          kubectl port-forward -n tapio-system service/tapio-nats 4222 &
+          kubectl port-forward -n tapio-system service/tapio-operator-nats 4222 &
           tapioctl export today.tapio --nats-url nats://localhost:4222 --nats-credentials reader.json
         """
         source = or_exit(lambda: live(where))

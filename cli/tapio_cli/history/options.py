@@ -12,6 +12,7 @@ from typing import Annotated, cast
 import typer
 
 from tapio_shared.errors import InvalidSettings
+from tapio_shared.installation import NAMESPACE, NATS_SERVICE, OWN_TARGET
 from tapio_shared.keys import OrderingKey
 
 _PANEL = "Which history"
@@ -64,7 +65,7 @@ class Where:
             help="Where the operator's NATS is, for --through.",
             rich_help_panel=_PANEL,
         ),
-    ] = "tapio-system/tapio-nats"
+    ] = f"{NAMESPACE}/{NATS_SERVICE}"
     directory: Annotated[
         Path,
         typer.Option(
@@ -80,7 +81,7 @@ class Where:
             help="Name of the Kubernetes cluster, where the operator serves several.",
             rich_help_panel=_PANEL,
         ),
-    ] = "local"
+    ] = OWN_TARGET
 
     def key(self, text: str) -> OrderingKey:
         """The TapioCluster that `text` names. InvalidSettings when it names none."""

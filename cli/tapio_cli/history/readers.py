@@ -13,6 +13,7 @@ import typer
 
 from tapio_cli.history.exporting import or_exit
 from tapio_shared.errors import InvalidSettings
+from tapio_shared.installation import OWN_TARGET
 from tapio_shared.json import JsonObject
 
 
@@ -34,7 +35,7 @@ def add_reader_command(app: typer.Typer, make: Callable[[str, str, bool], NewRea
         file: Annotated[Path, typer.Option("--credentials", help="File to write, for the reader to connect with.")],
         target: Annotated[
             str, typer.Option(help="Name of the Kubernetes cluster, where the operator serves several.")
-        ] = "local",
+        ] = OWN_TARGET,
         with_users: Annotated[
             bool, typer.Option("--with-users/--without-users", help="Whether he may read who asked for what.")
         ] = False,

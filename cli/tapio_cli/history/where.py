@@ -10,6 +10,7 @@ from typing import cast
 from tapio_cli.history.forwarding import Forward
 from tapio_cli.history.options import Where
 from tapio_shared.errors import InvalidSettings
+from tapio_shared.installation import NAMESPACE, NATS_SERVICE
 from tapio_shared.json import JsonObject, str_at
 
 CLIENT_FILE = Path("nats") / "client.json"
@@ -64,7 +65,7 @@ def _through(named: Where) -> Live:
     namespace, _, name = named.service.partition("/")
     if not namespace or not name or "/" in name:
         raise InvalidSettings(
-            f"{named.service!r} names no Service; write namespace/name, such as tapio-system/tapio-nats."
+            f"{named.service!r} names no Service; write namespace/name, such as {NAMESPACE}/{NATS_SERVICE}."
         )
     if named.url:
         raise InvalidSettings("Both --through and --nats-url are given, and each says where NATS is. Give one of them.")

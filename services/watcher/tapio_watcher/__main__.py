@@ -20,6 +20,7 @@ from tapio_shared.adapters.nats_log import NatsEventLog
 from tapio_shared.adapters.provisioning import provision
 from tapio_shared.adapters.random import SystemRandom
 from tapio_shared.health import HealthServer
+from tapio_shared.installation import watcher_lease
 from tapio_shared.kube_metrics import KubeMetrics
 from tapio_shared.listeners import config_from_kubernetes, listener_ports
 from tapio_shared.pacing import Pacing
@@ -64,7 +65,7 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
         held: set[str] = set()
 
         def lease_of(target: str) -> KubeLease:
-            lease = f"tapio-watcher-{target}"
+            lease = watcher_lease(target)
             return KubeLease(kube, clock, namespace=settings.namespace, name=lease, holder=name, held=held)
 
         def watcher_of(api: Kube, lease: Lease, identity: Identity) -> Watcher:

@@ -21,13 +21,13 @@ import structlog
 from tapio_shared.certificates import CertificateAuthority, KeyPair, UnusableCertificate, Usage, certificate_facts
 from tapio_shared.codec import decode_as, encode
 from tapio_shared.errors import ApiRetryable
+from tapio_shared.installation import WEBHOOK_CERTIFICATE
 from tapio_shared.json import JsonObject, str_at, strings_at
 from tapio_shared.kubernetes import check, object_path
 from tapio_shared.ports import Clock, Kube
 
 log = structlog.get_logger(__name__)
 
-SECRET = "tapio-webhook-certificate"  # noqa: S105 - the name of a Secret
 _AUTHORITY_LIFE, _LEAF_LIFE = timedelta(days=3650), timedelta(days=90)
 _RENEW_BEFORE = timedelta(days=30)
 _SUCCEED_BEFORE = 2 * _LEAF_LIFE
@@ -104,7 +104,7 @@ class CertificateStore:
                     former = authority.certificate_pem.decode()
                     authority = known.successor or self._new_authority()
         pair = authority.issue(
-            SECRET,
+            WEBHOOK_CERTIFICATE,
             dns_names=sorted(dns_names),
             ip_addresses=sorted(addresses),
             now=self._clock.now(),
@@ -131,7 +131,9 @@ class CertificateStore:
 
     async def _read(self) -> tuple[Certificates | None, str]:
         """What the Secret holds, None when there is none or it can't be used; and the Secret's version, if any."""
-        response = await self._kube.request("GET", object_path("", "v1", "secrets", self._namespace, SECRET))
+        response = await self._kube.request(
+            "GET", object_path("", "v1", "secrets", self._namespace, WEBHOOK_CERTIFICATE)
+        )
         if response.status == 404:
             return None, ""
         document = cast("JsonObject", decode_as(dict, check(response)))
@@ -139,7 +141,7 @@ class CertificateStore:
         try:
             return _certificates(strings_at(document, "data")), version
         except (UnusableCertificate, ValueError) as err:
-            log.warning("certificate not usable; making a new one", secret=SECRET, error=str(err))
+            log.warning("certificate not usable; making a new one", secret=WEBHOOK_CERTIFICATE, error=str(err))
             return None, version
 
     async def _write(self, wanted: Certificates, version: str) -> Certificates:
@@ -149,13 +151,13 @@ class CertificateStore:
             "kind": "Secret",
             "type": "Opaque",
             "metadata": {
-                "name": SECRET,
+                "name": WEBHOOK_CERTIFICATE,
                 "namespace": self._namespace,
                 **({"resourceVersion": version} if version else {}),
             },
             "data": _data(wanted),
         }
-        name = SECRET if version else ""
+        name = WEBHOOK_CERTIFICATE if version else ""
         response = await self._kube.request(
             "PUT" if version else "POST",
             object_path("", "v1", "secrets", self._namespace, name),
@@ -164,7 +166,9 @@ class CertificateStore:
         if response.status == 409:
             found, _ = await self._read()
             if found is None:
-                raise ApiRetryable(409, "Conflict", f"Secret {self._namespace}/{SECRET} changed while it was read")
+                raise ApiRetryable(
+                    409, "Conflict", f"Secret {self._namespace}/{WEBHOOK_CERTIFICATE} changed while it was read"
+                )
             return found
         check(response)
         return wanted

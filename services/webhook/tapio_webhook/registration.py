@@ -11,13 +11,12 @@ from typing import cast
 
 from tapio_shared.api.names import API_GROUP
 from tapio_shared.codec import decode_as, encode
+from tapio_shared.installation import WEBHOOK, WEBHOOK_CONFIGURATION
 from tapio_shared.json import JsonObject, objects_at
-from tapio_shared.kubernetes import check, object_path
+from tapio_shared.kubernetes import APPLY_PATCH, check, object_path
 from tapio_shared.ports import Kube
 
-NAME = "tapio-operator"
 _GROUP, _VERSION = "admissionregistration.k8s.io", "v1"
-_MANAGER = "tapio-webhook"
 _TIMEOUT = 5
 
 
@@ -27,7 +26,7 @@ class Endpoint:
 
     url: str = ""
     namespace: str = ""
-    service: str = "tapio-webhook"
+    service: str = WEBHOOK
     port: int = 443
 
     def client_config(self, path: str, bundle: str) -> JsonObject:
@@ -43,15 +42,15 @@ async def register(kube: Kube, endpoint: Endpoint, bundle: str) -> bool:
     written = False
     for kind, plural, path in _KINDS:
         wanted = configuration(kind, path, endpoint, bundle)
-        found = await kube.request("GET", object_path(_GROUP, _VERSION, plural, "", NAME))
+        found = await kube.request("GET", object_path(_GROUP, _VERSION, plural, "", WEBHOOK_CONFIGURATION))
         if found.status != 404 and _holds(cast("JsonObject", decode_as(dict, check(found))), wanted):
             continue
         response = await kube.request(
             "PATCH",
-            object_path(_GROUP, _VERSION, plural, "", NAME),
-            query={"fieldManager": _MANAGER, "force": "true"},
+            object_path(_GROUP, _VERSION, plural, "", WEBHOOK_CONFIGURATION),
+            query={"fieldManager": WEBHOOK, "force": "true"},
             body=encode(wanted),
-            content_type="application/apply-patch+yaml",
+            content_type=APPLY_PATCH,
         )
         check(response)
         written = True
@@ -61,7 +60,7 @@ async def register(kube: Kube, endpoint: Endpoint, bundle: str) -> bool:
 async def unregister(kube: Kube) -> None:
     """Take both registrations away."""
     for _, plural, _ in _KINDS:
-        response = await kube.request("DELETE", object_path(_GROUP, _VERSION, plural, "", NAME))
+        response = await kube.request("DELETE", object_path(_GROUP, _VERSION, plural, "", WEBHOOK_CONFIGURATION))
         if response.status != 404:
             check(response)
 
@@ -99,7 +98,7 @@ def configuration(kind: str, path: str, endpoint: Endpoint, bundle: str) -> Json
     return {
         "apiVersion": f"{_GROUP}/{_VERSION}",
         "kind": kind,
-        "metadata": {"name": NAME},
+        "metadata": {"name": WEBHOOK_CONFIGURATION},
         "webhooks": [handler],
     }
 

@@ -33,8 +33,9 @@ from tapio_shared.api.scalars import (
     refusal,
 )
 from tapio_shared.api.schema import model_schema
-from tapio_shared.api.trust import OPERATOR_NAMESPACE, Trust
+from tapio_shared.api.trust import Trust
 from tapio_shared.errors import InvalidSettings
+from tapio_shared.installation import NAMESPACE
 from tapio_shared.json import JsonObject, JsonValue
 
 CONFIG_MAP: Final = "tapio-operator-config"
@@ -82,7 +83,7 @@ class Security(ApiModel):
     """Whom the operator trusts."""
 
     trusted_namespaces: Items[NamespaceName] = Field(
-        default=(OPERATOR_NAMESPACE,),
+        default=(NAMESPACE,),
         description="Namespaces whose resources may override image, command, args, env, podTemplate and capabilities "
         "of node agents: whoever may write there is root on the nodes.",
     )

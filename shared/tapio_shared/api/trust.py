@@ -6,18 +6,16 @@ The values come from the operator's own configuration (operator_config.py); rule
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from tapio_shared.api.names import NODE_NAMESPACE
-
-OPERATOR_NAMESPACE: Final = "tapio-system"
+from tapio_shared.installation import NAMESPACE
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
     """Namespaces whose resources may override node agents, and namespaces where node agents may live."""
 
-    trusted_namespaces: tuple[str, ...] = (OPERATOR_NAMESPACE,)
+    trusted_namespaces: tuple[str, ...] = (NAMESPACE,)
     node_namespaces: tuple[str, ...] = (NODE_NAMESPACE,)
 
     def is_trusted(self, namespace: str) -> bool:

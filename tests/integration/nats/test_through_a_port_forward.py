@@ -136,7 +136,7 @@ async def test_what_kubectl_says_is_told(tmp_path: Path) -> None:
     assert (code, output) == (1, "")
     assert errors == (
         "tapioctl: The operator's NATS can't be reached through context prod: kubectl port-forward to "
-        'service/tapio-nats in namespace tapio-system: error: context "prod" does not exist. Name another '
+        'service/tapio-operator-nats in namespace tapio-system: error: context "prod" does not exist. Name another '
         "Service (--nats-service NAMESPACE/NAME), or NATS itself (--nats-url).\n"
     )
 
@@ -146,7 +146,7 @@ async def test_what_kubectl_says_is_told(tmp_path: Path) -> None:
     [
         pytest.param(
             ("--nats-service", "nats"),
-            "'nats' names no Service; write namespace/name, such as tapio-system/tapio-nats.",
+            "'nats' names no Service; write namespace/name, such as tapio-system/tapio-operator-nats.",
             id="no namespace",
         ),
         pytest.param(

@@ -7,15 +7,16 @@ from typing import cast
 from tapio_shared.adapters.clock import ManualClock, SystemClock
 from tapio_shared.adapters.random import SeededRandom
 from tapio_shared.codec import decode_as, encode
+from tapio_shared.installation import WEBHOOK_CERTIFICATE
 from tapio_shared.json import JsonObject, strings_at
 from tapio_shared.kubernetes import check, object_path
 from tapio_shared.ports import Kube
 from tapio_simulator.cluster import SimulatedCluster
-from tapio_webhook.certificates import SECRET, CertificateStore
+from tapio_webhook.certificates import CertificateStore
 
 NAMESPACE = "tapio-system"
 NAMES = (f"tapio-webhook.{NAMESPACE}.svc",)
-SECRET_PATH = object_path("", "v1", "secrets", NAMESPACE, SECRET)
+SECRET_PATH = object_path("", "v1", "secrets", NAMESPACE, WEBHOOK_CERTIFICATE)
 DAY = 86_400
 
 

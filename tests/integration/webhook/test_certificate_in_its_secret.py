@@ -11,10 +11,10 @@ import pytest
 from tapio_shared.adapters.clock import ManualClock
 from tapio_shared.certificates import CertificateAuthority, certificate_facts
 from tapio_shared.codec import encode
+from tapio_shared.installation import WEBHOOK_CERTIFICATE
 from tapio_shared.json import JsonObject
 from tapio_shared.kubernetes import check, object_path
 from tapio_shared.ports import Kube
-from tapio_webhook.certificates import SECRET
 from tests.integration.webhook.stores import (
     DAY,
     NAMES,
@@ -113,7 +113,7 @@ async def test_an_empty_secret_is_filled() -> None:
     body: JsonObject = {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": SECRET, "namespace": NAMESPACE},
+        "metadata": {"name": WEBHOOK_CERTIFICATE, "namespace": NAMESPACE},
         "data": {},
     }
     check(await kube.request("POST", object_path("", "v1", "secrets", NAMESPACE), body=encode(body)))

@@ -21,7 +21,7 @@ from tapio_reconciler.core.components import SOMEBODY_ELSES
 from tapio_reconciler.core.drafting import Plan, Report
 from tapio_reconciler.shell.events import EventWriter
 from tapio_reconciler.shell.metrics import Metrics
-from tapio_reconciler.shell.premises import MERGE_PATCH, PLURALS, objection
+from tapio_reconciler.shell.premises import PLURALS, objection
 from tapio_reconciler.shell.secrets import make_secret
 from tapio_shared.api.labels import (
     APPLYSET_GROUP_KINDS,
@@ -36,7 +36,7 @@ from tapio_shared.errors import ApiError, ApiTerminal, Fenced, RetryableError, T
 from tapio_shared.facts import ApplyAction, DeleteAction, ObjectResult
 from tapio_shared.json import JsonObject, JsonValue, list_at, object_at, str_at
 from tapio_shared.keys import ObjectRef, OrderingKey
-from tapio_shared.kubernetes import check, object_path
+from tapio_shared.kubernetes import APPLY_PATCH, MERGE_PATCH, check, object_path
 from tapio_shared.ports import Kube, KubeResponse, Random
 from tapio_shared.slim import slim
 
@@ -44,7 +44,6 @@ log = structlog.get_logger(__name__)
 tracer = trace.get_tracer(__name__)
 
 PROBE_MANAGER = "tapio-operator-probe"
-APPLY_PATCH = "application/apply-patch+yaml"
 TOOLING = "tapio-operator/v1"
 _ABSENT = b"resourceVersion should not be set on objects to be created"
 _CONCURRENT_WRITES = 16

@@ -18,12 +18,11 @@ from tapio_shared.errors import TapioError
 from tapio_shared.facts import EventIntent
 from tapio_shared.json import JsonObject, int_at
 from tapio_shared.keys import OrderingKey
-from tapio_shared.kubernetes import check, object_path
+from tapio_shared.kubernetes import MERGE_PATCH, check, object_path
 from tapio_shared.ports import Clock, Kube
 
 log = structlog.get_logger(__name__)
 SOURCE = "tapio-operator"
-MERGE_PATCH = "application/merge-patch+json"
 
 
 class EventWriter:

@@ -14,7 +14,7 @@ from tapio_shared.api.names import API_GROUP, FIELD_MANAGER
 from tapio_shared.codec import decode_as
 from tapio_shared.errors import ApiRetryable, TapioError
 from tapio_shared.json import JsonObject
-from tapio_shared.kubernetes import check, object_path
+from tapio_shared.kubernetes import MERGE_PATCH, check, object_path
 from tapio_shared.ports import Kube
 
 PLURALS = {
@@ -22,7 +22,6 @@ PLURALS = {
     "TapioCollector": "tapiocollectors",
     "TapioIntelligence": "tapiointelligences",
 }
-MERGE_PATCH = "application/merge-patch+json"
 
 
 async def objection(kube: Kube, premises: Sequence[Premise]) -> TapioError | None:

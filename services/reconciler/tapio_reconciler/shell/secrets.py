@@ -20,10 +20,9 @@ from tapio_shared.codec import decode_as, encode
 from tapio_shared.errors import ApiRetryable, ApiTerminal
 from tapio_shared.facts import ApplyAction
 from tapio_shared.json import JsonObject, object_at, str_at, strings_at
-from tapio_shared.kubernetes import check, object_path
+from tapio_shared.kubernetes import MERGE_PATCH, check, object_path
 from tapio_shared.ports import Kube, KubeResponse, Random
 
-_MERGE_PATCH = "application/merge-patch+json"
 Values = Mapping[str, bytes]
 
 
@@ -110,7 +109,7 @@ async def _change(
         object_path("", "v1", "secrets", action.namespace, action.name),
         query={"fieldManager": FIELD_MANAGER},
         body=encode({"metadata": metadata, "data": _encoded(values)}),
-        content_type=_MERGE_PATCH,
+        content_type=MERGE_PATCH,
     )
     return _document(response)
 

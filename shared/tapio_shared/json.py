@@ -7,7 +7,7 @@ foreign object may hold anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 if TYPE_CHECKING:
@@ -81,11 +81,6 @@ def bool_at(document: JsonValue | Mapping[str, JsonValue], *path: str | int, def
 def strings_at(document: JsonValue | Mapping[str, JsonValue], *path: str | int) -> dict[str, str]:
     """The string entries of the object at `path` (labels, annotations)."""
     return {name: value for name, value in object_at(document, *path).items() if isinstance(value, str)}
-
-
-def is_sequence_of_objects(value: JsonValue) -> bool:
-    """Whether `value` is a list whose entries are all objects."""
-    return isinstance(value, list) and all(isinstance(entry, dict) for entry in cast("Sequence[JsonValue]", value))
 
 
 def is_deeper(value: JsonValue, levels: int) -> bool:

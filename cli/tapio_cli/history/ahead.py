@@ -73,10 +73,6 @@ class Ahead(msgspec.Struct, frozen=True, kw_only=True):
     refusals: list[str] = []
     notices: list[str] = []
 
-    @property
-    def does_something(self) -> bool:
-        return bool(self.changes)
-
 
 def ahead(state: State, documents: Sequence[JsonObject], *, partitions: int, now: int) -> Ahead:
     """What the operator would do once `documents`, resources of the cluster of `state`, were applied.

@@ -49,7 +49,6 @@ class _StreamState(msgspec.Struct, frozen=True):
     bytes: int = 0
     first_seq: int = 0
     last_seq: int = 0
-    num_subjects: int = 0
     subjects: dict[str, int] | None = None
 
 

@@ -56,7 +56,6 @@ APPLYSET_ID: Final = "applyset.kubernetes.io/id"
 APPLYSET_IS_PARENT_TYPE: Final = "applyset.kubernetes.io/is-parent-type"
 APPLYSET_TOOLING: Final = "applyset.kubernetes.io/tooling"
 APPLYSET_GROUP_KINDS: Final = "applyset.kubernetes.io/contains-group-kinds"
-APPLYSET_NAMESPACES: Final = "applyset.kubernetes.io/additional-namespaces"
 
 FORCE_RECONCILE: Final = "tapio.io/force-reconcile"
 PAUSED: Final = "tapio.io/paused"

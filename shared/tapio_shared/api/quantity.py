@@ -60,18 +60,3 @@ def quantity_or_none(value: object) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, int | str) or not is_quantity(value):
         return None
     return parse_quantity(value)
-
-
-def format_bytes(value: Decimal) -> str:
-    """`value` bytes, rounded down to whole ones, in the largest binary unit that is exact: `1073741824` is `1Gi`."""
-    count = int(value)
-    for suffix, unit in reversed(_BINARY.items()):
-        if count and count % int(unit) == 0:
-            return f"{count // int(unit)}{suffix}"
-    return str(count)
-
-
-def format_cores(value: Decimal) -> str:
-    """`value` cores, rounded down to whole millicores: `0.5` is `500m`, `2` is `2`."""
-    milli = int(value * 1000)
-    return str(milli // 1000) if milli % 1000 == 0 else f"{milli}m"

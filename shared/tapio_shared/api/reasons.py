@@ -41,7 +41,7 @@ class ConditionType(Word):
 class Phase(Word):
     """One word for a column. For display only: scripts should wait for conditions."""
 
-    PENDING = "Pending", "The operator has not planned this resource yet."
+    PENDING = "Pending", "Not used: a resource that the operator has not planned yet has no phase at all."
     PROGRESSING = "Progressing", "Objects are being written, or workloads are starting."
     READY = "Ready", "The condition Ready is True and nothing is Degraded."
     DEGRADED = "Degraded", "The condition Degraded is True."
@@ -136,7 +136,7 @@ class Reason(StrEnum):
     UNSUPPORTED_VERSION = (
         "UnsupportedVersion",
         ReasonFamily.STALLED,
-        "This operator can't run the version that was asked for; the message names those it can.",
+        "This operator can't run the version that was asked for. Not used yet: this release takes any.",
     )
     OBJECT_CONFLICT = (
         "ObjectConflict",

@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from tapio_shared.api.cron import cron_fault
 from tapio_shared.api.duration import is_duration, parse_duration
 from tapio_shared.api.quantity import (
-    format_bytes,
-    format_cores,
     is_quantity,
     parse_quantity,
     quantity_or_none,
@@ -67,16 +65,6 @@ def test_what_is_no_quantity(text: str) -> None:
 @pytest.mark.parametrize("value", [True, 1.5, None, [], {}, "x"])
 def test_values_of_other_types_are_no_quantities(value: object) -> None:
     assert quantity_or_none(value) is None
-
-
-@given(st.integers(min_value=0, max_value=2**63 - 1))
-def test_bytes_round_trip_exactly(count: int) -> None:
-    assert parse_quantity(format_bytes(Decimal(count))) == count
-
-
-@given(st.integers(min_value=0, max_value=10**9))
-def test_cores_round_trip_exactly(millicores: int) -> None:
-    assert parse_quantity(format_cores(Decimal(millicores) / 1000)) == Decimal(millicores) / 1000
 
 
 @given(

@@ -23,6 +23,7 @@ from tapio_shared.json import str_at
 from tapio_shared.keys import ObjectRef
 
 _COUNT = "NEO4J_dbms_cluster_minimum__initial__system__primaries__count"
+"""What a cluster began with stands here in its ConfigMap, and is read from it ever after."""
 _MOST = 9
 
 

@@ -16,7 +16,6 @@ from tapio_simulator.selectors import label_selector_matches
 
 Resources = dict[str, int]
 """Amounts in thousandths, so that cpu is in millicores."""
-HOSTNAME = "kubernetes.io/hostname"
 
 
 @dataclass(slots=True)

@@ -65,11 +65,6 @@ class WorkQueue(Generic[K]):
         self._later.pop(key, None)
         self.add(key)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing waits to be worked on now and nothing is worked on."""
-        return not self._waiting and not self._working
-
     async def run(self, workers: int, work: Callable[[K], Awaitable[None]]) -> None:
         """Work off keys with so many workers until cancelled."""
         try:

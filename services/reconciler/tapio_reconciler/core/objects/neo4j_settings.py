@@ -17,8 +17,6 @@ from tapio_shared.json import JsonObject, JsonValue, str_at
 APP = "neo4j"
 METRICS = 2004
 TRANSACTIONS, RAFT, ROUTING = 6000, 7000, 7688
-COUNT_VARIABLE = "NEO4J_dbms_cluster_minimum__initial__system__primaries__count"
-"""What a cluster began with stands here in the ConfigMap, and is read from it ever after."""
 _GI = Decimal(1 << 30)
 _FIRST_CALVER = 2025
 _PRIMARIES = 3

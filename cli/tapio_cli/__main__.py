@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from tapio_cli.doctor.command import add_doctor_command
+from tapio_cli.help_text import flow_help
 from tapio_cli.history.codes import MISUSED
 from tapio_cli.history.commands import add_history_commands
 from tapio_cli.history.keeping import add_keeping_commands
@@ -125,17 +126,16 @@ def _say_version(is_asked: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and end.")
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Ask the Tapio Operator what it knows: what is wrong, why, since when, who asked for it, and what would happen.
 
-    CLUSTER is namespace/name of a TapioCluster. In a folder with a run (make run) no option is needed; elsewhere name
-    the operator's NATS (--through CONTEXT, or --nats-url) or an archive (--from FILE).
+    CLUSTER is the namespace/name of a TapioCluster. In a folder with a run (make run) no option is needed; elsewhere,
+    name the operator's NATS (--through CONTEXT, or --nats-url) or an archive (--from FILE).
 
-    \b
-    Exit codes: 0 well; 1 it can't be told or done; 2 and 3 are answers, which each command's help names; 64 an option
-    or argument that there is not.
+    Exit codes: 0 success; 1 the question can't be answered, or the work can't be done; 2 and 3 are answers, which each
+    command's help explains; 64 an unknown option, argument or value.
 
     \b
     Examples:
@@ -154,15 +154,14 @@ def run_command(
     ] = "",
     kubeconfig: Annotated[Path | None, typer.Option(help="The kubeconfig that holds the context.")] = None,
     directory: Annotated[Path, typer.Option(help="Folder for kubeconfig, logs and the event log.")] = Path(".run"),
-    manifests: Annotated[Path, typer.Option(help="The folder deploy/ of the project.")] = Path("deploy"),
-    once: Annotated[bool, typer.Option(help="End as soon as the example is Ready.")] = False,
+    manifests: Annotated[Path, typer.Option(help="The project's deploy/ folder.")] = Path("deploy"),
+    once: Annotated[bool, typer.Option(help="Exit as soon as the example is Ready.")] = False,
 ) -> None:
     """Run the whole operator on this machine until Ctrl-C.
 
-    Without --context nothing but a simulated Kubernetes is touched, whatever kubeconfig lies around.
+    Without --context only a simulated Kubernetes is touched, whatever kubeconfig you have.
 
-    \b
-    Exit codes: 0 ended by Ctrl-C or SIGTERM, or Ready with --once; 1 a process failed, or it can't be run.
+    Exit codes: 0 stopped by Ctrl-C or SIGTERM, or Ready with --once; 1 a process failed, or the operator can't be run.
 
     \b
     Examples:
@@ -198,42 +197,41 @@ def render_command(
         typer.Option(
             "--filename",
             "-f",
-            help="File with TapioClusters and what belongs to them; - is standard input. May be given several times.",
+            help="File with TapioClusters and their other resources; - is standard input. Can be repeated.",
         ),
     ],
     kubernetes: Annotated[
-        str, typer.Option(help="Version whose own APIs are taken to be served, 1.20 or newer.")
+        str, typer.Option(help="Kubernetes version whose built-in APIs are taken to be served; 1.20 or newer.")
     ] = NEWEST,
     served: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"Group/version that is served besides; several times. Of use: {', '.join(further_groups())}."
+            help=f"Another group/version that is served; can be repeated. Those used: {', '.join(further_groups())}."
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder to write to, one object a file, instead of one stream."),
+        typer.Option("--output", "-o", help="Folder to write one file per object to, instead of one stream."),
     ] = None,
     fleet: Annotated[
         str,
         typer.Option(
-            help="File with the Nodes, Namespaces, StorageClasses and PriorityClasses of a cluster, so that what "
-            "depends on them is decided; without, everything that is asked for is rendered."
+            help="File with a cluster's Nodes, Namespaces, StorageClasses and PriorityClasses, so that whatever "
+            "depends on them is decided; without it, everything that is asked for is rendered."
         ),
     ] = "",
     namespace: Annotated[
-        str, typer.Option("--namespace", "-n", help="Where resources are that name none.")
+        str, typer.Option("--namespace", "-n", help="Namespace of resources that name none.")
     ] = "default",
 ) -> None:
-    """Print the objects that the operator would make, as YAML, without any cluster.
+    """Print the objects that the operator would create, as YAML, without any cluster.
 
-    The objects go to standard output (or into a folder) in a stable order; what is to be said about them (degraded,
-    skipped, not yet supported) goes to standard error. The operator's ConfigMap may be among the files. In a folder,
-    files of an earlier rendering are replaced or removed, files of others never.
+    Objects go to standard output (or into a folder) in a stable order; remarks about them (degraded, skipped, not yet
+    supported) go to standard error. The operator's ConfigMap may be among the files. In a folder, files of an earlier
+    rendering are replaced or removed, and other files are left alone.
 
-    \b
-    Exit codes: 0 rendered; 1 a resource would be refused, with all that is wrong, and nothing was printed;
-    2 a file or an option can't be used.
+    Exit codes: 0 rendered; 1 a resource would be refused: all that is wrong with it is printed, and no object; 2 a file
+    or an option can't be used.
 
     \b
     Examples:
@@ -242,7 +240,7 @@ def render_command(
       kubectl get tapiocluster dev -o yaml | tapioctl render -f - | kubectl diff --server-side -f -
       tapioctl render -f cluster.yaml -f deploy/operator/config.yaml --served monitoring.coreos.com/v1 -o rendered
       kubectl get nodes,namespaces,storageclasses,priorityclasses -o yaml > fleet.yaml
-      cat cluster.yaml collectors.yaml | tapioctl render -f - --fleet fleet.yaml
+      tapioctl render -f cluster.yaml -f collectors.yaml --fleet fleet.yaml
     """
     from tapio_cli.render import UNUSABLE, Request, render
 
@@ -287,6 +285,7 @@ add_doctor_command(app, _connected, version=_version, now=_CLOCK.now)
 add_keeping_commands(app, _connected, _to_change, version=_version, now=_CLOCK.now)
 add_reader_command(app, _reader)
 add_ui_command(app, _connected, token=lambda length: SystemRandom().token(length))
+flow_help(app)
 
 
 def _nats(directory: Path, partitions: int) -> PrivateNatsServer:

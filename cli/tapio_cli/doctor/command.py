@@ -18,7 +18,7 @@ from rich.table import Table
 
 from tapio_cli.history.completing import clusters
 from tapio_cli.history.exporting import Connect, opened, or_exit
-from tapio_cli.history.options import Where, with_history
+from tapio_cli.history.options import Output, Where, with_history
 from tapio_cli.history.printing import Format, moment, print_document
 from tapio_cli.history.source import Sources
 from tapio_cli.history.story import Story, read_story, recorded_keys
@@ -41,11 +41,15 @@ _OF_A_RUN = "kubeconfig"
 Some = Annotated[
     str,
     typer.Argument(
-        help="namespace/name of a TapioCluster; namespace/ means all in it, none means all.", autocompletion=clusters
+        metavar="CLUSTER",
+        help="namespace/name of a TapioCluster; namespace/ means all in it, none means all.",
+        autocompletion=clusters,
     ),
 ]
-Kubeconfig = Annotated[Path | None, typer.Option(help="Of the operator's cluster, for its leases and its webhook.")]
-Context = Annotated[str, typer.Option(help="Context in the kubeconfig; its current one when none is named.")]
+Kubeconfig = Annotated[
+    Path | None, typer.Option(help="Kubeconfig of the operator's cluster, to check its Leases and webhook.")
+]
+Context = Annotated[str, typer.Option(help="Context in that kubeconfig; by default its current one.")]
 Namespace = Annotated[str, typer.Option(help="The operator's own namespace.")]
 
 
@@ -62,16 +66,15 @@ def add_doctor_command(
         kubeconfig: Kubeconfig = None,
         context: Context = "",
         namespace: Namespace = NAMESPACE,
-        output: Annotated[Format, typer.Option("--output", "-o", help="For people, or for programs.")] = Format.PEOPLE,
+        output: Output = Format.PEOPLE,
     ) -> None:
-        """Check the operator and its clusters: what is wrong, how that was found, and what to do next.
+        """Check the operator and its TapioClusters: what is wrong, what shows it, and what to do next.
 
-        Of a cluster: RBAC, node selectors and security contexts of its collectors; volumes, memory and init containers
-        of Neo4j; network policies, Services and credentials of NATS; and what fails at all. Of the operator: log,
-        window, partitions, versions; with a kubeconfig also its leases and its webhook's certificate. Nothing is
-        changed.
+        Checked of a TapioCluster: RBAC, node selectors and security contexts of its collectors; volumes, memory and
+        init containers of Neo4j; network policies, Services and credentials of NATS; and anything else that has failed.
+        Checked of the operator: log, window, partitions, versions and, with a kubeconfig, its Leases and the webhook's
+        certificate. Nothing is changed.
 
-        \b
         Exit codes: 0 no check found a problem; 1 the checks can't be made; 2 at least one found a problem.
 
         \b
@@ -99,19 +102,19 @@ def add_doctor_command(
     @with_history
     def diagnostics_command(
         where: Where,
-        file: Annotated[Path, typer.Argument(help="File to write, such as tapio.tar.gz.")],
+        file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write, such as tapio.tar.gz.")],
         cluster: Some = "",
         kubeconfig: Kubeconfig = None,
         context: Context = "",
         namespace: Namespace = NAMESPACE,
     ) -> None:
-        """Pack what somebody else needs to see what is wrong into one file, and nothing that he must not see.
+        """Pack what somebody else needs to find a fault into one file, without secrets and names of users.
 
-        In it: what doctor finds; of each TapioCluster its status, its objects as last told, and its newest history; the
-        operator's own objects with a kubeconfig; the services' output of a run in this folder. Left out: names of
-        users, and every value that could be a secret. Look into it before you hand it on: it says what it holds.
+        It holds what doctor finds; each TapioCluster's status, its objects as last observed and its recent history;
+        with a kubeconfig, the operator's own objects; and, of a run in this folder, the services' output. Names of
+        users and every value that could be a secret are left out. Look through it before you hand it on: it lists what
+        it holds.
 
-        \b
         Exit codes: 0 written; 1 the history can't be read, or the file can't be written.
 
         \b

@@ -23,7 +23,7 @@ from tapio_cli.history.completing import clusters, objects
 from tapio_cli.history.exporting import Connect, exported, or_exit, progress_bar
 from tapio_cli.history.following import Wanted, follow_history
 from tapio_cli.history.instants import sequence_at
-from tapio_cli.history.options import Where, with_history
+from tapio_cli.history.options import Output, Where, with_history
 from tapio_cli.history.printing import (
     Format,
     print_ahead,
@@ -51,12 +51,13 @@ T = TypeVar("T")
 _INSTANTS = {"ignore_unknown_options": True}
 """-10m is an instant and no option."""
 
-Cluster = Annotated[str, typer.Argument(help="namespace/name of a TapioCluster.", autocompletion=clusters)]
+Cluster = Annotated[
+    str, typer.Argument(metavar="CLUSTER", help="namespace/name of a TapioCluster.", autocompletion=clusters)
+]
 Instant = Annotated[
     str,
     typer.Argument(metavar="INSTANT", help="How long ago (-10m), a time (2026-11-23T14:02:00Z), @revision, or now."),
 ]
-Output = Annotated[Format, typer.Option("--output", "-o", help="For people, or for programs.")]
 
 
 def add_history_commands(
@@ -75,28 +76,31 @@ def add_history_commands(
         where: Where,
         clusters: Annotated[
             list[str] | None,
-            typer.Argument(help="namespace/name of a TapioCluster; several; none means all.", autocompletion=clusters),
+            typer.Argument(
+                metavar="CLUSTER",
+                help="namespace/name of a TapioCluster; can be repeated; none means all.",
+                autocompletion=clusters,
+            ),
         ] = None,
-        jobs: Annotated[int, typer.Option(help="Processes; 0 means one per core.")] = 0,
+        jobs: Annotated[int, typer.Option(help="Number of processes; 0 means one per core.")] = 0,
         release: Annotated[
             str,
             typer.Option(
                 "--with",
                 metavar="VERSION",
-                help="Let another release plan: the file of its wheel, or a version from the index that pip is set to.",
+                help="Let another release plan: its wheel's file, or a version from the index that pip is set up with.",
             ),
         ] = "",
         cache: Annotated[
-            Path, typer.Option(envvar="TAPIO_CACHE", help="Folder in which releases stay installed.")
+            Path, typer.Option(envvar="TAPIO_CACHE", help="Folder in which such releases stay installed.")
         ] = Path("~/.cache/tapio"),
         output: Output = Format.PEOPLE,
     ) -> None:
-        """Plan every recorded decision again, from the recorded facts, with this or another version of the operator.
+        """Plan every recorded decision again from the recorded facts, with this or another version of the operator.
 
-        Nothing is written to any log or cluster. With the version that recorded them all decisions come out identical;
-        with the next version this shows what it would have decided differently: an upgrade preview.
+        Nothing is written to any log or cluster. With the version that recorded them, all decisions come out identical;
+        with the next version, this shows what it would have decided differently: an upgrade preview.
 
-        \b
         Exit codes: 0 all identical; 1 the history can't be read, holds nothing that can be checked, or the release
         can't be installed; 2 at least one decision came out differently.
 
@@ -142,21 +146,21 @@ def add_history_commands(
     def history_command(
         where: Where,
         cluster: Cluster,
-        since: Annotated[str, typer.Option(help="Leave out what was before: -1h, a time, @revision.")] = "",
-        until: Annotated[str, typer.Option(help="Leave out what came after.")] = "",
+        since: Annotated[str, typer.Option(help="Show only what came after: -1h, a time, @revision.")] = "",
+        until: Annotated[str, typer.Option(help="Show only what came before.")] = "",
         about: Annotated[
-            str, typer.Option("--object", help="Only what is about this object: part of its kind, namespace or name.")
+            str,
+            typer.Option("--object", help="Show only what is about this object: part of its kind, namespace or name."),
         ] = "",
         follow: Annotated[
             bool,
-            typer.Option("--follow", help="Go on with what comes, until Ctrl-C; as JSON a line each."),
+            typer.Option("--follow", help="Keep showing what happens, until Ctrl-C; as JSON, one line each."),
         ] = False,
         output: Output = Format.PEOPLE,
     ) -> None:
-        """Show what was told, asked for, decided and done about a TapioCluster, on one time line.
+        """Show what was observed, requested, decided and done about a TapioCluster, on one timeline.
 
-        \b
-        Exit codes: 0 shown; 1 the history can't be read, or an instant is outside of what it covers.
+        Exit codes: 0 shown; 1 the history can't be read, or an instant is outside the time it covers.
 
         \b
         Examples:
@@ -188,12 +192,11 @@ def add_history_commands(
         cluster: Cluster,
         output: Output = Format.PEOPLE,
     ) -> None:
-        """Show state, wanted objects and status of a TapioCluster as of an instant, as the operator had been told.
+        """Show a TapioCluster's state, wanted objects and status at an instant, as the operator knew them then.
 
-        For people a tree of its components and what is amiss with its objects; as YAML or JSON every object whole.
+        For people, a tree of its components and what is wrong with its objects; as YAML or JSON, every object in full.
 
-        \b
-        Exit codes: 0 shown; 1 the instant is outside of what the history covers (its bounds are named).
+        Exit codes: 0 shown; 1 the instant is outside the time that the history covers, whose bounds are named.
 
         \b
         Examples:
@@ -227,10 +230,9 @@ def add_history_commands(
         after: Instant,
         cluster: Cluster,
     ) -> None:
-        """Show what differs of a TapioCluster between two instants: spec, status, objects, decision.
+        """Show what differs in a TapioCluster between two instants: spec, status, objects, decision.
 
-        \b
-        Exit codes: 0 nothing differs; 2 something does; 1 an instant is outside of what the history covers.
+        Exit codes: 0 nothing differs; 2 something does; 1 an instant is outside the time that the history covers.
 
         \b
         Examples:
@@ -256,18 +258,17 @@ def add_history_commands(
         about: Annotated[
             str,
             typer.Argument(
-                metavar="[OBJECT]",
+                metavar="OBJECT",
                 help="A component, Kind/name of an object, or its name.",
                 autocompletion=objects,
             ),
         ] = "",
-        at: Annotated[str, typer.Option(help="As of this instant: -10m, a time, @revision.")] = "now",
+        at: Annotated[str, typer.Option(help="At this instant: -10m, a time, @revision.")] = "now",
         output: Output = Format.PEOPLE,
     ) -> None:
-        """Say why a TapioCluster, or one of its objects, is as it is: what changed, who asked, what is waited for.
+        """Say why a TapioCluster, or one of its objects, is as it is: what changed, who asked, what it waits for.
 
-        \b
-        Exit codes: 0 shown; 1 the history can't be read, or an instant is outside of what it covers.
+        Exit codes: 0 shown; 1 the history can't be read, or an instant is outside the time it covers.
 
         \b
         Examples:
@@ -297,19 +298,18 @@ def add_history_commands(
         where: Where,
         files: Annotated[
             list[str],
-            typer.Option("--filename", "-f", help="File with resources; - is standard input. Several times."),
+            typer.Option("--filename", "-f", help="File with resources; - is standard input. Can be repeated."),
         ],
-        namespace: Annotated[str, typer.Option("--namespace", "-n", help="Where resources are that name none.")] = (
+        namespace: Annotated[str, typer.Option("--namespace", "-n", help="Namespace of resources that name none.")] = (
             "default"
         ),
         output: Output = Format.PEOPLE,
     ) -> None:
-        """Show what applying files would do: objects made, changed and deleted, and which pods would restart, and why.
+        """Show what applying files would do: objects created, changed, deleted; which pods would restart, and why.
 
-        Compared with what the operator was told last, live or in an archive. Nothing is written.
+        The files are compared with what the operator knew last, live or in an archive. Nothing is written.
 
-        \b
-        Exit codes: 0 nothing would change; 2 something would; 3 it would be refused; 1 it can't be told.
+        Exit codes: 0 nothing would change; 2 something would; 3 it would be refused; 1 there is no telling.
 
         \b
         Examples:
@@ -339,17 +339,16 @@ def add_history_commands(
         cluster: Annotated[
             str,
             typer.Argument(
-                metavar="[CLUSTER]",
+                metavar="CLUSTER",
                 help="namespace/name; namespace/ means all in it, none means all.",
                 autocompletion=clusters,
             ),
         ] = "",
         output: Output = Format.PEOPLE,
     ) -> None:
-        """Show every component of a TapioCluster: ready, version, what it waits for, since when, and the last change.
+        """Show every component of a TapioCluster: ready, version, what it waits for and since when, the last change.
 
-        \b
-        Exit codes: 0 shown; 1 the history can't be read, or an instant is outside of what it covers.
+        Exit codes: 0 shown; 1 the history can't be read, or an instant is outside the time it covers.
 
         \b
         Examples:

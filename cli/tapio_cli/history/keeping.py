@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tapio_cli.history.exporting import Connect, exported, or_exit
-from tapio_cli.history.options import Where, with_history
+from tapio_cli.history.options import Output, Where, with_history
 from tapio_cli.history.printing import Format, moment, print_document
 from tapio_cli.history.source import Streams
 from tapio_cli.history.where import Live, live, live_to_change
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 Change = Callable[[Live], AbstractAsyncContextManager[Streams]]
 """How to reach the streams of a NATS, to make them anew."""
-WithUsers = Annotated[
-    bool, typer.Option("--with-users/--without-users", help="Whether to take along who asked for what.")
-]
+WithUsers = Annotated[bool, typer.Option("--with-users/--without-users", help="Whether to include who asked for what.")]
 
 
 def add_keeping_commands(
@@ -39,16 +37,15 @@ def add_keeping_commands(
     @with_history
     def export_command(
         where: Where,
-        file: Annotated[Path, typer.Argument(help="File to write.")],
+        file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")],
         with_users: WithUsers = True,
     ) -> None:
         """Write the whole history to one file: compressed, versioned, checksummed.
 
-        Every command on the history reads such a file with --from, and `tapioctl import` makes a stream of it again.
-        It holds no Secret: none is in the log. Names of users are in it, unless --without-users leaves out all that
-        the webhook answered.
+        Every command that reads a history takes such a file with --from, and `tapioctl import` turns it back into
+        streams. It holds no Secrets, because the log has none. It does hold names of users, unless --without-users
+        leaves out everything that the webhook answered.
 
-        \b
         Exit codes: 0 written; 1 the history can't be read.
 
         \b
@@ -69,20 +66,19 @@ def add_keeping_commands(
     @with_history
     def import_command(
         where: Where,
-        file: Annotated[Path, typer.Argument(help="Archive that `tapioctl export` has made.")],
+        file: Annotated[Path, typer.Argument(metavar="FILE", help="Archive made by `tapioctl export`.")],
         with_users: WithUsers = True,
         overwrite: Annotated[
-            bool, typer.Option("--overwrite", help="Delete the streams that are there, with all that they hold.")
+            bool, typer.Option("--overwrite", help="Delete existing streams with everything in them.")
         ] = False,
     ) -> None:
-        """Restore an archive as the streams it was, sequences and time stamps kept.
+        """Restore an archive to the streams it came from, with their sequences and timestamps.
 
-        For a NATS that no operator uses: a laptop's, to look at production's history with any tool. It takes
-        nats-server 2.15, and a user that may make streams. Nothing of what is restored expires. The archive is checked
-        whole before anything is touched.
+        For a NATS that no operator uses, such as one on a laptop, to examine production's history with any tool. It
+        needs nats-server 2.15 and a user that may create streams. Nothing that is restored expires. The whole archive
+        is checked before anything is touched.
 
-        \b
-        Exit codes: 0 restored; 1 the archive can't be trusted, a stream is in the way, or NATS refuses.
+        Exit codes: 0 restored; 1 the archive is damaged, a stream is in the way, or NATS refuses.
 
         \b
         Examples:
@@ -110,18 +106,19 @@ def add_keeping_commands(
     @with_history
     def erase_command(
         where: Where,
-        user: Annotated[str, typer.Argument(help="The user's name, as `tapioctl history` shows it.")],
-        yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only show what would be erased.")] = False,
-        output: Annotated[Format, typer.Option("--output", "-o", help="For people, or for programs.")] = Format.PEOPLE,
+        user: Annotated[str, typer.Argument(metavar="USER", help="The user's name, as `tapioctl history` shows it.")],
+        yes: Annotated[
+            bool, typer.Option("--yes", help="Erase; without this, only show what would be erased.")
+        ] = False,
+        output: Output = Format.PEOPLE,
     ) -> None:
-        """Remove a user's name from the history, and show where it stood. What was asked for stays, by "(erased)".
+        """Show where a user's name is in the history, and erase it with --yes. The requests stay, by "(erased)".
 
-        Names of users are in the stream TAPIO_ADMITTED alone. It is made anew without the name, which takes
-        nats-server 2.15 and seconds in which the webhook's answers are not recorded. Archives that were exported
-        before still hold the name.
+        Only the stream TAPIO_ADMITTED holds names of users. It is rebuilt without the name, which needs nats-server
+        2.15 and takes some seconds in which the webhook's answers are not recorded. Archives that were exported before
+        still hold the name.
 
-        \b
-        Exit codes: 0 erased, or shown; 1 the name can't be erased; 2 nothing holds the name.
+        Exit codes: 0 erased, or shown; 1 the name can't be erased; 2 the name is nowhere.
 
         \b
         Examples:

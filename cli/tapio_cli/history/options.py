@@ -11,11 +11,14 @@ from typing import Annotated, cast
 
 import typer
 
+from tapio_cli.history.printing import Format
 from tapio_shared.errors import InvalidSettings
 from tapio_shared.installation import NAMESPACE, NATS_SERVICE, OWN_TARGET
 from tapio_shared.keys import OrderingKey
 
 _PANEL = "Which history"
+
+Output = Annotated[Format, typer.Option("--output", "-o", help="Output for people, or for programs.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +27,7 @@ class Where:
 
     archive: Annotated[
         Path | None,
-        typer.Option("--from", help="Archive that `tapioctl export` has made.", rich_help_panel=_PANEL),
+        typer.Option("--from", help="Archive made by `tapioctl export`.", rich_help_panel=_PANEL),
     ] = None
     url: Annotated[
         str,
@@ -40,20 +43,22 @@ class Where:
         typer.Option(
             "--nats-credentials",
             envvar="TAPIO_NATS_CREDENTIALS",
-            help="File with which to connect, as a service has it.",
+            help="Credentials file to connect with, in the form that services use.",
             rich_help_panel=_PANEL,
         ),
     ] = ""
     ca: Annotated[
         str,
-        typer.Option("--nats-ca", envvar="TAPIO_NATS_CA", help="CA of the NATS servers.", rich_help_panel=_PANEL),
+        typer.Option(
+            "--nats-ca", envvar="TAPIO_NATS_CA", help="CA certificate of the NATS servers.", rich_help_panel=_PANEL
+        ),
     ] = ""
     through: Annotated[
         str,
         typer.Option(
             "--through",
             metavar="CONTEXT",
-            help="Context of your kubeconfig in which the operator runs: its NATS is reached by a port-forward.",
+            help="Context of your kubeconfig in which the operator runs; its NATS is reached by a port-forward.",
             rich_help_panel=_PANEL,
         ),
     ] = ""
@@ -62,7 +67,7 @@ class Where:
         typer.Option(
             "--nats-service",
             metavar="NAMESPACE/NAME",
-            help="Where the operator's NATS is, for --through.",
+            help="Service of the operator's NATS, for --through.",
             rich_help_panel=_PANEL,
         ),
     ] = f"{NAMESPACE}/{NATS_SERVICE}"
@@ -78,7 +83,7 @@ class Where:
         str,
         typer.Option(
             "--target",
-            help="Name of the Kubernetes cluster, where the operator serves several.",
+            help="Name of the Kubernetes cluster, if the operator serves several.",
             rich_help_panel=_PANEL,
         ),
     ] = OWN_TARGET

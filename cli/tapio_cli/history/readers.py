@@ -31,23 +31,24 @@ def add_reader_command(app: typer.Typer, make: Callable[[str, str, bool], NewRea
 
     @app.command(name="reader")
     def reader_command(
-        namespace: Annotated[str, typer.Argument(help="Namespace whose TapioClusters' history may be read.")],
-        file: Annotated[Path, typer.Option("--credentials", help="File to write, for the reader to connect with.")],
+        namespace: Annotated[
+            str, typer.Argument(metavar="NAMESPACE", help="Namespace whose TapioClusters' history may be read.")
+        ],
+        file: Annotated[Path, typer.Option("--credentials", help="File to write, with which the reader connects.")],
         target: Annotated[
-            str, typer.Option(help="Name of the Kubernetes cluster, where the operator serves several.")
+            str, typer.Option(help="Name of the Kubernetes cluster, if the operator serves several.")
         ] = OWN_TARGET,
         with_users: Annotated[
-            bool, typer.Option("--with-users/--without-users", help="Whether he may read who asked for what.")
+            bool, typer.Option("--with-users/--without-users", help="Whether the reader may see who asked for what.")
         ] = False,
     ) -> None:
-        """Make up a user of NATS who may read the history of one namespace alone.
+        """Create credentials for a NATS user who may read the history of one namespace only.
 
-        Writes the file that the reader connects with (--nats-credentials), and prints his entry for
-        `accounts.TAPIO.users` in the configuration of the operator's nats-server, which enforces it. Nothing is changed
-        on any server. What a reader is told, and what he is not, says docs/reading-rights.md.
+        Writes the file that the reader connects with (--nats-credentials), and prints the reader's entry for
+        `accounts.TAPIO.users` in the configuration of the operator's nats-server, which enforces it. No server is
+        changed. docs/reading-rights.md says what a reader can see and what not.
 
-        \b
-        Exit codes: 0 made up; 1 the file is there already, or can't be written.
+        Exit codes: 0 created; 1 the file exists already, or can't be written.
 
         \b
         Examples:

@@ -25,21 +25,20 @@ def add_ui_command(app: typer.Typer, connect: Connect, *, token: Callable[[int],
     def ui_command(
         where: Where,
         cluster: Annotated[
-            str, typer.Argument(metavar="[CLUSTER]", help="namespace/name; none means that the page asks.")
+            str, typer.Argument(metavar="CLUSTER", help="namespace/name; if none is given, the page asks.")
         ] = "",
-        host: Annotated[str, typer.Option(help="Address of this machine alone: 127.0.0.1, ::1 or localhost.")] = (
+        host: Annotated[str, typer.Option(help="Loopback address to listen on: 127.0.0.1, ::1 or localhost.")] = (
             "127.0.0.1"
         ),
-        port: Annotated[int, typer.Option(help="Port to listen on; 0 means any free one.", min=0, max=65535)] = _PORT,
+        port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.", min=0, max=65535)] = _PORT,
         browser: Annotated[bool, typer.Option("--open", help="Open the page in your browser.")] = False,
     ) -> None:
         """Show a history as a web page on this machine: a lane per component, every instant, every cause.
 
-        The page says what the other commands say: history, at, explain and diff. It follows a live log as it grows.
-        It listens on this machine alone, and its address holds a token; end it with Ctrl-C. Keys are listed under ?.
+        The page answers what history, at, explain and diff answer, and follows a live log as it grows. It listens on
+        this machine only, and its address holds a token. Press ? for the keys it knows, and Ctrl-C here to stop it.
 
-        \b
-        Exit codes: 0 ended by Ctrl-C or SIGTERM; 1 the history can't be read, or the address can't be served.
+        Exit codes: 0 stopped by Ctrl-C or SIGTERM; 1 the history can't be read, or the address can't be served.
 
         \b
         Examples:

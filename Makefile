@@ -96,7 +96,7 @@ format: $(STAMP) ## Format the code and mend what the linter can.
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-crds: $(STAMP) ## Generate crds/ and docs/reasons.md from the models.
+crds: $(STAMP) ## Generate crds/, docs/reasons.md and docs/settings.md from the models.
 	@$(BIN)/python -m tapio_shared.api.crds
 
 deploy-manifests: $(STAMP) ## Generate the RBAC of deploy/ from the code.

@@ -39,7 +39,7 @@ class Settings(BaseModel):
         default="", description="Path of the CA of the NATS servers' certificates; empty means no TLS."
     )
     nats_replicas: Annotated[Literal[1, 3, 5], BeforeValidator(int)] = Field(
-        default=1, description="Replicas of each stream: 3 on three servers, 1 on one, which is where one begins."
+        default=1, description="Replicas of each stream: 1 on a single NATS server, 3 on three or more."
     )
     log_max_bytes: int = Field(
         default=2 << 30,
@@ -61,7 +61,7 @@ class Settings(BaseModel):
     namespace: str = Field(default=NAMESPACE, min_length=1, description="The operator's own namespace.")
     name: str = Field(default="", description="Name of this process among its peers; empty means the host's name.")
     log_level: LogLevel = Field(
-        default="info", description="debug, info, warning or error; info tells one line per reconcile."
+        default="info", description="debug, info, warning or error; info writes one line per reconcile."
     )
     bind_address: str = Field(
         default="0.0.0.0",  # noqa: S104 - probes and scrapes come from outside the pod
@@ -102,15 +102,18 @@ class Settings(BaseModel):
         return [one.strip() for one in self.nats_url.split(",") if one.strip()]
 
 
+def variable(field: str) -> str:
+    """The environment variable that a field of Settings is read from: `log_level` from `TAPIO_LOG_LEVEL`."""
+    return f"{_PREFIX}{field.upper()}"
+
+
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """The settings in `environment`. `InvalidSettings` names every variable that is wrong, and what is allowed.
 
     Variables that start with `TAPIO_` and are none of ours are left alone: Kubernetes injects some for Services.
     """
     found = {
-        name: environment[_PREFIX + name.upper()]
-        for name in Settings.model_fields
-        if environment.get(_PREFIX + name.upper(), "") != ""
+        name: environment[variable(name)] for name in Settings.model_fields if environment.get(variable(name), "") != ""
     }
     try:
         return Settings.model_validate(found)
@@ -123,4 +126,4 @@ def _problem(location: tuple[int | str, ...], found: object, message: str) -> st
     what = message.removeprefix("Value error, ")
     if not location:
         return what
-    return f"{_PREFIX}{str(location[0]).upper()} is {found!r}: {what}"
+    return f"{variable(str(location[0]))} is {found!r}: {what}"

@@ -20,7 +20,7 @@ class Metrics:
 
         self._gauges: dict[str, Gauge] = {}
 
-        self.events = counter("events", "Objects told by the API server.", "kind")
+        self.events = counter("events", "Changes of objects that the API server told of.", "kind")
         self.published = counter("facts_published", "Facts appended.", "type")
         self.suppressed = counter("facts_suppressed", "Facts equal to the last one of their subject.")
         self.coalesced = counter("facts_coalesced", "Facts replaced by newer ones before they were appended.")
@@ -29,9 +29,9 @@ class Metrics:
         self.dropped = counter(
             "facts_dropped", "Facts that the log dropped while they were still the last of their objects."
         )
-        self.conflicts = counter("conflicts", "Appends refused since somebody else wrote first.")
+        self.conflicts = counter("conflicts", "Appends refused because somebody else wrote first.")
         self.failures = counter("append_failures", "Appends that failed and were tried again.", "error")
-        self.relists = counter("relists", "Lists of a whole kind.", "kind")
+        self.relists = counter("relists", "Lists of a whole kind that were read.", "kind")
         self.restarts = counter("watch_restarts", "Watches opened anew.", "kind")
         self.found_by_comparison = counter(
             "found_by_comparison", "Changes that a watch had missed and the comparison list found.", "kind"
@@ -41,14 +41,14 @@ class Metrics:
         self.known = gauge("known_subjects", "Subjects of objects that the log is known to hold.")
         self.filling = gauge(
             "log_live_ratio",
-            "About what share of TAPIO_LOG_MAX_BYTES must stay, at the last sweep; from a half on, raise it.",
+            "About what share of TAPIO_LOG_MAX_BYTES must stay, at the last sweep; raise that from one half on.",
         )
         self.secret_watches = gauge("secret_watches", "Watches of single Secrets.")
         self.synced = gauge("synced", "1 while the log holds a complete observation.")
         self.leading = gauge("leading", "1 while this process leads.")
         self.append_seconds = Histogram(
             "tapio_watcher_append_seconds",
-            "Time from an object being told to its fact being durable.",
+            "Seconds from the API server telling of an object until its fact is durable.",
             buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30),
             registry=registry,
         )

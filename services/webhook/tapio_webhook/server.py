@@ -43,7 +43,7 @@ class WebhookServer:
         self._answers = Counter(
             "tapio_webhook_answers", "Reviews answered.", ["handler", "kind", "allowed"], registry=registry
         )
-        self._seconds = Histogram("tapio_webhook_answer_seconds", "Time to answer a review.", registry=registry)
+        self._seconds = Histogram("tapio_webhook_answer_seconds", "Seconds to answer a review.", registry=registry)
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> WebhookServer:

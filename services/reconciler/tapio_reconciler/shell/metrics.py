@@ -12,34 +12,37 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.plans = Counter(
-            "tapio_reconciler_plans", "Plans made, by what came of them.", ["result"], registry=registry
+            "tapio_reconciler_plans", "Plans made: decided, unchanged or failed.", ["result"], registry=registry
         )
         self.plan_seconds = Histogram(
-            "tapio_reconciler_plan_seconds", "Time to plan one key.", buckets=_SECONDS, registry=registry
+            "tapio_reconciler_plan_seconds", "Seconds to plan one key.", buckets=_SECONDS, registry=registry
         )
         self.record_seconds = Histogram(
             "tapio_reconciler_record_seconds",
-            "Time until a decision is durable in the event log.",
+            "Seconds until a decision is durable in the event log.",
             buckets=_SECONDS,
             registry=registry,
         )
         self.apply_seconds = Histogram(
-            "tapio_reconciler_apply_seconds", "Time to apply one decision.", buckets=_SECONDS, registry=registry
+            "tapio_reconciler_apply_seconds", "Seconds to apply one decision.", buckets=_SECONDS, registry=registry
         )
         self.latency = Histogram(
             "tapio_reconciler_fact_to_applied_seconds",
-            "Time from receiving the fact that made a key dirty to the last write of its decision.",
+            "Seconds from receiving the fact that made a key dirty to the last write of its decision.",
             buckets=_SECONDS,
             registry=registry,
         )
         self.writes = Counter(
-            "tapio_reconciler_writes", "Writes to the Kubernetes API.", ["action", "result"], registry=registry
+            "tapio_reconciler_writes",
+            "Objects written or deleted in Kubernetes: done or failed.",
+            ["action", "result"],
+            registry=registry,
         )
         self.partitions = Gauge("tapio_reconciler_partitions", "Partitions owned by this worker.", registry=registry)
         self.keys = Gauge("tapio_reconciler_keys", "Ordering keys in the owned partitions.", registry=registry)
         self.outdated = Gauge(
             "tapio_reconciler_outdated",
-            "1 while this worker owns nothing, since a newer version recorded what it can't read.",
+            "1 while this worker owns nothing because a newer version recorded what it can't read.",
             registry=registry,
         )
         self.takeovers = Counter("tapio_reconciler_takeovers", "Partitions taken over.", registry=registry)

@@ -1,4 +1,4 @@
-"""`make crds`: writes crds/crds.yaml, crds/crds-legacy.yaml and docs/reasons.md, or with --check compares them."""
+"""`make crds`: writes crds/*.yaml, docs/reasons.md and docs/settings.md, or with --check compares them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import yaml
 
 from tapio_shared.api.crds import build_crds
 from tapio_shared.api.reasons_page import render_reasons
+from tapio_shared.api.settings_page import render_settings
 
 ROOT: Final = Path(__file__).parents[4]
 
@@ -34,6 +35,7 @@ def rendered() -> dict[Path, str]:
         Path("crds/crds.yaml"): _yaml(cel=True, versions="1.25 and newer; crds-legacy.yaml is for older ones."),
         Path("crds/crds-legacy.yaml"): _yaml(cel=False, versions="1.20 to 1.24: without CEL rules."),
         Path("docs/reasons.md"): render_reasons(),
+        Path("docs/settings.md"): render_settings(),
     }
 
 

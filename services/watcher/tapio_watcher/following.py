@@ -1,4 +1,4 @@
-"""Following one kind: reads lists and watches, steps the state machine, and tells a sink.
+"""Following one kind: reads lists (listing.py) and watches, steps the state machine (watching.py), and tells a sink.
 
 Also compares what is known with the API server's own list by metadata alone, so that a watch that looks alive and is
 dead is found: what differs is read and told, and a watch that said nothing of it is opened anew.
@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Container, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -18,10 +18,11 @@ import structlog
 from tapio_shared.codec import encode
 from tapio_shared.errors import ApiError, TapioError
 from tapio_shared.facts import ServedResource
-from tapio_shared.json import JsonObject, str_at, strings_at
-from tapio_shared.kubernetes import PAGE, check, error_of, object_path
+from tapio_shared.json import JsonObject, str_at
+from tapio_shared.kubernetes import error_of
 from tapio_shared.ports import Kube, Random
 from tapio_shared.shallow import decode_cut
+from tapio_watcher.listing import Listing, name_of
 from tapio_watcher.metrics import Metrics
 from tapio_watcher.past import DOUBTED, Newest
 from tapio_watcher.versions import Name, Versions
@@ -36,7 +37,6 @@ from tapio_watcher.watching import (
     Init,
     InitApply,
     InitDone,
-    PageRead,
     Paging,
     Streaming,
     StreamRefused,
@@ -51,7 +51,6 @@ from tapio_watcher.watching import (
 
 log = structlog.get_logger(__name__)
 
-_METADATA_LIST = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
 _SHORTEST, _LONGEST = 300, 600
 _FIRST_WAIT, _LAST_WAIT = 0.1, 20.0
 _FAILURES_TO_RELIST = 4
@@ -105,31 +104,6 @@ class _Event(msgspec.Struct, frozen=True):
     object: dict[str, Any]
 
 
-class _ObjectMetadata(msgspec.Struct, frozen=True):
-    name: str
-    namespace: str = ""
-    resourceVersion: str = ""  # noqa: N815 - the API's own spelling
-
-
-class _Partial(msgspec.Struct, frozen=True):
-    metadata: _ObjectMetadata
-
-
-class _ListMetadata(msgspec.Struct, frozen=True):
-    resourceVersion: str = ""  # noqa: N815 - the API's own spelling
-    following: str = msgspec.field(default="", name="continue")
-
-
-class _PartialList(msgspec.Struct, frozen=True):
-    metadata: _ListMetadata
-    items: list[_Partial] | None = None
-
-
-class _Page(msgspec.Struct, frozen=True):
-    metadata: _ListMetadata
-    items: list[dict[str, Any]] | None = None
-
-
 class KindWatch:
     """Follows one kind, under a label or field selector, into a sink."""
 
@@ -146,14 +120,13 @@ class KindWatch:
     ) -> None:
         """`seen`: the newest version of the kind that was ever told of. `listed` is called after each complete list."""
         self._api, self.resource, self._sink = api, resource, sink
-        self._path = object_path(resource.group, resource.version, resource.plural, namespace)
-        self._selector = dict(selector or {})
+        self._listing = Listing(api.kube, resource, namespace=namespace, selector=selector or {})
         self._listed = listed
         self._versions = Versions()
         self._newest = Newest(seen)
         self.was_restored = False
         """The API server's versions went back, for good; whoever remembers newer ones is to be told."""
-        self._listing: Versions | None = None
+        self._listed_so_far: Versions | None = None
         self._lines = 0
         self._lines_at_comparison = -1
         self._reading: asyncio.Timeout | None = None
@@ -183,7 +156,7 @@ class KindWatch:
                     await self._until_present()
                 if isinstance(self._state, Paging):
                     async with self._api.lists:
-                        await self._step(await self._page(self._state.token))
+                        await self._step(await self._listing.page(self._state.token))
                     failures = 0
                     continue
                 await self._read()
@@ -209,7 +182,7 @@ class KindWatch:
         """Compare with the API server's own list, by metadata alone; what differs is read and told to the sink."""
         if not isinstance(self._state, Following):
             return
-        theirs = await self._their_versions()
+        theirs = await self._listing.versions()
         missed, differing = 0, sorted(self._versions.differences(theirs))
         if differing and await self._is_behind():
             # How objects are, or that they are gone, is not told from before what was told already.
@@ -232,18 +205,6 @@ class KindWatch:
         if self._reading is not None and not self._reading.expired():
             self._reading.reschedule(asyncio.get_running_loop().time())
 
-    async def _their_versions(self) -> Versions:
-        """As its cache has them: some API servers answer that in pages, others with all at once."""
-        theirs, where = Versions(), {"resourceVersion": "0"}
-        while where:
-            query = {**self._selector, "limit": str(PAGE), **where}
-            response = await self._api.kube.request("GET", self._path, query=query, accept=_METADATA_LIST)
-            page = decode_cut(_PartialList, check(response))
-            for one in page.items or ():
-                theirs.set((one.metadata.namespace, one.metadata.name), one.metadata.resourceVersion)
-            where = {"continue": page.metadata.following} if page.metadata.following else {}
-        return theirs
-
     async def _was_missed(self, name: Name) -> bool:
         """A difference may be the list's lag or the watch's: reading the object itself decides."""
         before = self._versions.get(name)
@@ -252,27 +213,15 @@ class KindWatch:
 
     async def fetch(self, name: Name) -> None:
         """Read one object and tell the sink how it is, or that it is gone."""
-        path = f"{object_path(self.resource.group, self.resource.version, self.resource.plural, name[0])}/{name[1]}"
-        response = await self._api.kube.request("GET", path)
-        if response.status == 404:
+        document = await self._listing.one(name)
+        if document is None:
             self._forget(name)
             self._sink.gone(name)
-            return
-        document = cast("JsonObject", decode_cut(dict, check(response)))
-        if self._matches(document):
+        elif self._listing.selects(document):
             self._apply(document)
         else:
             self._forget(name)
             self._sink.gone(name, uid=str_at(document, "metadata", "uid"))
-
-    def _matches(self, document: JsonObject) -> bool:
-        """Whether the label selector still selects an object that was read by its name."""
-        labels = strings_at(document, "metadata", "labels")
-        terms = [term for term in self._selector.get("labelSelector", "").split(",") if term]
-        return all(
-            labels.get(label) == wanted if equals else label in labels
-            for label, equals, wanted in (term.partition("=") for term in terms)
-        )
 
     # --- a server that is in the past ----------------------------------------------------------------------------
 
@@ -287,9 +236,7 @@ class KindWatch:
         """Whether its versions are older than what was seen, and not yet for so long that they are believed."""
         if not self._api.comparable or not self._newest.version:
             return False
-        query = {**self._selector, "limit": "1"}
-        response = await self._api.kube.request("GET", self._path, query=query, accept=_METADATA_LIST)
-        version = decode_cut(_PartialList, check(response)).metadata.resourceVersion
+        version = await self._listing.version()
         kind, seen, was_behind = self.resource.kind, self._newest.version, self._newest.is_behind
         match self._newest.verdict(version, asyncio.get_running_loop().time()):
             case "present":
@@ -305,28 +252,22 @@ class KindWatch:
 
     # --- reading -----------------------------------------------------------------------------------------------
 
-    async def _page(self, token: str) -> PageRead:
-        query = {**self._selector, "limit": str(PAGE)} | ({"continue": token} if token else {})
-        page = decode_cut(_Page, check(await self._api.kube.request("GET", self._path, query=query)))
-        items = tuple(cast("JsonObject", one) for one in page.items or ())
-        return PageRead(items, page.metadata.resourceVersion, page.metadata.following)
-
     async def _read(self) -> None:
         """Read one watch to its end. `TimeoutError` when a comparison says that it is dead, or a list has no end."""
         if isinstance(self._state, Paging):
             return
         self._api.metrics.restarts.labels(self.resource.kind).inc()
         seconds = int(self._api.random.uniform(_SHORTEST, _LONGEST))
-        query = watch_query(self._state, self._selector, seconds)
-        async with AsyncExitStack() as listing:
+        query = watch_query(self._state, self._listing.selector, seconds)
+        async with AsyncExitStack() as turn:
             if isinstance(self._state, Streaming):
-                await listing.enter_async_context(self._api.lists)
+                await turn.enter_async_context(self._api.lists)
                 if not self._api.streams.offered:
                     raise TimeoutError
             try:
                 async with (
                     asyncio.timeout(_SILENT if isinstance(self._state, Streaming) else None) as self._reading,
-                    self._api.kube.watch(self._path, query=query) as lines,
+                    self._api.kube.watch(self._listing.path, query=query) as lines,
                 ):
                     async for line in lines:
                         event = decode_cut(_Event, line)
@@ -338,7 +279,7 @@ class KindWatch:
                         if was_listing:
                             self._hear(self._reading)
                         if isinstance(self._state, Following):
-                            await listing.aclose()  # Nothing to do when it has been done.
+                            await turn.aclose()  # Nothing to do when it has been done.
             except TimeoutError:
                 if isinstance(self._state, Streaming) and self._api.streams.offered:
                     self._api.streams.offered = False
@@ -369,26 +310,26 @@ class KindWatch:
                     self._delete(change.object)
                 case Init():
                     self._api.metrics.relists.labels(self.resource.kind).inc()
-                    self._listing = Versions()
+                    self._listed_so_far = Versions()
                 case InitDone():
                     self._list_done()
             await self._api.room()
 
     def _apply(self, document: JsonObject) -> None:
-        name, version = _name(document), str_at(document, "metadata", "resourceVersion")
+        name, version = name_of(document), str_at(document, "metadata", "resourceVersion")
         known = self._versions.get(name)
         if self._api.comparable and known is not None and is_older(version, known):
             # A comparison read a newer one before the watch came to this.
-            if self._listing is not None:
-                self._listing.set(name, known)
+            if self._listed_so_far is not None:
+                self._listed_so_far.set(name, known)
             return
-        if self._listing is not None:
-            self._listing.set(name, version)
+        if self._listed_so_far is not None:
+            self._listed_so_far.set(name, version)
         self._versions.set(name, version)
-        self._sink.observed(self._typed(document))
+        self._sink.observed(self._listing.typed(document))
 
     def _delete(self, document: JsonObject) -> None:
-        name = _name(document)
+        name = name_of(document)
         uid, version = str_at(document, "metadata", "uid"), str_at(document, "metadata", "resourceVersion")
         known = self._versions.get(name)
         if self._api.comparable and known is not None and is_older(version, known):
@@ -398,28 +339,17 @@ class KindWatch:
 
     def _forget(self, name: Name) -> None:
         self._versions.remove(name)
-        if self._listing is not None:
-            self._listing.remove(name)
+        if self._listed_so_far is not None:
+            self._listed_so_far.remove(name)
 
     def _list_done(self) -> None:
-        listed, self._listing = self._listing or Versions(), None
+        listed, self._listed_so_far = self._listed_so_far or Versions(), None
         self._versions = listed
         self._sink.complete(listed)
         self.is_listed.set()
         if self._listed is not None:
             self._listed()
 
-    def _typed(self, document: JsonObject) -> JsonObject:
-        """Items of a list carry no apiVersion and kind of their own."""
-        if "kind" in document:
-            return document
-        group = f"{self.resource.group}/" if self.resource.group else ""
-        return {"apiVersion": f"{group}{self.resource.version}", "kind": self.resource.kind, **document}
-
     def _backoff(self, failures: int) -> float:
         longest = min(_FIRST_WAIT * 2 ** min(failures, 10), _LAST_WAIT)
         return self._api.random.uniform(longest / 2, longest)
-
-
-def _name(document: JsonObject) -> Name:
-    return str_at(document, "metadata", "namespace"), str_at(document, "metadata", "name")

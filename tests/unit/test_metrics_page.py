@@ -38,7 +38,7 @@ class Registry(CollectorRegistry):
         """Name as it is scraped, type, labels and text of every metric."""
         found: list[tuple[str, str, str, str]] = []
         for one in self.registered:
-            (family,) = one.describe()
+            (family,) = one.collect()
             name = f"{family.name}_total" if family.type == "counter" else family.name
             labels = ", ".join(f"`{label}`" for label in vars(one)["_labelnames"])
             found.append((name, family.type, labels, family.documentation))

@@ -77,6 +77,11 @@ async def refused_by_pod_security(one: Incident) -> None:
     await one.until_condition("CollectorsReady", "False", "PodSecurityRefused")
 
 
+async def lost_password(one: Incident) -> None:
+    await one.delete("v1", "secrets", f"{NAME}-neo4j-auth")
+    await one.until_condition("Stalled", "True", "CredentialsInvalid")
+
+
 @pytest.mark.parametrize(
     ("plant", "check", "evidence"),
     [
@@ -158,6 +163,24 @@ async def refused_by_pod_security(one: Incident) -> None:
             "gateway is Failed since ",
             id="an image that does not exist",
         ),
+        pytest.param(
+            deleted("apps/v1", "statefulsets", f"{NAME}-nats"),
+            "components",
+            f"StatefulSet.apps default/{NAME}-nats does not exist, and is not made while the TapioCluster is paused.",
+            id="a workload is gone while nothing is written",
+        ),
+        pytest.param(
+            changed("apps/v1", "deployments", f"{NAME}-gateway", {"spec": {"replicas": 0}}),
+            "components",
+            f"Deployment.apps default/{NAME}-gateway is scaled to 0, and no HorizontalPodAutoscaler scales from there.",
+            id="a workload is scaled to nothing",
+        ),
+        pytest.param(
+            lost_password,
+            "credentials",
+            f"neo4j: Secret default/{NAME}-neo4j-auth does not exist any more",
+            id="a password that no other can take the place of",
+        ),
     ],
 )
 def test_what_is_broken_is_found_and_nothing_else(plant: Plant, check: str, evidence: str) -> None:
@@ -183,6 +206,38 @@ def test_a_volume_that_is_not_provisioned() -> None:
     found = {one.check: one for one in run_virtually(_examined(bound_to_nothing, ready=False))}
     assert found["PVC provisioning"].verdict is Verdict.PROBLEM
     assert "(StorageClass none-such)" in found["PVC provisioning"].evidence
+
+
+async def nats_bound_to_nothing(one: Incident) -> None:
+    document: JsonObject = {
+        "apiVersion": "tapio.io/v1alpha1",
+        "kind": "TapioCluster",
+        "metadata": {"name": NAME},
+        "spec": {**_WHOLE, "nats": {"storageClassName": "none-such"}},
+    }
+    await one.create(BOB, document)
+    await one.until_condition("MessagingReady", "False", "VolumePending")
+
+
+def test_what_keeps_services_from_having_pods_is_to_be_mended_and_not_the_services() -> None:
+    found = {one.check: one for one in run_virtually(_examined(nats_bound_to_nothing, ready=False))}
+    assert found["service discovery"].verdict is Verdict.PROBLEM
+    assert "it waits for a volume of StorageClass none-such" in found["service discovery"].evidence
+    assert found["service discovery"].next_step == (
+        "kubectl describe pvc -n default says what provisioning waits for, and kubectl get storageclass which classes "
+        f"there are. tapioctl explain default/{NAME} nats says what led to it."
+    )
+
+
+async def three_members_without_a_licence(one: Incident) -> None:
+    await one.edit(BOB, {"spec": graph(replicas=3)})
+    await one.until_condition("Degraded", "True", "LicenseNotAccepted")
+
+
+def test_what_is_less_than_was_asked_for_is_told_and_no_problem() -> None:
+    components = run_virtually(_examined(three_members_without_a_licence))[-1]
+    assert components.verdict is Verdict.OK
+    assert "components are ready. Degraded: LicenseNotAccepted: " in components.evidence
 
 
 async def nothing(_: Incident) -> None:

@@ -63,6 +63,12 @@ async def paused(one: Incident) -> None:
     await one.until_condition("Paused", "True")
 
 
+async def deleted_while_paused(one: Incident) -> None:
+    await paused(one)
+    await one.delete("apps/v1", "statefulsets", f"{NAME}-nats")
+    await one.until_condition("Paused", "True")
+
+
 async def invalid_without_webhook(one: Incident) -> None:
     await one.edit(BOB, nats(podTemplate={"spec": {"hostNetwork": True}}), webhook=False)
     await one.until_condition("Stalled", "True")
@@ -184,6 +190,24 @@ INCIDENTS = [
     ),
     pytest.param(spec_change(behaves("crash"), "CrashLooping"), "", ["CrashLooping", BOB], id="a crash loop"),
     pytest.param(spec_change(behaves("oom"), "OutOfMemory"), "", ["OutOfMemory", BOB], id="out of memory"),
+    pytest.param(
+        spec_change(behaves("crash"), "CrashLooping"),
+        "nats",
+        [r"\Anats is Failed since .*: CrashLooping: ", "was last written by the decision", "podAnnotations", BOB],
+        id="a component that fails",
+    ),
+    pytest.param(
+        deleted_while_paused,
+        "nats",
+        [
+            rf"\AStatefulSet.apps default/{NAME}-nats is gone since .*, and is not made again while the TapioCluster "
+            r"is paused \(tapio.io/paused\)\.\n"
+        ],
+        id="a component whose workload is gone",
+    ),
+    pytest.param(
+        throttled, f"StatefulSet/{NAME}-nats", [r"\AThe apply of .* failed once, last at "], id="a write that fails"
+    ),
     pytest.param(
         spec_change(nats(resources={"requests": {"cpu": "1000"}}), "Unschedulable"),
         "",

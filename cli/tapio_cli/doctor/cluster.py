@@ -6,25 +6,25 @@ the operator is not told of (network policies that are somebody else's, say) is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from tapio_cli.doctor.components import examine_components, next_step
 from tapio_cli.doctor.findings import Finding, Verdict, finding, unknown
+from tapio_cli.doctor.patient import COLLECTORS, GRAPH, MESSAGING, WHOLE, Patient
 from tapio_cli.history.ahead import wanted_now
 from tapio_cli.history.fields import changed_fields
 from tapio_reconciler.core.comparison import holds
 from tapio_reconciler.core.model import Component
-from tapio_reconciler.core.state import Seen, State
-from tapio_reconciler.core.wanting import Refused, Wanted, ref_of
+from tapio_reconciler.core.state import State
+from tapio_reconciler.core.wanting import Refused, ref_of
 from tapio_shared.api.labels import COMPONENT
-from tapio_shared.api.names import NATS, NEO4J, cluster_ref
+from tapio_shared.api.names import NEO4J, cluster_ref
 from tapio_shared.api.reasons import Reason
 from tapio_shared.json import JsonObject, int_at, objects_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef
 
-COLLECTORS, GRAPH, MESSAGING, WHOLE = "collectors", "Neo4j", "NATS", "cluster"
 CHECKS = (
     (COLLECTORS, "RBAC permissions"),
     (COLLECTORS, "node selectors"),
@@ -37,47 +37,8 @@ CHECKS = (
     (MESSAGING, "credentials"),
     (WHOLE, "components"),
 )
-_FAILS = frozenset({"Failed", "Unavailable"})
 _RIGHTS = frozenset({"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"})
 _SHOWN = 3
-_PUT_BACK = (
-    "The operator puts back what differs unless the cluster is paused or stalled: see tapioctl explain. At once: "
-    "kubectl annotate tapiocluster {name} -n {namespace} tapio.io/force-reconcile=$(date +%s) --overwrite"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Patient:
-    """One TapioCluster: what was told of it, and what is wanted."""
-
-    state: State
-    seen: Mapping[ObjectRef, Seen]
-    wanted: Wanted
-    cluster: JsonObject
-
-    def components(self, area: str) -> list[Component]:
-        """The components of an area."""
-        found = self.wanted.rendered.components
-        if area == COLLECTORS:
-            return [one for one in found if one.condition == "CollectorsReady"]
-        return [one for one in found if one.name == (NEO4J if area == GRAPH else NATS)]
-
-    def status(self, component: str) -> JsonObject:
-        """What the TapioCluster's status says of a component."""
-        parts = objects_at(self.cluster, "status", "components")
-        found: list[JsonObject] = [one for one in parts if str_at(one, "name") == component]
-        return found[0] if found else {}
-
-    def document(self, ref: ObjectRef) -> JsonObject | None:
-        known = self.seen.get(ref)
-        return None if known is None else known.document
-
-    def pods(self, workload: ObjectRef) -> JsonObject | None:
-        """The summary of a workload's pods."""
-        return self.document(ObjectRef("tapio.io", "Pods", workload.namespace, f"{workload.kind}-{workload.name}"))
-
-    def put_back(self) -> str:
-        return _PUT_BACK.format(name=self.state.key.name, namespace=self.state.key.namespace)
 
 
 def examine(state: State, now: int) -> list[Finding]:
@@ -104,7 +65,8 @@ def examine(state: State, now: int) -> list[Finding]:
         _services(patient),
         _credentials(patient),
     ]
-    return [*single, _components(patient, single)]
+    told = " ".join(one.evidence for one in single if one.verdict is Verdict.PROBLEM)
+    return [*single, examine_components(patient, *CHECKS[9], told=told)]
 
 
 def _all_unknown(why: str, next_step: str) -> list[Finding]:
@@ -255,13 +217,18 @@ def _services(patient: Patient) -> Finding:
         url = str_at(patient.cluster, "spec", "nats", "external", "url")
         return unknown(area, check, f"NATS is somebody else's ({url}).", f"Resolve and reach {url} from a pod.")
     problems = list(_deviations(patient, components, frozenset({"Service"})))
+    step = patient.put_back()
     for workload in components[0].workloads:
         pods = patient.pods(workload)
         if pods is not None and int_at(pods, "ready") == 0:
-            problems.append(f"No pod of {workload} is ready, so its Services lead nowhere.")
+            status = patient.status(components[0].name)
+            if not problems:  # The Services are right; what keeps their pods from being ready is to be mended.
+                step = next_step(patient, status)
+            why = f" {str_at(status, 'message')}" if str_at(status, "message") else ""
+            problems.append(f"No pod of {workload} is ready, so its Services lead nowhere.{why}")
     count = sum(1 for _ in _wanted_objects(patient, components, frozenset({"Service"})))
     ok = f"{count} Services are as they should be, and have ready pods."
-    return finding(area, check, problems, ok=ok, next_step=patient.put_back())
+    return finding(area, check, problems, ok=ok, next_step=step)
 
 
 def _credentials(patient: Patient) -> Finding:
@@ -284,7 +251,13 @@ def _credentials(patient: Patient) -> Finding:
         problems.append(
             f"Secret {patient.state.key.namespace}/{external}, which spec.nats.external names, does not exist."
         )
-    problems += _said(patient, area, {Reason.CREDENTIALS_INVALID})
+    # Without its own, a database can't be opened; so that one is not made again, which its component says.
+    lost = [
+        f"{str_at(part, 'name')}: {str_at(part, 'message')}"
+        for part in objects_at(patient.cluster, "status", "components")
+        if str_at(part, "reason") == str(Reason.CREDENTIALS_INVALID)
+    ]
+    problems += lost
     return finding(
         area,
         check,
@@ -292,30 +265,9 @@ def _credentials(patient: Patient) -> Finding:
         ok=("1 Secret that the operator made holds" if held == 1 else f"{held} Secrets that the operator made hold")
         + " every key"
         + (f", and {external} exists." if external else "."),
-        next_step="A Secret that the operator made is made again when it is gone; one of yours has to be brought.",
-    )
-
-
-# --- the cluster as a whole ------------------------------------------------------------------------------------------
-
-
-def _components(patient: Patient, single: Sequence[Finding]) -> Finding:
-    """What the status says of every component, unless one of the checks of `single` things has found it already."""
-    area, check = CHECKS[9]
-    parts = objects_at(patient.cluster, "status", "components")
-    told = " ".join(one.evidence for one in single if one.verdict is Verdict.PROBLEM)
-    problems = [
-        f"{str_at(one, 'name')} is {str_at(one, 'state')} since {str_at(one, 'since')}: {str_at(one, 'reason')}: "
-        f"{str_at(one, 'message')}"
-        for one in parts
-        if str_at(one, "state") in _FAILS and str_at(one, "message") not in told
-    ]
-    others = [f"{str_at(one, 'name')} is {str_at(one, 'state')}" for one in parts if str_at(one, "state") != "Ready"]
-    ready = f"{len(parts) - len(others)} of {len(parts)} components are ready"
-    ok = f"{'; '.join([ready, *others])}."
-    key = patient.state.key
-    return finding(
-        area, check, problems, ok=ok, next_step=f"tapioctl explain {key.namespace}/{key.name} says what led to it."
+        next_step="Restore what is lost, as is said above: the operator does not make it up."
+        if lost
+        else "A Secret that the operator made is made again when it is gone; one of yours has to be brought.",
     )
 
 

@@ -83,7 +83,8 @@ def causes(story: Story, admissions: Sequence[Admission], one: Decided, ref: Obj
     if ref is None and before is not None and before.waiting and not record.waiting:
         lines.append(f"What had been waited for came: {before.waiting[0]}")
     if len(lines) == 1 and record.cause:
-        lines.append(f"The newest fact then was {record.cause}.")
+        about = address_of(record.cause).ref
+        lines.append(f"The newest fact then was {f'about {about}' if about is not None else record.cause}.")
     return lines
 
 

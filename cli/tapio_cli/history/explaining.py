@@ -108,17 +108,28 @@ def _now(story: Story, admissions: Sequence[Admission], state: State) -> Iterato
     waiting = [str_at(part, "name") for part in parts if str_at(part, "reason") == str(Reason.WAITING_FOR_DEPENDENCY)]
     for part in parts:
         if str_at(part, "name") not in waiting:
-            yield (
-                f"{str_at(part, 'name')} is {str_at(part, 'state')} since {str_at(part, 'since')}: "
-                f"{str_at(part, 'reason')}: {str_at(part, 'message')}"
-            )
+            yield _part_stands(part)
     if waiting:
         yield f"Waiting for what they depend on: {', '.join(waiting)}."
+    yield from _failures(state)
+
+
+def _part_stands(part: JsonObject) -> str:
+    """How a component stands that is not ready."""
+    return (
+        f"{str_at(part, 'name')} is {str_at(part, 'state')} since {str_at(part, 'since')}: "
+        f"{str_at(part, 'reason')}: {str_at(part, 'message')}"
+    )
+
+
+def _failures(state: State, about: str = "") -> Iterator[str]:
+    """Writes that failed last, of all objects or of the one `about` which is asked."""
     outcome = state.find("outcome", OutcomeRecorded)
-    if outcome is not None:
-        for ref, failure in sorted(outcome[1].failures.items()):
+    for ref, failure in sorted({} if outcome is None else outcome[1].failures.items()):
+        if about in ("", ref):
+            times = "once" if failure.attempt == 1 else f"{failure.attempt} times"
             yield (
-                f"The {failure.action} of {ref} failed {failure.attempt} times, last at {moment(failure.failed_at)}: "
+                f"The {failure.action} of {ref} failed {times}, last at {moment(failure.failed_at)}: "
                 f"{failure.error}; it is tried again at {moment(failure.retry_at)}."
             )
 
@@ -159,14 +170,38 @@ def _of_object(
     story: Story, admissions: Sequence[Admission], state: State, ref: ObjectRef, until: int
 ) -> tuple[str, list[str]]:
     wrote = last_decision(story, until, lambda one: bool(actions_on(one, ref)))
+    lines = [*_object_stands(story, state, ref)]
     if wrote is None:
-        return f"No decision that is recorded wrote {ref}.", []
-    action = actions_on(wrote.decision, ref)[0]
-    verb = "deleted" if isinstance(action, DeleteAction) else "written"
-    seen = state.seen().get(ref)
-    gone = " It is gone now." if seen is not None and seen.document is None else ""
-    answer = f"{ref} was last {verb} by the decision at {when(story, wrote.sequence)}: {action.reason}{gone}"
-    return answer, causes(story, admissions, wrote, ref)
+        lines.append(f"No decision that is recorded wrote {ref}.")
+    else:
+        action = actions_on(wrote.decision, ref)[0]
+        verb = "deleted" if isinstance(action, DeleteAction) else "written"
+        lines.append(f"{ref} was last {verb} by the decision at {when(story, wrote.sequence)}: {action.reason}")
+        lines += causes(story, admissions, wrote, ref)
+    return lines[0], lines[1:]
+
+
+def _object_stands(story: Story, state: State, ref: ObjectRef) -> Iterator[str]:
+    """What is wrong with an object now, if anything is: that comes before who wrote it last, and why."""
+    seen, cluster = state.seen(), state.seen().get(cluster_ref(story.key.namespace, story.key.name))
+    document = None if cluster is None else cluster.document
+    one = seen.get(ref)
+    if one is not None and one.document is None:
+        is_paused = strings_at(document, "metadata", "annotations").get(PAUSED) == "true"
+        why = f", and is not made again while the TapioCluster is paused ({PAUSED})" if is_paused else ""
+        yield f"{ref} is gone since {when(story, one.sequence)}{why}."
+    yield from _failures(state, str(ref))
+    name = _component(state, ref)
+    for part in objects_at(document, "status", "components"):
+        is_of = ref.kind in WORKLOADS and str_at(part, "name") == name
+        if (is_of or _workload(part) == ref) and str_at(part, "state") != "Ready":
+            yield _part_stands(part)
+
+
+def _workload(part: JsonObject) -> ObjectRef | None:
+    """The workload that a component's status names."""
+    kind, namespace, name = (str_at(part, "ref", field) for field in ("kind", "namespace", "name"))
+    return ObjectRef("batch" if kind == "Job" else "apps", kind, namespace, name) if name else None
 
 
 def _the_object(state: State, about: str) -> ObjectRef:
@@ -176,6 +211,8 @@ def _the_object(state: State, about: str) -> ObjectRef:
     found = sorted(ref for ref in known if ref.name == name and (not slash or ref.kind.lower() == kind.lower()))
     if not found and not slash:  # A component, by the name that status has for it.
         found = sorted(ref for ref in known if ref.kind in WORKLOADS and _component(state, ref) == name)
+    if not found and not slash:  # Its workload is gone, and its labels with it.
+        found = [ref for ref in known if ref == _workloads(state).get(name)]
     if len(found) == 1:
         return found[0]
     if not found:
@@ -185,6 +222,13 @@ def _the_object(state: State, about: str) -> ObjectRef:
         )
     choices = ", ".join(f"{ref.kind}/{ref.name}" for ref in found)
     raise InvalidSettings(f"{about!r} may mean {choices}; name the kind too.")
+
+
+def _workloads(state: State) -> dict[str, ObjectRef | None]:
+    """Component -> the workload that the TapioCluster's status names for it."""
+    cluster = state.seen().get(cluster_ref(state.key.namespace, state.key.name))
+    parts = objects_at(None if cluster is None else cluster.document, "status", "components")
+    return {str_at(part, "name"): _workload(part) for part in parts}
 
 
 def _component(state: State, ref: ObjectRef) -> str:

@@ -1,0 +1,94 @@
+"""How a TapioCluster's components stand, and what to do about one that does not run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from tapio_cli.doctor.findings import Finding, finding
+from tapio_cli.doctor.patient import Patient
+from tapio_shared.api.reasons import Reason, ReasonFamily
+from tapio_shared.json import JsonObject, int_at, objects_at, str_at
+
+_FAILS: Final = frozenset({"Failed", "Unavailable"})
+_PASSES: Final = frozenset({Reason.DEPENDENCY_NOT_READY, Reason.NODES_NOT_READY, Reason.SCALED_BY_ANOTHER})
+"""Reasons of components that come and go while pods are replaced, or are nobody's fault."""
+_TROUBLES: Final = frozenset(
+    str(one) for one in Reason if one.family is not ReasonFamily.PROGRESS and one not in _PASSES
+)
+_NEXT: Final[dict[str, str]] = {
+    Reason.IMAGE_PULL_FAILED: "Name an image that exists in the component's image, or its registry's credentials in "
+    "spec.image.pullSecrets.",
+    Reason.CRASH_LOOPING: "kubectl logs -n {namespace} POD --previous says why it ended.",
+    Reason.OUT_OF_MEMORY: "Raise the component's resources.limits.memory, or the budget spec.resources.",
+    Reason.UNSCHEDULABLE: "Ask for less (resources, nodeSelector, affinity), or add nodes: kubectl describe pod -n "
+    "{namespace} POD says what each node lacks.",
+    Reason.VOLUME_PENDING: "kubectl describe pvc -n {namespace} says what provisioning waits for, and kubectl get "
+    "storageclass which classes there are.",
+    Reason.NO_DEFAULT_STORAGE_CLASS: "Set storageClassName, or mark one as the default: kubectl get storageclass.",
+    Reason.POD_SECURITY_REFUSED: "Label the namespace {namespace} for what the pods need: docs/pod-security.md.",
+    Reason.INIT_FAILED: "kubectl logs -n {namespace} POD -c INIT-CONTAINER --previous says why it ended.",
+    Reason.QUOTA_EXCEEDED: "Raise the quota, or ask for less: kubectl describe quota -n {namespace}.",
+}
+
+
+def examine_components(patient: Patient, area: str, check: str, *, told: str) -> Finding:
+    """What the status says of every component, but for what `told` says already, and what the status can't know."""
+    parts = objects_at(patient.cluster, "status", "components")
+    failing = [one for one in parts if _fails(one) and str_at(one, "message") not in told]
+    problems = [
+        f"{str_at(one, 'name')} is {str_at(one, 'state')} since {str_at(one, 'since')}: {str_at(one, 'reason')}: "
+        f"{str_at(one, 'message')}"
+        for one in failing
+    ]
+    steps = [next_step(patient, one) for one in failing]
+    for problem, step in _unseen(patient):
+        problems.append(problem)
+        steps.append(step)
+    return finding(area, check, problems, ok=_standing(patient, parts), next_step=" ".join(dict.fromkeys(steps)))
+
+
+def next_step(patient: Patient, part: JsonObject) -> str:
+    """What to do about a component of the status that is not ready."""
+    key = patient.state.key
+    namespace = str_at(part, "ref", "namespace") or key.namespace
+    known = _NEXT.get(str_at(part, "reason"))
+    asked = f"tapioctl explain {key.namespace}/{key.name} {str_at(part, 'name')} says what led to it."
+    return asked if known is None else f"{known.format(namespace=namespace)} {asked}"
+
+
+def _fails(part: JsonObject) -> bool:
+    """Whether a component will not become ready by itself, as far as its reason tells."""
+    state = str_at(part, "state")
+    return state in _FAILS or (state != "Ready" and str_at(part, "reason") in _TROUBLES)
+
+
+def _unseen(patient: Patient) -> Iterator[tuple[str, str]]:
+    """Workloads that are gone while the operator may not write, or that somebody scaled to nothing; and what to do."""
+    for component in patient.wanted.rendered.components:
+        for ref in component.workloads:
+            live = patient.document(ref)
+            if live is None and patient.is_paused and ref.kind != "Job":
+                yield (
+                    f"{ref} does not exist, and is not made while the TapioCluster is paused.",
+                    "Remove the annotation tapio.io/paused to let the operator make it again.",
+                )
+            replicas = int_at(live, "spec", "replicas", default=1)
+            if live is not None and ref.kind == "Deployment" and not component.scaled_by and replicas == 0:
+                yield (
+                    f"{ref} is scaled to 0, and no HorizontalPodAutoscaler scales from there.",
+                    f"kubectl scale deployment {ref.name} -n {ref.namespace} --replicas=1",
+                )
+
+
+def _standing(patient: Patient, parts: list[JsonObject]) -> str:
+    """How things stand where nothing is wrong; what is less than was asked for is said, since nobody else says it."""
+    others = [f"{str_at(one, 'name')} is {str_at(one, 'state')}" for one in parts if str_at(one, "state") != "Ready"]
+    count = f"{len(parts) - len(others)} of {len(parts)} components"
+    ready = f"{count} were ready when the cluster was paused" if patient.is_paused else f"{count} are ready"
+    degraded = [
+        f"Degraded: {str_at(one, 'reason')}: {str_at(one, 'message')}"
+        for one in objects_at(patient.cluster, "status", "conditions")
+        if str_at(one, "type") == "Degraded" and str_at(one, "status") == "True"
+    ]
+    return " ".join([f"{'; '.join([ready, *others])}.", *degraded])

@@ -10,13 +10,13 @@ from typing import cast
 
 import pytest
 
-from tapio_cli.doctor.operator import CERTIFICATE, LEASES, LOG, VERSIONS, WINDOW, WORKERS
+from tapio_cli.doctor.operator import CERTIFICATE, CONFIGURATION, LEASES, LOG, TARGETS, VERSIONS, WINDOW, WORKERS
 from tapio_shared.json import JsonObject, objects_at, str_at
 from tests.support.e2e_kubernetes import simulated_kubernetes
 from tests.support.e2e_objects import small_cluster
 from tests.support.operator_run import OperatorRun, start_operator
 
-_ALL = (LOG, WINDOW, WORKERS, VERSIONS, LEASES, CERTIFICATE)
+_ALL = (LOG, WINDOW, WORKERS, VERSIONS, CONFIGURATION, TARGETS, LEASES, CERTIFICATE)
 
 
 async def doctor(run: OperatorRun, *arguments: str) -> tuple[int, str, str]:

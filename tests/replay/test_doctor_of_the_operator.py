@@ -16,8 +16,10 @@ import pytest
 from tapio_cli.doctor.findings import Finding, Verdict
 from tapio_cli.doctor.operator import (
     CERTIFICATE,
+    CONFIGURATION,
     LEASES,
     LOG,
+    TARGETS,
     VERSIONS,
     WINDOW,
     WORKERS,
@@ -31,7 +33,7 @@ from tapio_cli.history.story import read_story, recorded_keys
 from tapio_shared.adapters.memory_log import MemoryEventLog
 from tapio_shared.certificates import CertificateAuthority, Usage
 from tapio_shared.codec import decode_record, encode
-from tapio_shared.facts import DecisionRecorded, EpochAdvanced, SweepMarked
+from tapio_shared.facts import ConfigurationObserved, DecisionRecorded, EpochAdvanced, SweepMarked, TargetObserved
 from tapio_shared.json import JsonObject, JsonValue
 from tapio_shared.keys import epoch_subject, shared_subject
 from tapio_shared.ports import Message, NewMessage
@@ -79,7 +81,7 @@ def without_epochs(history: Sequence[Message]) -> list[Message]:
 async def test_a_log_in_which_all_is_well(history: list[Message]) -> None:
     found = await examined(await log_of(without_epochs(history), range(PARTITIONS)))
     assert {check: one.verdict for check, one in found.items()} == dict.fromkeys(
-        (LOG, WINDOW, WORKERS, VERSIONS), Verdict.OK
+        (LOG, WINDOW, WORKERS, VERSIONS, CONFIGURATION, TARGETS), Verdict.OK
     )
     assert found[WORKERS].evidence == "3 partitions were last taken over by worker-7."
     assert found[VERSIONS].evidence.startswith("The last decisions are all of version ")
@@ -98,11 +100,32 @@ async def test_a_worker_that_works_no_more_and_whom_nobody_followed(history: lis
     log = await log_of(without_epochs(history), range(PARTITIONS))
     assert problem(await examined(log, living=["worker-8"])) == (
         WORKERS,
-        "worker-7 works no more, and nobody has taken over what he owned: partitions 0, 1, 2.",
+        "worker-7 is not running any more, and nobody has taken over its partitions: 0, 1, 2.",
     )
     assert (await examined(log, living=["worker-7"]))[WORKERS].evidence == (
-        "3 partitions are owned by worker-7, who work."
+        "3 partitions are owned by worker-7; all of these are running."
     )
+
+
+async def test_a_configuration_that_was_refused(history: list[Message]) -> None:
+    log = await log_of(without_epochs(history), range(PARTITIONS))
+    fact = ConfigurationObserved(
+        configuration={}, problems=["reconcileInterval is 1; it must be text."], observed_at=NOW
+    )
+    for partition in range(PARTITIONS):
+        await log.append(NewMessage(shared_subject(partition, "local", "config"), encode(fact)))
+    assert problem(await examined(log)) == (
+        CONFIGURATION,
+        "reconcileInterval is 1; it must be text. The configuration from before stays in force.",
+    )
+
+
+async def test_a_target_whose_secret_is_refused(history: list[Message]) -> None:
+    log = await log_of(without_epochs(history), range(PARTITIONS))
+    for name, state in (("east", "refused"), ("west", "connected"), ("north", "removed")):
+        fact = TargetObserved(state=state, message="It has no server.", observed_at=NOW)
+        await log.append(NewMessage(shared_subject(0, name, "target"), encode(fact)))
+    assert problem(await examined(log)) == (TARGETS, "The Secret of target east can't be used: It has no server.")
 
 
 async def test_versions_that_are_mixed(history: list[Message]) -> None:

@@ -13,22 +13,27 @@ from tapio_cli.history.printing import moment
 from tapio_cli.history.source import Recorded
 from tapio_cli.history.story import Story
 from tapio_cli.kubectl import Kubectl, KubectlError
+from tapio_shared.api.operator_config import CONFIG_MAP
 from tapio_shared.certificates import UnusableCertificate, certificate_facts
 from tapio_shared.codec import decode_record
 from tapio_shared.errors import LogRefused, TapioError
-from tapio_shared.facts import DecisionRecorded, EpochAdvanced, SweepMarked
-from tapio_shared.installation import WEBHOOK_CERTIFICATE, WEBHOOK_CONFIGURATION, watcher_lease
+from tapio_shared.facts import ConfigurationObserved, DecisionRecorded, EpochAdvanced, SweepMarked, TargetObserved
+from tapio_shared.installation import NAMESPACE, WEBHOOK_CERTIFICATE, WEBHOOK_CONFIGURATION, watcher_lease
 from tapio_shared.json import JsonObject, int_at, objects_at, str_at
+from tapio_shared.keys import address_of
 
 AREA = "operator"
-LOG, WINDOW, WORKERS, LEASES, CERTIFICATE, VERSIONS = (
+LOG, WINDOW, WORKERS, LEASES, CERTIFICATE, VERSIONS, CONFIGURATION, TARGETS = (
     "log reachable",
     "window complete",
     "partitions owned",
     "leases held",
     "webhook certificate",
     "one version",
+    "configuration",
+    "targets",
 )
+_SURROUNDINGS = (CONFIGURATION, TARGETS)
 _SOON = 7 * 86_400_000
 """Milliseconds before its end at which a certificate should long have been renewed."""
 _HOUR = 3_600_000
@@ -69,7 +74,8 @@ async def examine_log(
         next_step="The watcher tells everything again by itself; if this lasts, see its log, which says how large "
         "TAPIO_LOG_MAX_BYTES must be.",
     )
-    return [reached, window, await _workers(recorded, info.partitions, living, is_live=is_live), _versions(stories)]
+    owned = await _workers(recorded, info.partitions, living, is_live=is_live)
+    return [reached, window, owned, _versions(stories), *await _surroundings(recorded)]
 
 
 async def _swept(recorded: Recorded, *, since: int) -> int:
@@ -101,7 +107,7 @@ async def _workers(recorded: Recorded, partitions: int, living: Sequence[str] | 
     problems = [f"Partitions {', '.join(map(str, lonely))} of {partitions} never had an owner."] if lonely else []
     for worker in sorted(set(owners.values()) - set(owners.values() if living is None else living)):
         owned = ", ".join(str(partition) for partition in sorted(owners) if owners[partition] == worker)
-        problems.append(f"{worker} works no more, and nobody has taken over what he owned: partitions {owned}.")
+        problems.append(f"{worker} is not running any more, and nobody has taken over its partitions: {owned}.")
     names = ", ".join(sorted(set(owners.values())))
     return finding(
         AREA,
@@ -109,10 +115,43 @@ async def _workers(recorded: Recorded, partitions: int, living: Sequence[str] | 
         problems,
         ok=f"{partitions} partitions were last taken over by {names}."
         if living is None
-        else f"{partitions} partitions are owned by {names}, who work.",
-        next_step="Nothing is decided for their TapioClusters. Run at least one reconciler, and look at those there "
-        "are: kubectl get pods -n tapio-system.",
+        else f"{partitions} partitions are owned by {names}; all of these are running.",
+        next_step="Nothing is decided for their TapioClusters. At least one reconciler must run: kubectl get pods -n "
+        "tapio-system.",
     )
+
+
+async def _surroundings(recorded: Recorded) -> list[Finding]:
+    """Whether the operator's ConfigMap was taken over as it is, and whether every target can be reached."""
+    try:
+        facts = await recorded.last_per_subject(*(f"tapio.log.0._shared.*.{what}" for what in ("config", "target")))
+    except LogRefused as err:
+        return [unknown(AREA, one, str(err), "Ask as a user who may read all of the log.") for one in _SURROUNDINGS]
+    refused: list[str] = []
+    away: list[str] = []
+    for message in facts.messages:
+        record, target = decode_record(message.data), address_of(message.subject).target
+        if isinstance(record, ConfigurationObserved):
+            refused += [f"{one} The configuration from before stays in force." for one in record.problems]
+        elif isinstance(record, TargetObserved) and record.state == "refused":
+            away.append(f"The Secret of target {target} can't be used: {record.message}")
+    return [
+        finding(
+            AREA,
+            CONFIGURATION,
+            list(dict.fromkeys(refused)),
+            ok="The newest is in force.",
+            next_step=f"kubectl edit configmap {CONFIG_MAP} -n {NAMESPACE}; docs/settings.md lists what it may hold.",
+        ),
+        finding(
+            AREA,
+            TARGETS,
+            away,
+            ok="No Secret of a target is refused.",
+            next_step="Nothing is planned or written there. Correct the kubeconfig in the Secret; docs/targets.md says "
+            "what it may hold.",
+        ),
+    ]
 
 
 def _versions(stories: Sequence[Story]) -> Finding:

@@ -44,6 +44,13 @@ class NatsServer(Protocol):
     @property
     def url(self) -> str: ...
 
+    @property
+    def log(self) -> Path: ...
+
+    async def ended(self) -> int:
+        """Wait until it ends; answers its exit code."""
+        ...
+
     def credentials(self, service: str) -> Path:
         """The file with which a service such as tapio-watcher connects."""
         ...
@@ -82,7 +89,7 @@ async def run(options: Options, make_nats: MakeNats, console: Console) -> int:
                 async with _kubernetes(options, children, console) as (kubectl, kubeconfig, webhook_port):
                     await _install(kubectl, options, console)
                     await _services(options, children, nats, partitions, kubectl, kubeconfig, webhook_port, console)
-                    return await _until_the_end(options, children, kubectl, kubeconfig, console)
+                    return await _until_the_end(options, children, nats, kubectl, kubeconfig, console)
             finally:
                 console.print("stopping …")
                 await children.stop()
@@ -160,7 +167,7 @@ async def _services(
             _write_private(own, text)
         ports = options.directory / "services" / f"{name}.ports"
         environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("TAPIO_")},
+            **{name: value for name, value in os.environ.items() if _is_passed_on(name)},
             "TAPIO_NATS_URL": nats.url,
             "TAPIO_NATS_CREDENTIALS": str(nats.credentials(f"tapio-{service}").resolve()),
             "TAPIO_KUBECONFIG": str(own),
@@ -189,16 +196,19 @@ async def _services(
 
 
 async def _until_the_end(
-    options: Options, children: Children, kubectl: Kubectl, kubeconfig: Path, console: Console
+    options: Options, children: Children, nats: NatsServer, kubectl: Kubectl, kubeconfig: Path, console: Console
 ) -> int:
     named = shlex.quote(str(kubeconfig.resolve()))
     console.print(f"ready: in another terminal, type: export KUBECONFIG={named}", soft_wrap=True)
     console.print(
         "       then: kubectl apply -f examples/production.yaml && kubectl get tapioclusters -w", soft_wrap=True
     )
+    if shutil.which("kubectl") is None or shutil.which("tapioctl") is None:
+        beside = shlex.quote(str(Path(sys.executable).parent))
+        console.print(f"       kubectl and tapioctl are in {beside}: export PATH={beside}:$PATH", soft_wrap=True)
     console.print("       Ctrl-C here stops everything.")
     showing = asyncio.create_task(_show_example(options, kubectl, console), name="example")
-    ending = asyncio.create_task(children.until_one_ends(), name="children")
+    ending = asyncio.create_task(_until_one_ends(children, nats), name="processes")
     try:
         await asyncio.wait({showing, ending}, return_when=asyncio.FIRST_COMPLETED)
         if showing.done():
@@ -206,13 +216,28 @@ async def _until_the_end(
             if options.once and options.example is not None:
                 return 0
             await ending
-        child = ending.result()
-        console.print(f"{child.name} ended with code {child.process.returncode}. Its output:\n{child.tail()}")
+        console.print(ending.result(), markup=False)
         return 1
     finally:
         for task in (showing, ending):
             task.cancel()
         await asyncio.gather(showing, ending, return_exceptions=True)
+
+
+async def _until_one_ends(children: Children, nats: NatsServer) -> str:
+    """Wait until any process ends, nats-server included, without which no other can go on; answers what to say."""
+    child = asyncio.create_task(children.until_one_ends(), name="children")
+    server = asyncio.create_task(nats.ended(), name="nats-server")
+    try:
+        await asyncio.wait({child, server}, return_when=asyncio.FIRST_COMPLETED)
+        if server.done():
+            return f"nats-server ended with code {server.result()}. Its output is in {nats.log}."
+        one = child.result()
+        return f"{one.name} ended with code {one.process.returncode}. Its output:\n{one.tail()}"
+    finally:
+        for task in (child, server):
+            task.cancel()
+        await asyncio.gather(child, server, return_exceptions=True)
 
 
 async def _show_example(options: Options, kubectl: Kubectl, console: Console) -> None:
@@ -247,6 +272,11 @@ class _only_one:  # noqa: N801 - reads as a statement
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+
+def _is_passed_on(variable: str) -> bool:
+    """Whether a service sees it: where things are is decided here, how much is logged and kept is the user's to say."""
+    return not variable.startswith("TAPIO_") or variable.startswith("TAPIO_LOG_")
 
 
 def _partitions() -> int:

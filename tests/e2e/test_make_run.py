@@ -151,6 +151,17 @@ def _connects_as_itself(running: list[psutil.Process], directory: Path) -> None:
     assert "iolation" not in (users.parent / "nats.log").read_text()
 
 
+def test_a_run_ends_when_its_nats_server_does(tmp_path: Path) -> None:
+    with make("run", f"DIRECTORY={tmp_path}") as terminal:
+        terminal.until("ready")
+        (server,) = [one for one in terminal.processes() if "nats-server" in Path(one.exe()).name]
+        server.kill()
+        output = terminal.rest()
+
+    assert terminal.code == 2, output  # as make ends when its command has failed
+    assert f"nats-server ended with code -9. Its output is in {tmp_path}/nats/nats.log." in output.replace("\n", "")
+
+
 @pytest.mark.parametrize("example", [pytest.param("production", id="production")])
 def test_an_example_is_shown_becoming_ready(tmp_path: Path, example: str) -> None:
     with make("run", f"DIRECTORY={tmp_path}", f"EXAMPLE=examples/{example}.yaml", "ONCE=1") as terminal:

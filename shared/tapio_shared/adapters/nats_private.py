@@ -36,6 +36,14 @@ class PrivateNatsServer:
     def url(self) -> str:
         return self._server.url
 
+    @property
+    def log(self) -> Path:
+        return self._server.log
+
+    async def ended(self) -> int:
+        """Wait until the server ends, by whomever; answers its exit code."""
+        return await self._server.ended()
+
     def credentials(self, service: str) -> Path:
         """The file with which `service` (such as tapio-watcher) connects, for TAPIO_NATS_CREDENTIALS."""
         return self._directory / "users" / f"{service}.json"

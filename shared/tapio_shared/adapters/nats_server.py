@@ -52,6 +52,15 @@ class EmbeddedNatsServer:
     def store(self) -> Path:
         return self._directory / "store"
 
+    @property
+    def log(self) -> Path:
+        """What the server prints."""
+        return self._directory / "nats.log"
+
+    async def ended(self) -> int:
+        """Wait until the server that was started ends, by whomever; answers its exit code."""
+        return 0 if self._process is None else await self._process.wait()
+
     async def __aenter__(self) -> EmbeddedNatsServer:
         await self.start()
         return self
@@ -71,7 +80,7 @@ class EmbeddedNatsServer:
             f"server_name: {self.name}\nlisten: 127.0.0.1:{self.port}\n"
             f"jetstream {{ store_dir: {json.dumps(str(self.store))} }}\nmax_payload: 8MB\n{self.extra}\n"
         )
-        with (self._directory / "nats.log").open("ab") as output:
+        with self.log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 find_binary(),
                 "-c",
@@ -123,7 +132,7 @@ class EmbeddedNatsServer:
                     await asyncio.sleep(0.02)
         except TimeoutError:
             pass
-        log = (self._directory / "nats.log").read_text(errors="replace")[-2_000:]
+        log = self.log.read_text(errors="replace")[-2_000:]
         raise LogUnavailable(f"nats-server did not start on port {self.port}. The end of its log:\n{log}")
 
     async def _greets(self) -> bool:

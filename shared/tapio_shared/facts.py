@@ -300,6 +300,8 @@ class AppliedWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     applied_at: int
     recorded: int = 0
     """Sequence of the outcome that first told of it; 0 means the very outcome that holds this."""
+    repeats: int = 0
+    """How often the same had been written before, and was not observed either (from rules 5 on)."""
 
 
 class DeletedObject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -309,6 +311,8 @@ class DeletedObject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     deleted_at: int
     recorded: int = 0
     """Sequence of the outcome that first told of it; 0 means the very outcome that holds this."""
+    repeats: int = 0
+    """How often it had been deleted before, and that was not observed either (from rules 5 on)."""
 
 
 class FailedWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -22,6 +22,7 @@ from tapio_reconciler.core.wanting import ref_of
 from tapio_shared.api.kinds import ALL_KINDS
 from tapio_shared.api.labels import COPY, RENEW_AT
 from tapio_shared.api.names import API_GROUP, cluster_ref
+from tapio_shared.codec import digest
 from tapio_shared.facts import (
     DiscoveryObserved,
     FleetObserved,
@@ -260,9 +261,14 @@ class World:
         if decision.status is not None:
             document["status"] = decision.status
         self.observe(document)
-        for name in ("status", "finalizer"):
-            if (name == "status" and decision.status is not None) or (name == "finalizer" and decision.finalizer):
-                report.results.append(ObjectResult(ref=name, action=name, resource_version=str(self.version)))
+        written = {
+            "status": "" if decision.status is None else digest(decision.status),
+            "finalizer": decision.finalizer,
+        }
+        for name, what in written.items():
+            if what:
+                version = str(self.version)
+                report.results.append(ObjectResult(ref=name, action=name, digest=what, resource_version=version))
 
     def _write_members(self, planned: Plan, report: Report) -> None:
         for name, status in planned.decision.resources.items():
@@ -270,7 +276,10 @@ class World:
             found = self.find(ObjectRef(API_GROUP, kind, self.key.namespace, own))
             assert found is not None
             self.observe({**copy.deepcopy(found), "status": status})
-            report.results.append(ObjectResult(ref=name, action="status", resource_version=str(self.version)))
+            version = str(self.version)
+            report.results.append(
+                ObjectResult(ref=name, action="status", digest=digest(status), resource_version=version)
+            )
 
     def _apply(self, manifest: JsonObject, *, ready: bool) -> None:
         document = copy.deepcopy(manifest)

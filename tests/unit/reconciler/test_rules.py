@@ -43,6 +43,7 @@ def test_a_revision_that_was_ever_recorded_keeps_its_rules() -> None:
             counts_released=True,
             counts_kept=True,
             goes_ahead_when_released=True,
+            backs_off_unobserved=True,
         ),
     } == RULES
 

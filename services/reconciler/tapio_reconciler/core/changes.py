@@ -21,6 +21,8 @@ OBSERVE_WITHIN = 5_000
 """How long a write may take to come back as a fact before its object is compared by what is known."""
 REPEAT_UNOBSERVED = 60_000
 """How long until a write that never came back is repeated; applying is idempotent, so this is safe, not urgent."""
+LONGEST_UNOBSERVED = 300_000
+"""How long that takes at most: each time that it was written again and not observed doubles it."""
 CORRECTIONS = 5
 CORRECTIONS_WITHIN = 300_000
 CORRECTION_PAUSE = 60_000
@@ -103,6 +105,11 @@ def waits(since: int, until: int, now: int) -> bool:
     return since <= now < until
 
 
+def patience_with(write: AppliedWrite | DeletedObject, first: int = OBSERVE_WITHIN) -> int:
+    """How long a write is given to be observed before it is repeated; `first` is how long the first time."""
+    return min(first << min(write.repeats, 20), LONGEST_UNOBSERVED)
+
+
 def change_of(wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: int, forced: bool) -> Change:
     """What to do about a wanted object, last observed as `seen`.
 
@@ -130,7 +137,7 @@ def _change_of(wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: 
             return Change(act=Act.BACK_OFF, reason=failure.error, due_at=failure.retry_at, failure=failure)
         write = memory.unobserved(name, seen)
         if write is not None and write.digest == digest:
-            patience = OBSERVE_WITHIN if observed is not None else REPEAT_UNOBSERVED
+            patience = patience_with(write, OBSERVE_WITHIN if observed is not None else REPEAT_UNOBSERVED)
             if waits(write.applied_at, write.applied_at + patience, now):
                 return Change(
                     act=Act.AWAIT,

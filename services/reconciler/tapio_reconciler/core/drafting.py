@@ -13,7 +13,7 @@ from typing import cast
 
 import msgspec
 
-from tapio_reconciler.core.changes import OBSERVE_WITHIN, REPEAT_UNOBSERVED, Act, Change, Memory, change_of, waits
+from tapio_reconciler.core.changes import REPEAT_UNOBSERVED, Act, Change, Memory, change_of, patience_with, waits
 from tapio_reconciler.core.made_secrets import flaw_of
 from tapio_reconciler.core.model import MadeSecret, WantedObject
 from tapio_reconciler.core.outcomes import outcome_of
@@ -27,9 +27,11 @@ from tapio_shared.api.kinds import WORKLOADS
 from tapio_shared.api.labels import DESIRED_HASH, REVISION
 from tapio_shared.codec import digest, encode
 from tapio_shared.facts import (
+    AppliedWrite,
     ApplyAction,
     DecisionRecorded,
     DeleteAction,
+    DeletedObject,
     EventIntent,
     FailedWrite,
     Inputs,
@@ -213,8 +215,9 @@ class Draft:
         failure, write = self.memory.outcome.failures.get(name), self.memory.unobserved(name, seen)
         if failure is not None and failure.digest == wanted and waits(failure.failed_at, failure.retry_at, self.now):
             change = Change(act=Act.BACK_OFF, reason=failure.error, due_at=failure.retry_at, failure=failure)
-        elif write is not None and waits(write.applied_at, write.applied_at + REPEAT_UNOBSERVED, self.now):
-            due_at = write.applied_at + REPEAT_UNOBSERVED
+        elif write is not None and waits(
+            write.applied_at, due_at := write.applied_at + patience_with(write, REPEAT_UNOBSERVED), self.now
+        ):
             change = Change(act=Act.AWAIT, reason=f"{name} was made and not observed yet.", due_at=due_at)
         elif lost := lost_credentials(secret, ref, self.seen):
             # While nobody has told of it, it may exist. Once it is told to be gone, a person must act.
@@ -233,7 +236,7 @@ class Draft:
         self.objects[name] = digest(asked)
         self._seen_by_name[name] = claim
         write = self.memory.unobserved(name, claim)
-        if write is not None and write.digest == self.objects[name] and self._is_awaited(write.applied_at):
+        if write is not None and write.digest == self.objects[name] and self._is_awaited(write):
             return
         metadata: JsonObject = {"name": claim.ref.name, "namespace": claim.ref.namespace, "uid": claim.uid}
         self.manifests[name] = {"apiVersion": "v1", "kind": claim.ref.kind, "metadata": metadata, "spec": asked}
@@ -269,7 +272,7 @@ class Draft:
             return
         self._seen_by_name[name] = seen
         gone = self.memory.is_deleted(name, seen)
-        if gone is not None and self._is_awaited(gone.deleted_at):
+        if gone is not None and self._is_awaited(gone):
             return
         self.delete.append(
             DeleteAction(
@@ -313,7 +316,7 @@ class Draft:
             self.look_again("retry", failure.retry_at)
             return
         write = self.memory.unobserved("finalizer", self.cluster)
-        if write is not None and write.digest == action and self._is_awaited(write.applied_at):
+        if write is not None and write.digest == action and self._is_awaited(write):
             return
         self.finalizer = action
 
@@ -403,11 +406,14 @@ class Draft:
             self.look_again("retry", failure.retry_at)
             return False
         write = self.memory.unobserved(name, seen)
-        return write is None or write.digest != wanted or not self._is_awaited(write.applied_at)
+        if write is None or (write.digest != wanted and not write.repeats):
+            return True
+        return not self._is_awaited(write)
 
-    def _is_awaited(self, since: int) -> bool:
-        """Whether what was written at `since` may still come back as a fact; the plan then looks again after that."""
-        until = since + OBSERVE_WITHIN
+    def _is_awaited(self, write: AppliedWrite | DeletedObject) -> bool:
+        """Whether what was written may still come back as a fact; the plan then looks again after that."""
+        since = write.applied_at if isinstance(write, AppliedWrite) else write.deleted_at
+        until = since + patience_with(write)
         if not waits(since, until, self.now):
             return False
         self.look_again("observe", until)

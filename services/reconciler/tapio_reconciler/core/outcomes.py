@@ -58,7 +58,7 @@ def outcome_of(
     before = memory.outcome
     wanted = set(decision.objects) | {"status", "finalizer"} | set(decision.resources)
     applied = {
-        name: write if write.recorded else _recorded(write, memory.sequence)
+        name: write if write.recorded else msgspec.structs.replace(write, recorded=memory.sequence)
         for name, write in before.applied.items()
         if name in wanted and memory.unobserved(name, seen_by_name.get(name)) is not None
     }
@@ -82,10 +82,18 @@ def outcome_of(
         if result.action == "delete":
             applied.pop(result.ref, None)
             if rules.awaits_deletions:
-                deleted[result.ref] = DeletedObject(uid=uids[result.ref], deleted_at=now)
+                uid, earlier = uids[result.ref], deleted.get(result.ref)
+                repeats = _repeats(earlier, earlier is not None and earlier.uid == uid, rules)
+                deleted[result.ref] = DeletedObject(uid=uid, deleted_at=now, repeats=repeats)
         else:
+            write = applied.get(result.ref)
+            # A status tells the instant of each condition, so that none is quite the one before.
+            is_same = write is not None and (write.digest == result.digest or result.action == "status")
             applied[result.ref] = AppliedWrite(
-                resource_version=result.resource_version, digest=result.digest, applied_at=now
+                resource_version=result.resource_version,
+                digest=result.digest,
+                applied_at=now,
+                repeats=_repeats(write, is_same, rules),
             )
     kept = {name: value for name, value in before.settled.items() if name in wanted and name not in settled}
     kept |= {name: value for name, value in settled.items() if value is not None}
@@ -117,10 +125,9 @@ def _is_put_off(failure: FailedWrite, now: int) -> bool:
     return waits(failure.failed_at, failure.retry_at, now)
 
 
-def _recorded(write: AppliedWrite, sequence: int) -> AppliedWrite:
-    return AppliedWrite(
-        resource_version=write.resource_version, digest=write.digest, applied_at=write.applied_at, recorded=sequence
-    )
+def _repeats(earlier: AppliedWrite | DeletedObject | None, is_same: bool, rules: Rules) -> int:
+    """How often a write that has just been made had been made before and not been observed."""
+    return earlier.repeats + 1 if earlier is not None and is_same and rules.backs_off_unobserved else 0
 
 
 def _failed(

@@ -33,6 +33,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     counts_kept: bool = False
     """Whether what is kept running, since its spec can't be read, keeps what it needs of others; and whether a
     TapioIntelligence says what its TapioCluster is stalled by."""
+    backs_off_unobserved: bool = False
+    """Whether a write that nobody tells of is repeated ever more rarely."""
     goes_ahead_when_released: bool = False
     """Whether a workload that is gone and has pods waits for nothing only if the operator let go of them to make it
     anew; not because pods of a former one still end."""
@@ -55,7 +57,8 @@ RULES: Final = {
         counts_kept=True,
     ),
     # A TapioCluster that was made anew while the former one's pods still ended did not wait for its Secrets, so that
-    # NATS and all that log in to it were rolled out twice.
+    # NATS and all that log in to it were rolled out twice. And while no watcher ran, what was written or deleted last
+    # was repeated every five seconds: three messages each, which pushed the past out of the log.
     5: Rules(
         longest_refusal_wait=120_000,
         deletes_in_order=True,
@@ -63,6 +66,7 @@ RULES: Final = {
         counts_released=True,
         counts_kept=True,
         goes_ahead_when_released=True,
+        backs_off_unobserved=True,
     ),
 }
 NEWEST: Final = max(RULES)

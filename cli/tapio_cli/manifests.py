@@ -74,7 +74,7 @@ def _document(made: PreviewedObject) -> str:
     comment = ""
     if made.generated is not None:
         keys = ", ".join(made.generated.keys)
-        comment = f"# Without its values ({keys}), which the operator makes up once.\n"
+        comment = f"# Without its values ({keys}), which the operator generates once.\n"
     text = yaml.dump(made.manifest, Dumper=_Dumper, sort_keys=True, width=120, allow_unicode=True)
     return comment + text
 

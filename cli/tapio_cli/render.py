@@ -147,7 +147,7 @@ def _fleet(path: str, config: OperatorConfig) -> FleetObserved:
 def _on_secrets(one: Preview) -> list[str]:
     return [
         f"{one.cluster}: Secret {str_at(made.manifest, 'metadata', 'name')} is printed without its values "
-        f"({', '.join(made.generated.keys)}), which the operator makes up once."
+        f"({', '.join(made.generated.keys)}), which the operator generates once."
         for made in one.objects
         if made.generated is not None
     ]

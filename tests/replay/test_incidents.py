@@ -9,13 +9,15 @@ from typing import cast
 
 import pytest
 
+from tapio_cli.history.standing import status_of
+from tapio_cli.history.story import read_story
 from tapio_shared.api.images import DEFAULT_TAPIO_VERSION
 from tapio_shared.codec import decode_as
-from tapio_shared.json import JsonObject, object_at, objects_at, str_at
+from tapio_shared.json import JsonObject, JsonValue, object_at, objects_at, str_at
 from tapio_shared.kubernetes import check
 from tapio_simulator.faults import Fault
 from tests.support.e2e_objects import small_cluster
-from tests.support.incidents import NAME, Incident, incident
+from tests.support.incidents import KEY, NAME, Incident, incident
 from tests.support.operator_in_process import RECONCILER
 from tests.support.virtual_time import run_virtually
 
@@ -103,6 +105,13 @@ async def scaled_by_somebody_else(one: Incident) -> None:
     await one.edit_object("apps/v1", "deployments", f"{NAME}-kubernetes", more, manager="keda")
     await asyncio.sleep(5)  # virtual seconds, for whatever is done about it
     await one.until_condition("Ready", "True")
+
+
+async def status_not_written(one: Incident) -> None:
+    verbs, users = frozenset({"apply", "patch"}), frozenset({RECONCILER.name})
+    one.operator.cluster.faults.add(Fault(action="refuse", verbs=verbs, status=503, users=users))
+    await one.edit(BOB, nats(podLabels={"team": "a"}))
+    await asyncio.sleep(5)  # virtual seconds, for whatever is tried
 
 
 async def missing_secret(one: Incident) -> None:
@@ -289,6 +298,37 @@ def test_the_first_lines_name_the_cause_and_who(plant: Plant, about: str, expect
 def test_of_a_cluster_that_never_became_ready(plant: Plant, expected: list[str]) -> None:
     text = "\n".join(run_virtually(_first_lines(plant, "", ready=False)))
     assert [pattern for pattern in expected if not re.search(pattern, text)] == [], text
+
+
+@pytest.mark.parametrize(
+    ("plant", "expected"),
+    [
+        pytest.param(forced, [], id="a status that is new"),
+        pytest.param(
+            deleted_while_paused,
+            [
+                "The components are shown as they were when the pause began. What has gone or changed since: tapioctl "
+                f"doctor default/{NAME}"
+            ],
+            id="a paused cluster",
+        ),
+        pytest.param(
+            status_not_written,
+            [
+                "The spec has changed since this status was written. Whether anybody acts on it: tapioctl explain "
+                f"default/{NAME}"
+            ],
+            id="a change that the status does not know of",
+        ),
+    ],
+)
+def test_a_status_that_is_older_than_what_it_stands_for_says_so(plant: Plant, expected: list[str]) -> None:
+    async def remarks() -> JsonValue:
+        async with incident() as one:
+            await plant(one)
+            return status_of(await read_story(one.operator.log, KEY), ())["remarks"]
+
+    assert run_virtually(remarks()) == expected
 
 
 async def _first_lines(plant: Plant, about: str, *, ready: bool = True) -> list[str]:

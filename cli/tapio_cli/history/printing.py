@@ -76,9 +76,10 @@ def print_summary(summary: Summary, console: Console) -> None:
         )
         return
     found = f"{summary.diverged} of {summary.checked}" if summary.diverged else f"{summary.checked}"
+    of = "1 cluster" if summary.keys == 1 else f"{summary.keys} clusters"
     how, style = ("differently", "red") if summary.diverged else ("identical", "green")
     by = f"by operator {summary.planned_by}" if summary.planned_by else "again"
-    console.print(f"{found} decisions of {summary.keys} clusters came out {how}, planned {by}.", style=style)
+    console.print(f"{found} decisions of {of} came out {how}, planned {by}.", style=style)
 
 
 _MISSING_SHOWN = 8
@@ -163,6 +164,8 @@ def print_tree(status: JsonObject, console: Console) -> None:
         tree.add(Text(f"{kind}: {message}" if kind == reason else f"{kind}: {reason}: {message}", "yellow"))
     for sentence in list_at(status, "waiting"):
         tree.add(Text(f"waiting: {sentence}", "yellow"))
+    for sentence in list_at(status, "remarks"):
+        tree.add(Text(str(sentence), "yellow"))
     change = object_at(status, "lastChange")
     if change:
         last = tree.add(Text(f"last change: {str_at(change, 'decided')}"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tapio_cli.history.causes import causes, last_decision, when
 from tapio_cli.history.story import Story
 from tapio_shared.admissions import Admission
+from tapio_shared.api.labels import PAUSED
 from tapio_shared.api.names import cluster_ref
-from tapio_shared.json import JsonObject, JsonValue, list_at, object_at, objects_at, str_at
+from tapio_shared.json import JsonObject, JsonValue, int_at, list_at, object_at, objects_at, str_at, strings_at
 
 _TROUBLES = frozenset({"Degraded", "NotYetSupported", "Paused", "Reconciling", "Stalled"})
 
@@ -47,6 +48,22 @@ def status_of(
         "components": [*list_at(document, "status", "components")],
         "skipped": [*list_at(document, "status", "skipped")],
         "waiting": [] if waiting is None else [*waiting.decision.waiting],
+        "remarks": [*_remarks(document, f"{story.key.namespace}/{story.key.name}")],
         "endpoints": object_at(document, "status", "endpoints"),
         "lastChange": change,
     }
+
+
+def _remarks(document: JsonObject | None, cluster: str) -> Iterator[str]:
+    """What the status does not say of itself: that it is older than what it stands for."""
+    if strings_at(document, "metadata", "annotations").get(PAUSED) == "true":
+        yield (
+            "The components are shown as they were when the pause began. What has gone or changed since: tapioctl "
+            f"doctor {cluster}"
+        )
+    generation = int_at(document, "metadata", "generation")
+    if object_at(document, "status") and int_at(document, "status", "observedGeneration") < generation:
+        yield (
+            "The spec has changed since this status was written. Whether anybody acts on it: tapioctl explain "
+            f"{cluster}"
+        )

@@ -22,7 +22,7 @@ this page.
 What a process needs to start is an environment variable, read once; a wrong one ends the process with a message that
 names all that are wrong. What holds for the whole operator is in the ConfigMap `{CONFIG_MAP}` in the namespace
 `{NAMESPACE}`; a change of it takes effect without a restart, except for the two ports. If a new configuration is wrong,
-the watcher's log says what is, and the last good one stays in force.
+the watcher's log and `tapioctl doctor` say what is, and the last good one stays in force.
 
 The settings of a TapioCluster are the fields of its spec: `kubectl explain tapiocluster.spec --recursive`.
 """

@@ -83,9 +83,14 @@ def causes(story: Story, admissions: Sequence[Admission], one: Decided, ref: Obj
     if ref is None and before is not None and before.waiting and not record.waiting:
         lines.append(f"What had been waited for came: {before.waiting[0]}")
     if len(lines) == 1 and record.cause:
-        about = address_of(record.cause).ref
-        lines.append(f"The newest fact then was {f'about {about}' if about is not None else record.cause}.")
+        lines.append(f"The newest fact then was {_about(record.cause)}.")
     return lines
+
+
+def _about(cause: str) -> str:
+    """What a decision's cause is about, in words: a subject of the log, or whatever its worker named instead."""
+    about = address_of(cause).ref if cause.startswith("tapio.log.") else None
+    return cause if about is None else f"about {about}"
 
 
 def changed_by(story: Story, admissions: Sequence[Admission], one: Record) -> str:

@@ -218,8 +218,8 @@ async def simulated_kubernetes(directory: Path) -> AsyncGenerator[Kubernetes]:
 
 
 @asynccontextmanager
-async def real_kubernetes(directory: Path) -> AsyncGenerator[Kubernetes]:
-    """A control plane of its own, with the simulator's nodes and kubelet."""
+async def real_kubernetes(directory: Path, *, nodes: int = 3) -> AsyncGenerator[Kubernetes]:
+    """A control plane of its own, with the simulator's kubelet and so many of its nodes."""
     async with start_control_plane(directory) as plane:
         old = _minor(plane.server_version) < _POD_SECURITY_SINCE
         kubelet = ServiceProcess(
@@ -227,7 +227,10 @@ async def real_kubernetes(directory: Path) -> AsyncGenerator[Kubernetes]:
             "tapio_simulator.kubelet",
             folder=directory / "logs",
             environment=os.environ,
-            arguments=("--kubeconfig", str(plane.kubeconfig), *(["--pod-security"] if old else [])),
+            arguments=(
+                *("--kubeconfig", str(plane.kubeconfig), "--nodes", str(nodes)),
+                *(["--pod-security"] if old else []),
+            ),
         )
         await kubelet.start()
         try:

@@ -137,6 +137,102 @@ def test_a_pod_that_never_becomes_ready_holds_no_drain_up(version: str, expected
     assert all(one.get("maxUnavailable") == 1 for one in budgets)
 
 
+def budgets(rendered: Rendered) -> set[str]:
+    """Names of the PodDisruptionBudgets."""
+    found = objects_of(rendered)
+    return {str_at(one, "metadata", "name") for one in found if str_at(one, "kind") == "PodDisruptionBudget"}
+
+
+POOLS = [group("a", labels={"pool": "x"}), group("b", labels={"pool": "y"}), group("c", labels={"pool": "y"})]
+NEO4J: JsonObject = {"neo4j": {"replicas": 3, "acceptLicenseAgreement": "eval"}}
+ALL = {"any-nats", "any-neo4j", "any-correlation", "any-gateway"}
+
+
+@pytest.mark.parametrize(
+    ("groups", "spec", "expected"),
+    [
+        pytest.param([group("a", 3)], {}, ALL, id="three nodes"),
+        pytest.param([group("a", 2)], {}, ALL, id="two nodes"),
+        pytest.param([group("a")], {}, set[str](), id="one node"),
+        pytest.param([group("a"), group("b", taints=[CONTROL_PLANE])], {}, set[str](), id="one that takes pods"),
+        pytest.param([group("a"), group("b", ready=0)], {}, ALL, id="one is not ready for a while"),
+        pytest.param([group("a", taints=[CONTROL_PLANE])], {}, ALL, id="none takes pods, so none is drained of them"),
+        pytest.param(POOLS, {"nats": {"nodeSelector": {"pool": "x"}}}, ALL - {"any-nats"}, id="one node of a pool"),
+        pytest.param(POOLS, {"nats": {"nodeSelector": {"pool": "y"}}}, ALL, id="two nodes of a pool"),
+        pytest.param(
+            POOLS,
+            {"gateway": {"nodeSelector": {"kubernetes.io/hostname": "node-7"}}},
+            ALL - {"any-gateway"},
+            id="a node by name, which no fleet tells",
+        ),
+        pytest.param(
+            POOLS,
+            {"scheduling": {"nodeSelector": {"pool": "x"}}, "gateway": {"nodeSelector": {"pool": "y"}}},
+            {"any-gateway"},
+            id="its own selector goes before that of all",
+        ),
+        pytest.param(
+            [group("a"), group("b", taints=[DEDICATED])],
+            {"nats": {"tolerations": [{"key": "dedicated", "value": "tapio"}]}},
+            {"any-nats"},
+            id="one tolerates the other node",
+        ),
+    ],
+)
+def test_no_budget_holds_a_drain_up_for_ever(groups: list[NodeGroup], spec: JsonObject, expected: set[str]) -> None:
+    """Where one node alone takes the pods, what is evicted from it starts nowhere, and the next is never let go."""
+    assert budgets(on(groups, {"intelligence": NEO4J, **spec})) == expected
+
+
+def test_no_budget_is_wanted_for_a_fleet_nobody_knows_yet_to_be_one_node() -> None:
+    context = context_of({"metadata": {"name": "any", "namespace": "some"}, "spec": {"intelligence": NEO4J}})
+    assert budgets(render(replace(context, fleet=None))) == ALL
+
+
+@pytest.mark.parametrize(
+    ("component", "strict"),
+    [
+        pytest.param({"nodeSelector": {"pool": "y"}}, (SOFT, SOFT), id="a selector of its own"),
+        pytest.param({"tolerations": []}, (SOFT, SOFT), id="no toleration of its own"),
+        pytest.param({"priorityClassName": "high"}, (STRICT, STRICT), id="those of all"),
+    ],
+)
+def test_a_component_is_spread_over_the_nodes_that_take_its_own_pods(
+    component: JsonObject, strict: tuple[str, str]
+) -> None:
+    groups = [msgspec.structs.replace(one, taints=[DEDICATED] * (one.zone == "a")) for one in POOLS]
+    tolerated: JsonObject = {"tolerations": [{"key": "dedicated", "value": "tapio"}]}
+    rendered = on(groups, {"scheduling": tolerated, "nats": component})
+    assert strictness(rendered, "any-nats") == dict(zip(("hostname", "zone"), strict, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        pytest.param({}, "spread 3 replicas, and 2 hosts in 2 zones", id="NATS"),
+        pytest.param(
+            {"nats": {"nodeSelector": {"pool": "x"}}}, "spread 3 replicas, and 1 host in 1 zone", id="NATS on a pool"
+        ),
+        pytest.param({"nats": {"external": {"url": "nats://a:4222"}}}, None, id="two are enough for the rest"),
+        pytest.param(
+            {
+                "nats": {"external": {"url": "nats://a:4222"}},
+                "intelligence": {"neo4j": {"enabled": False}, "correlation": {"enabled": False, "replicas": 9}},
+            },
+            None,
+            id="what is switched off",
+        ),
+        pytest.param({"nats": {"affinity": {}}}, None, id="what has an affinity given is not spread"),
+        pytest.param({"scheduling": {"affinity": {}}}, None, id="an affinity for all"),
+    ],
+)
+def test_what_is_said_of_too_few_places(spec: JsonObject, message: str | None) -> None:
+    notices = on(POOLS[:2], spec).notices
+    found = [notice.message for notice in notices if notice.reason == Reason.TOO_FEW_ZONES]
+    rest = " can take them; replicas are spread as well as it goes. Add nodes in other zones."
+    assert found == ([] if message is None else [f"High availability would {message}{rest}"])
+
+
 PRODUCTION: JsonObject = {"profile": "production", "collectors": {"all": True}}
 
 

@@ -20,9 +20,10 @@ from tapio_reconciler.core.objects.neo4j import bolt_url, build_neo4j, licence_n
 from tapio_reconciler.core.objects.network_policies import with_network_policies
 from tapio_reconciler.core.objects.outward import mounting_authorities
 from tapio_reconciler.core.objects.placement import Learned
-from tapio_reconciler.core.objects.spreading import places
+from tapio_reconciler.core.objects.spreading import Places, places
 from tapio_reconciler.core.objects.streams import build_streams
 from tapio_shared.api import names
+from tapio_shared.api.component import Component as ComponentSpec
 from tapio_shared.api.names import NODE_COLLECTORS
 from tapio_shared.api.reasons import Reason
 from tapio_shared.json import JsonObject, str_at
@@ -132,26 +133,41 @@ def _placement_notices(ctx: Context) -> list[Notice]:
 
 def _spread_notices(ctx: Context) -> list[Notice]:
     """Says when replicas can't all be on zones of their own."""
-    found = places(ctx)
-    if not ctx.effective.high_availability or found is None:
+    if not ctx.effective.high_availability:
         return []
-    counts = [ctx.effective.nats_servers] if not ctx.effective.uses_external_nats else []
-    counts += [ctx.effective.correlation.replicas]
-    if ctx.effective.gateway is not None:
-        counts.append(ctx.effective.gateway.replicas)
-    most, zones, hosts = max(counts), found.zones, found.hosts
-    if most < 2 or (zones >= most and hosts >= most):
+    for replicas, spec in sorted(_replicated(ctx), key=lambda one: -one[0]):
+        found = places(ctx, spec)
+        if found is not None and replicas > min(found.zones, found.hosts) and replicas > 1:
+            return [_too_few(replicas, found)]
+    return []
+
+
+def _replicated(ctx: Context) -> list[tuple[int, ComponentSpec]]:
+    """Replicas of what runs, and its spec: all that `spread` spreads, which leaves alone what has an affinity given."""
+    effective = ctx.effective
+    if effective.spec.scheduling.affinity is not None:
         return []
-    return [
-        Notice(
-            reason=Reason.TOO_FEW_ZONES,
-            message=(
-                f"High availability would spread {most} replicas, and {_count(hosts, 'host')} in "
-                f"{_count(zones, 'zone')} can take them; "
-                "replicas are spread as well as it goes. Add nodes in other zones."
-            ),
-        )
-    ]
+    found: list[tuple[int, ComponentSpec]] = []
+    if not effective.uses_external_nats:
+        found.append((effective.nats_servers, effective.spec.nats))
+    if effective.runs_neo4j:
+        found.append((effective.neo4j_members, effective.neo4j))
+    if effective.intelligence.correlation.enabled is not False:
+        found.append((effective.correlation.replicas, effective.intelligence.correlation))
+    if effective.gateway is not None:
+        found.append((effective.gateway.replicas, effective.spec.gateway))
+    return [(replicas, spec) for replicas, spec in found if spec.affinity is None]
+
+
+def _too_few(replicas: int, found: Places) -> Notice:
+    return Notice(
+        reason=Reason.TOO_FEW_ZONES,
+        message=(
+            f"High availability would spread {replicas} replicas, and {_count(found.hosts, 'host')} in "
+            f"{_count(found.zones, 'zone')} can take them; "
+            "replicas are spread as well as it goes. Add nodes in other zones."
+        ),
+    )
 
 
 def _count(number: int, what: str) -> str:

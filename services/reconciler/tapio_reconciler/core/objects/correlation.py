@@ -76,7 +76,7 @@ def _configuration(ctx: Context, way: Access) -> JsonObject:
 
 
 def _pod(ctx: Context) -> PodParts:
-    embedded = ctx.effective.embedded
+    spec, embedded = ctx.effective.intelligence.correlation, ctx.effective.embedded
     env = telemetry_env(ctx, APP)
     mounts = [mount("tmp", "/tmp", read_only=False)]  # noqa: S108 - a path in the container
     if embedded:
@@ -93,7 +93,7 @@ def _pod(ctx: Context) -> PodParts:
         probes=default_probes(),
         resources=ctx.effective.resources["correlation"],
         group=65532 if embedded else 0,
-        spread=spread(ctx, ctx.selector(APP, COMPONENT), ctx.effective.correlation.replicas),
+        spread=spread(ctx, spec, ctx.selector(APP, COMPONENT), ctx.effective.correlation.replicas),
     )
 
 

@@ -149,5 +149,5 @@ def _pod(ctx: Context, replicas: int) -> PodParts:
         resources=ctx.effective.resources["gateway"],
         group=65532 if mounted else 0,
         pre_stop=lingering(ctx, _LINGER),
-        spread=spread(ctx, ctx.selector(APP, COMPONENT), replicas),
+        spread=spread(ctx, ctx.effective.spec.gateway, ctx.selector(APP, COMPONENT), replicas),
     )

@@ -120,7 +120,7 @@ def build_nats(ctx: Context) -> Component | None:
                     APP,
                     Scaling(replicas=ctx.effective.nats_servers),
                 ),
-                build_disruption_budget(ctx, ctx.metadata(name, APP, APP), selector, ctx.effective.nats_servers),
+                build_disruption_budget(ctx, ctx.metadata(name, APP, APP), spec, selector, ctx.effective.nats_servers),
             ]
         ),
         secrets=secrets,
@@ -206,7 +206,7 @@ def _pod(ctx: Context, image: str, version: str, config_digest: str) -> PodParts
         grace=LAME_DUCK_GRACE + LAME_DUCK + 20,
         pre_stop={"exec": {"command": ["nats-server", f"-sl=ldm={PID_FILE}"]}},
         outward=False,
-        spread=spread(ctx, ctx.selector(APP, APP), servers),
+        spread=spread(ctx, ctx.effective.spec.nats, ctx.selector(APP, APP), servers),
         extra_containers=(_exporter(ctx),) if ctx.effective.prometheus else (),
         metrics_port=EXPORTER if ctx.effective.prometheus else 0,
     )

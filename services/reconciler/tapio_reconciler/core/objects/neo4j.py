@@ -81,7 +81,7 @@ def build_neo4j(ctx: Context) -> Component | None:
                 build_service(ctx.metadata(ctx.child("neo4j-headless"), APP, APP), selector, ports, headless=True),
                 *(_member(ctx, ctx.child(suffix), image, version, ports, digest(config["data"])) for suffix in members),
                 *(_vertical_autoscaler(ctx, ctx.child(suffix)) for suffix in members),
-                build_disruption_budget(ctx, ctx.metadata(name, APP, APP), selector, effective.neo4j_members),
+                build_disruption_budget(ctx, ctx.metadata(name, APP, APP), spec, selector, effective.neo4j_members),
             ]
         ),
         secrets=(_credentials(ctx),),
@@ -259,7 +259,7 @@ def _member(ctx: Context, name: str, image: str, version: str, ports: dict[str, 
         group=_USER,
         outward=False,
         grace=3600,
-        spread=spread(ctx, ctx.selector(APP, APP), ctx.effective.neo4j_members),
+        spread=spread(ctx, spec, ctx.selector(APP, APP), ctx.effective.neo4j_members),
         init_containers=(_copies_defaults(ctx, image),),
     )
     template = build_pod_template(ctx, spec, parts)

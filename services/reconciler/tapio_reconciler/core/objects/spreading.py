@@ -8,22 +8,24 @@ pod of ours (before Kubernetes 1.26) nothing is asked strictly.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.placement import matches
-from tapio_shared.api.component import Toleration
+from tapio_shared.api.component import Component, Toleration
 from tapio_shared.facts import NodeGroup
 from tapio_shared.json import JsonObject
 
 _KEEPS_AWAY = (":NoSchedule", ":NoExecute")
+_HOST = "kubernetes.io/hostname"
 _TAINTS_COUNT_SINCE = (1, 26)
 """nodeTaintsPolicy is on by default; https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/"""
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where pods of a cluster may go, whatever the nodes' state of the moment."""
+    """Where pods of a component may go, whatever the nodes' state of the moment."""
 
     hosts: int
     zones: int
@@ -31,23 +33,30 @@ class Places:
     """Whether there are nodes besides, which take none of them."""
 
 
-def places(ctx: Context) -> Places | None:
-    """The places of `ctx`'s fleet by its cluster-wide scheduling; None while the fleet is unknown."""
+def places(ctx: Context, spec: Component) -> Places | None:
+    """The places of `ctx`'s fleet for the pods of `spec`, by its selector and tolerations or else those of
+    `spec.scheduling`; None while the fleet is unknown. Affinity is not looked at: whoever gives one has no spread of
+    ours."""
     if ctx.fleet is None:
         return None
-    taking = [group for group in ctx.fleet.groups if _takes_pods(ctx, group)]
+    scheduling = ctx.effective.spec.scheduling
+    selector = spec.node_selector or scheduling.node_selector or {}
+    tolerations = spec.tolerations if spec.tolerations is not None else scheduling.tolerations or ()
+    taking = [group for group in ctx.fleet.groups if _takes_pods(ctx, group, selector, tolerations)]
+    hosts = sum(group.count for group in taking)
     return Places(
-        hosts=sum(group.count for group in taking),
+        hosts=min(hosts, 1) if _HOST in selector else hosts,  # Two nodes never have one name.
         zones=len({group.zone for group in taking if group.zone}),
         other_nodes=len(taking) < len(ctx.fleet.groups),
     )
 
 
-def spread(ctx: Context, selector: JsonObject, replicas: int) -> list[JsonObject]:
-    """Spread over hosts and zones: strictly where the fleet has enough of them, as well as it goes elsewhere."""
+def spread(ctx: Context, spec: Component, selector: JsonObject, replicas: int) -> list[JsonObject]:
+    """Spread of the pods of `spec` over hosts and zones: strictly where the fleet has enough of them for it, as well as
+    it goes elsewhere."""
     if not ctx.effective.high_availability or replicas < 2:
         return []
-    found = places(ctx)
+    found = places(ctx, spec)
     honours = ctx.served.is_at_least(*_TAINTS_COUNT_SINCE)
     can_be_strict = found is not None and (honours or not found.other_nodes)
     return [
@@ -59,20 +68,19 @@ def spread(ctx: Context, selector: JsonObject, replicas: int) -> list[JsonObject
             "labelSelector": {"matchLabels": selector},
         }
         for key, there in (
-            ("kubernetes.io/hostname", 0 if found is None else found.hosts),
+            (_HOST, 0 if found is None else found.hosts),
             ("topology.kubernetes.io/zone", 0 if found is None else found.zones),
         )
     ]
 
 
-def _takes_pods(ctx: Context, group: NodeGroup) -> bool:
-    scheduling, fleet = ctx.effective.spec.scheduling, ctx.fleet
-    dropped = None if fleet is None else fleet.dropped_labels
+def _takes_pods(ctx: Context, group: NodeGroup, selector: Mapping[str, str], tolerations: Sequence[Toleration]) -> bool:
+    dropped = None if ctx.fleet is None else ctx.fleet.dropped_labels
     return (
         group.os == "linux"
         and not group.virtual
-        and matches(group, scheduling.node_selector or {}, dropped)
-        and all(any(_tolerates(one, taint) for one in scheduling.tolerations or ()) for taint in _lasting(group))
+        and matches(group, selector, dropped)
+        and all(any(_tolerates(one, taint) for one in tolerations) for taint in _lasting(group))
     )
 
 

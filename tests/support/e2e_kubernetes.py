@@ -218,8 +218,11 @@ async def simulated_kubernetes(directory: Path) -> AsyncGenerator[Kubernetes]:
 
 
 @asynccontextmanager
-async def real_kubernetes(directory: Path, *, nodes: int = 3) -> AsyncGenerator[Kubernetes]:
-    """A control plane of its own, with the simulator's kubelet and so many of its nodes."""
+async def real_kubernetes(
+    directory: Path, *, nodes: int = 3, shutdown: float | None = None
+) -> AsyncGenerator[Kubernetes]:
+    """A control plane of its own, with the simulator's kubelet and so many of its nodes. `shutdown`: the seconds that
+    each pod takes to end; hardly any when absent."""
     async with start_control_plane(directory) as plane:
         old = _minor(plane.server_version) < _POD_SECURITY_SINCE
         kubelet = ServiceProcess(
@@ -230,6 +233,7 @@ async def real_kubernetes(directory: Path, *, nodes: int = 3) -> AsyncGenerator[
             arguments=(
                 *("--kubeconfig", str(plane.kubeconfig), "--nodes", str(nodes)),
                 *(["--pod-security"] if old else []),
+                *([] if shutdown is None else ["--shutdown", str(shutdown)]),
             ),
         )
         await kubelet.start()

@@ -90,8 +90,20 @@ class Exposure(ApiModel):
 class GatewayTls(ApiModel):
     """TLS of the gateway."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.caConfigMapRef) || has(self.secretRef)",
+                "tls.caConfigMapRef must be absent while tls.secretRef is.",
+            )
+        )
+    )
+
     secret_ref: SecretReference | None = Field(
-        default=None, description="Secret of the type kubernetes.io/tls; absent means plain HTTP inside the cluster."
+        default=None,
+        description="Secret of the type kubernetes.io/tls; absent means that TLS ends at the Ingress, by the "
+        "certificate that its controller finds for the host, or at the Gateway of the HTTPRoute, and that the gateway "
+        "itself speaks plain HTTP.",
     )
     ca_config_map_ref: ConfigMapReference | None = Field(
         default=None,
@@ -102,6 +114,15 @@ class GatewayTls(ApiModel):
 
 class Oidc(ApiModel):
     """How callers prove who they are."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!self.issuerURL.contains('?') && !self.issuerURL.contains('#')",
+                "auth.oidc.issuerURL must be without ? and #, as tokens name their issuer.",
+            )
+        )
+    )
 
     issuer_url: HttpsUrl = Field(
         description="Issuer of the tokens, exactly as in their iss claim; an https:// address."
@@ -172,7 +193,13 @@ class Gateway(Component):
                 "!(has(self.tls) && has(self.tls.secretRef) && has(self.exposure) && "
                 "self.exposure.type == 'HTTPRoute' && has(self.exposure.host) && self.exposure.host.startsWith('*'))",
                 "exposure.host must be without * for the type HTTPRoute when tls.secretRef is set.",
-            )
+            ),
+            (
+                "!has(self.tls) || has(self.tls.secretRef) || "
+                "(has(self.exposure) && self.exposure.type in ['Ingress', 'HTTPRoute'])",
+                "tls.secretRef must be set, unless exposure.type is Ingress or HTTPRoute, which can end TLS "
+                "themselves.",
+            ),
         )
     )
 

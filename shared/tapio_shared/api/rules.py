@@ -76,6 +76,12 @@ def intelligence_rules(spec: JsonObject, setting: Setting) -> Iterator[Problem]:
     yield from _overlays(spec, ("spec",), ("neo4j", "correlation"), setting)
 
 
+def cluster_fit_problems(spec: JsonObject, cluster: JsonObject) -> Iterator[Problem]:
+    """What of a TapioIntelligence's normalised spec does not go with the normalised spec of the TapioCluster that uses
+    it: nobody can tell from the resource alone."""
+    yield from _embedded_by_profile(spec, ("spec",), cluster)
+
+
 _FIELDS_OF_TYPE: Final = {
     "namespaces": "kubernetes",
     "watchSecrets": "kubernetes",
@@ -217,8 +223,7 @@ def _inline_intelligence(spec: JsonObject, setting: Setting) -> Iterator[Problem
     if isinstance(intelligence, dict):
         path: Path = ("spec", "intelligence")
         yield from _intelligence(intelligence, path)
-        if intelligence.get("embedded") is None and intelligence.get("neo4j") is None:
-            yield from _one_pod(object_at(intelligence, "correlation"), path, spec)
+        yield from _embedded_by_profile(intelligence, path, spec)
         yield from _overlays(intelligence, path, ("neo4j", "correlation"), setting)
 
 
@@ -263,11 +268,17 @@ def _memory_problems(resources: JsonObject, path: Path) -> Iterator[Problem]:
             yield problem((*path, kind, "memory"), memory, f"at least {_NEO4J_LEAST_MEMORY}, or Neo4j can't start")
 
 
-def _one_pod(correlation: JsonObject, path: Path, cluster: JsonObject | None = None) -> Iterator[Problem]:
-    """Who asks for several pods around the embedded store; `cluster`: whose profile decides whether it is used."""
-    if cluster is not None and cluster.get("profile") not in _EMBEDDING:
-        return
-    store, replicas = "the embedded graph store, which is one pod's", correlation.get("replicas")
+def _embedded_by_profile(intelligence: JsonObject, path: Path, cluster: JsonObject) -> Iterator[Problem]:
+    """Several pods where the profile of `cluster` alone says that the store is embedded."""
+    said = intelligence.get("embedded") is not None or intelligence.get("neo4j") is not None
+    if not said and cluster.get("profile") in _EMBEDDING:
+        whose = f" of the profile {cluster['profile']}"
+        yield from _one_pod(object_at(intelligence, "correlation"), path, whose)
+
+
+def _one_pod(correlation: JsonObject, path: Path, whose: str = "") -> Iterator[Problem]:
+    """Who asks for several pods around the embedded store."""
+    store, replicas = f"the embedded graph store{whose}, which is one pod's", correlation.get("replicas")
     if isinstance(replicas, int) and not isinstance(replicas, bool) and replicas > 1:
         yield problem((*path, "correlation", "replicas"), replicas, f"1 or absent with {store}")
     yield from _no_autoscaling(correlation, (*path, "correlation"), f"it can't be scaled with {store}")
@@ -311,6 +322,13 @@ def _gateway(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:
         # A BackendTLSPolicy names the one host of the certificate.
         yield problem((*path, "exposure", "host"), host, "one host, without *, while tls.secretRef is set")
     yield from _class_name(kind, exposure.get("className"), (*path, "exposure", "className"))
+    tls = object_at(gateway, "tls")
+    if tls.get("secretRef") is None:
+        if gateway.get("tls") is not None and kind not in ("Ingress", "HTTPRoute"):
+            ends = "set, unless exposure.type is Ingress or HTTPRoute, which can end TLS themselves"
+            yield problem((*path, "tls", "secretRef"), None, ends)
+        if tls.get("caConfigMapRef") is not None:
+            yield problem((*path, "tls", "caConfigMapRef"), tls["caConfigMapRef"], "absent while tls.secretRef is")
     if list_at(gateway, "auth", "rules") and at(gateway, "auth", "oidc") is None:
         yield problem((*path, "auth", "oidc"), None, "set when auth.rules is, since rules look at a token's claims")
     issuer = str_at(gateway, "auth", "oidc", "issuerURL")

@@ -95,6 +95,13 @@ BREAKING: list[tuple[str, JsonObject, JsonObject | None, str]] = [
     (CLUSTER_KIND, {"gateway": {"tls": {"secretRef": {"name": "t"}}, "exposure": {
         "type": "HTTPRoute", "host": "*.a.example.com", "parentRef": {"name": "public"}}}}, None,
      "exposure.host must be without * for the type HTTPRoute when tls.secretRef is set."),
+    (CLUSTER_KIND, {"gateway": {"tls": {}}}, None,
+     "tls.secretRef must be set, unless exposure.type is Ingress or HTTPRoute, which can end TLS themselves."),
+    (CLUSTER_KIND, {"gateway": {"tls": {"caConfigMapRef": {"name": "c"}}, "exposure": {
+        "type": "HTTPRoute", "host": "a.example.com", "parentRef": {"name": "public"}}}}, None,
+     "tls.caConfigMapRef must be absent while tls.secretRef is."),
+    (CLUSTER_KIND, {"gateway": {"auth": {"oidc": {"issuerURL": "https://a.example.com?b", "audiences": ["c"]}}}}, None,
+     "auth.oidc.issuerURL must be without ? and #, as tokens name their issuer."),
     (CLUSTER_KIND, {"gateway": {"auth": {"rules": [{"claim": "groups", "values": ["ops"]}]}}}, None,
      "auth.rules look at a token's claims, so auth.oidc must be set."),
     (COLLECTOR_KIND, {"clusterRef": REFERENCE, "type": "ebpf", "watchSecrets": True}, None,

@@ -186,6 +186,17 @@ def messages(problems: tuple[Problem, ...]) -> list[str]:
         pytest.param({"gateway": {"tls": {}, "exposure": {
                         "type": "HTTPRoute", "host": "*.example.com", "parentRef": {"name": "public"}}}}, [],
                      id="an HTTPRoute of any host"),
+        pytest.param({"gateway": {"tls": {}}},
+                     ["spec.gateway.tls.secretRef is not set; it must be set, unless exposure.type is Ingress or "
+                      "HTTPRoute, which can end TLS themselves."],
+                     id="TLS with no certificate inside"),
+        pytest.param({"gateway": {"tls": {"caConfigMapRef": {"name": "c"}}, "exposure": {"type": "LoadBalancer"}}},
+                     ["spec.gateway.tls.secretRef is not set; it must be set, unless exposure.type is Ingress or "
+                      "HTTPRoute, which can end TLS themselves.",
+                      "spec.gateway.tls.caConfigMapRef is an object; it must be absent while tls.secretRef is."],
+                     id="TLS with no certificate behind a load balancer, and an authority for it"),
+        pytest.param({"gateway": {"tls": {}, "exposure": {"type": "Ingress", "host": "a.example.com"}}}, [],
+                     id="TLS that an Ingress ends"),
         pytest.param({"gateway": {"tls": {"secretRef": {"name": "t"}}, "exposure": {
                         "type": "Ingress", "host": "*.example.com"}}}, [],
                      id="an Ingress of any host"),

@@ -13,9 +13,10 @@ _REPLICAS = (
     "spec.intelligence.correlation.replicas is 3; it must be 1 or absent with the embedded graph store, which is one "
     "pod's."
 )
+_BY_PROFILE = _REPLICAS.replace("store,", "store of the profile edge,")
 _SCALED = (
     "spec.intelligence.correlation.autoscaling is an object; it must be absent, since it can't be scaled with the "
-    "embedded graph store, which is one pod's."
+    "embedded graph store of the profile edge, which is one pod's."
 )
 
 
@@ -32,7 +33,7 @@ def cluster(**spec: JsonValue) -> JsonObject:
     ("profile", "intelligence", "expected"),
     [
         pytest.param("production", {"embedded": True, "correlation": {"replicas": 3}}, [_REPLICAS], id="asked for"),
-        pytest.param("edge", {"correlation": {"replicas": 3}}, [_REPLICAS], id="by the profile"),
+        pytest.param("edge", {"correlation": {"replicas": 3}}, [_BY_PROFILE], id="by the profile"),
         pytest.param("edge", {"correlation": {"autoscaling": {"max": 4}}}, [_SCALED], id="scaled by load"),
         pytest.param("edge", {"embedded": True, "correlation": {"replicas": 3}}, [_REPLICAS], id="said once for both"),
         pytest.param("edge", {"correlation": {"replicas": 1}}, [], id="one"),
@@ -68,7 +69,7 @@ def test_several_pods_are_refused_of_a_resource_of_its_own() -> None:
     ],
 )
 def test_the_budget_is_divided_by_the_pod_that_runs(spec: JsonObject, expected: str) -> None:
-    """A TapioIntelligence that leaves `embedded` to the profile can ask for more, which no rule can see."""
+    """Whatever else asks for more than one pod: rendering is not what refuses it."""
     document = cluster(**spec, resources={"requests": {"memory": "2Gi"}})
     assert str_at(context_of(document).effective.resources["correlation"], "requests", "memory") == expected
     built = {str_at(one, "kind"): one for one in objects_of(rendered(document)) if _name(one) == "one-correlation"}

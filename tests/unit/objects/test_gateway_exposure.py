@@ -76,7 +76,6 @@ _LOCAL = "any-gateway.some.svc:8443"
     [
         pytest.param({}, f"http://{_LOCAL}", id="inside"),
         pytest.param({"tls": TLS}, f"https://{_LOCAL}", id="inside by TLS"),
-        pytest.param({"tls": {}}, f"http://{_LOCAL}", id="TLS without a certificate"),
         pytest.param({"exposure": {"host": "t.example.org"}}, f"http://{_LOCAL}", id="a host that nothing serves"),
         pytest.param(
             {"exposure": {"type": "LoadBalancer", "host": "t.example.org"}, "tls": TLS},
@@ -120,6 +119,27 @@ def test_an_ingress_ends_tls_with_the_gateways_own_certificate() -> None:
         "tls": [{"hosts": ["tapio.example.org"], "secretName": "door"}],
         "rules": [{"host": "tapio.example.org", "http": {"paths": [path]}}],
     }
+
+
+@pytest.mark.parametrize(
+    ("annotations", "expected"),
+    [
+        pytest.param({}, [{"hosts": ["tapio.example.org"]}], id="its default, or one found by the host"),
+        pytest.param({"networking.gke.io/managed-certificates": "tapio"}, None, id="one that GKE manages"),
+        pytest.param({"ingress.gcp.kubernetes.io/pre-shared-cert": "tapio"}, None, id="one that GKE has been given"),
+        pytest.param(
+            {"alb.ingress.kubernetes.io/certificate-arn": "arn:aws:acm:eu-north-1:1:certificate/2"},
+            [{"hosts": ["tapio.example.org"]}],
+            id="one of AWS",
+        ),
+    ],
+)
+def test_an_ingress_ends_tls_with_a_certificate_of_the_controllers(
+    annotations: JsonObject, expected: JsonValue
+) -> None:
+    found = objects({"exposure": {**INGRESS, "annotations": annotations}, "tls": {}})
+    assert object_at(found["Ingress", "any-gateway"], "spec").get("tls") == expected
+    assert not [port for port in objects_at(found["Service", "any-gateway"], "spec", "ports") if "appProtocol" in port]
 
 
 def test_a_route_is_attached_to_its_gateway() -> None:

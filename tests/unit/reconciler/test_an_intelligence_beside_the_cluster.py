@@ -121,3 +121,42 @@ def test_one_that_stalls_its_cluster_says_by_what(logic: int, told: tuple[str, s
     add(world, "mind", "2026-01-01T00:00:00Z", neo4j={"edition": "Enterprise", "acceptLicenseAgreement": "yes"})
     world.settle(most=60)
     assert stalled(world) == stalled(world, "mind") == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("profile", "correlation", "refused"),
+    [
+        pytest.param(
+            "edge",
+            {"replicas": 3},
+            "spec.correlation.replicas is 3; it must be 1 or absent with the embedded graph store of the profile edge, "
+            "which is one pod's.",
+            id="several pods where the profile embeds the store",
+        ),
+        pytest.param(
+            "edge",
+            {"replicas": 2, "autoscaling": {"max": 4}},
+            "2 things are wrong: (1) spec.correlation.replicas is 2; it must be 1 or absent with the embedded graph "
+            "store of the profile edge, which is one pod's. (2) spec.correlation.autoscaling is an object; it must be "
+            "absent, since it can't be scaled with the embedded graph store of the profile edge, which is one pod's.",
+            id="all that is wrong at once",
+        ),
+        pytest.param("edge", {"replicas": 1}, "", id="one pod"),
+        pytest.param("development", {"replicas": 3}, "", id="several pods beside Neo4j"),
+    ],
+)
+def test_what_does_not_go_with_its_cluster_is_refused_of_both(
+    profile: str, correlation: JsonObject, refused: str
+) -> None:
+    world = world_of()
+    world.edit(profile=profile)
+    world.settle()
+    before = set(world.objects())
+    add(world, "mind", "2026-01-01T00:00:00Z", correlation=correlation)
+    world.settle()
+    assert stalled(world, "mind") == (("InvalidSpec", refused) if refused else ("", ""))
+    assert stalled(world) == (("InvalidSpec", f"TapioIntelligence mind: {refused}") if refused else ("", ""))
+    assert not refused or {ref for ref in world.objects() if ref.kind != "TapioIntelligence"} == before
+    add(world, "mind", "2026-01-01T00:00:00Z", correlation={})
+    world.settle()
+    assert stalled(world) == stalled(world, "mind") == ("", "")

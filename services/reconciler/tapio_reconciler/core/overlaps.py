@@ -15,6 +15,7 @@ from tapio_shared.api.names import COLLECTOR_KIND, INTELLIGENCE_KIND, collector_
 from tapio_shared.api.normalise import normalise_spec
 from tapio_shared.api.operator_config import OperatorConfig
 from tapio_shared.api.reasons import Reason
+from tapio_shared.api.rules import cluster_fit_problems
 from tapio_shared.api.validation import one_answer, validate_collector, validate_intelligence
 from tapio_shared.facts import FleetObserved
 from tapio_shared.json import JsonObject, at, object_at, str_at
@@ -108,8 +109,12 @@ def chosen_intelligence(
             )
         else:
             own = object_at({"spec": normalise_spec(INTELLIGENCE_KIND, object_at(document, "spec"))}, "spec")
-            chosen = {name: value for name, value in own.items() if name != "clusterRef"}
             chosen_name = ref.name
+            unfit = tuple(cluster_fit_problems(own, spec))
+            if unfit:
+                refused[ref] = (unfit[0].reason, one_answer(unfit))
+            else:
+                chosen = {name: value for name, value in own.items() if name != "clusterRef"}
     return chosen, refused
 
 

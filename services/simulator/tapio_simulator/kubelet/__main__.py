@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -30,10 +31,15 @@ def run(
     pod_security: Annotated[
         bool, typer.Option(help="Hold back pods against their namespace's Pod Security level: for servers before 1.23.")
     ] = False,
+    shutdown: Annotated[
+        float | None, typer.Option(min=0, help="Seconds that every pod takes to end; hardly any when absent.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of start times; random when absent.")] = None,
 ) -> None:
     """Register nodes, schedule pods, report them running, provision volumes."""
     settings = KubeletSettings(nodes=fleet(nodes), binds_claims=bind_claims, checks_pod_security=pod_security)
+    if shutdown is not None:
+        settings = replace(settings, shutdown=(shutdown, shutdown))
     uvloop.run(_run(kubeconfig, settings, seed))
 
 

@@ -15,6 +15,7 @@ from tapio_reconciler.core.model import Notice
 from tapio_reconciler.core.objects.common import build_service, present
 from tapio_reconciler.core.objects.context import Context
 from tapio_shared.api import names
+from tapio_shared.api.gateway import Gateway
 from tapio_shared.api.reasons import Reason
 from tapio_shared.json import JsonObject, JsonValue
 
@@ -23,6 +24,10 @@ COMPONENT = names.GATEWAY
 PUBLIC = 8443
 _ROUTES: Final = "gateway.networking.k8s.io"
 _PORT: Final = "api"
+_TELLS_CERTIFICATE: Final = frozenset(
+    {"ingress.gcp.kubernetes.io/pre-shared-cert", "networking.gke.io/managed-certificates"}
+)
+"""Annotations by which GKE's controller knows a certificate; it looks for a Secret wherever an Ingress has TLS."""
 
 
 def build_exposure(ctx: Context, selector: JsonObject) -> tuple[JsonObject, ...]:
@@ -36,7 +41,7 @@ def endpoint(ctx: Context) -> str:
     host = ctx.effective.spec.gateway.exposure.host
     routed = build_ingress(ctx) is not None or build_http_route(ctx) is not None
     if host is not None and routed and "*" not in host:
-        # `tls: {}`: whoever stands in front ends TLS.
+        # Without a certificate of the gateway's own, whoever stands in front ends TLS with one of theirs.
         front = "https" if ctx.effective.spec.gateway.tls is not None else "http"
         return f"{front}://{host}"
     return f"{scheme}://{ctx.child(COMPONENT)}.{ctx.namespace}.svc:{PUBLIC}"
@@ -85,11 +90,23 @@ def build_ingress(ctx: Context) -> JsonObject | None:
     body: JsonObject = {"rules": [rule]}
     if spec.exposure.class_name:
         body["ingressClassName"] = spec.exposure.class_name
-    if spec.tls is not None and spec.tls.secret_ref is not None and spec.exposure.host:
-        body["tls"] = [{"hosts": [spec.exposure.host], "secretName": spec.tls.secret_ref.name}]
+    ended = _ended_tls(spec)
+    if ended is not None:
+        body["tls"] = [ended]
     annotations = {**(_of_ingress(name) if speaks_tls(ctx) else {}), **(spec.exposure.annotations or {})}
     metadata = ctx.metadata(name, APP, COMPONENT, annotations=annotations)
     return {"apiVersion": version, "kind": "Ingress", "metadata": metadata, "spec": body}
+
+
+def _ended_tls(spec: Gateway) -> JsonObject | None:
+    """The TLS that an Ingress ends: with the gateway's certificate, or with the one that the controller finds by the
+    host, of the load balancer's or its default. None where there is no TLS, or annotations say which certificate."""
+    if spec.tls is None or not spec.exposure.host:
+        return None
+    hosts: JsonObject = {"hosts": [spec.exposure.host]}
+    if spec.tls.secret_ref is not None:
+        return {**hosts, "secretName": spec.tls.secret_ref.name}
+    return None if _TELLS_CERTIFICATE & (spec.exposure.annotations or {}).keys() else hosts
 
 
 def build_http_route(ctx: Context) -> JsonObject | None:

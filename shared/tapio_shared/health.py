@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from tapio_shared.errors import InvalidSettings
+from tapio_shared.listening import listening_socket
 
 Check = Callable[[], bool]
 _SHUTDOWN_TIMEOUT = 1.0
@@ -62,7 +63,7 @@ class HealthServer:
         await runner.setup()
         self._runners.append(runner)
         try:
-            await web.TCPSite(runner, self._address, port).start()
+            await web.SockSite(runner, listening_socket(self._address, port)).start()
         except OSError as err:
             raise InvalidSettings(
                 f"Port {port} of {self._address} can't be served: {err.strerror or err}. Choose another port, or 0 for "

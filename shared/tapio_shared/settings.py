@@ -65,7 +65,7 @@ class Settings(BaseModel):
     )
     bind_address: str = Field(
         default="0.0.0.0",  # noqa: S104 - probes and scrapes come from outside the pod
-        description="Address of the health, metrics and webhook ports.",
+        description="Address of the health, metrics and webhook ports; 0.0.0.0 means all of IPv4 and of IPv6.",
     )
     health_port: Port | None = Field(
         default=None, description="Port of /healthz and /readyz; 0 takes any free one, empty the ConfigMap's (8081)."

@@ -18,7 +18,7 @@ from tapio_reconciler.core.previewing import Surroundings
 from tapio_shared.api.operator_config import OperatorConfig
 from tapio_shared.api.served import assumed_discovery, further_groups
 from tapio_shared.facts import FleetObserved, NodeGroup
-from tapio_shared.json import JsonObject, JsonValue
+from tapio_shared.json import JsonObject, JsonValue, object_at, str_at
 from tests.support.planned_world import FLEET
 
 NAME: Final = "any"
@@ -230,6 +230,14 @@ NATS: Final = st.one_of(
         }
     ),
 )
+
+
+def _with_somebody_to_end_tls(gateway: JsonObject) -> JsonObject:
+    """A gateway whose TLS, where it has no certificate, is ended by what stands in front."""
+    ended = gateway.get("tls") != {} or str_at(gateway, "exposure", "type") in ("Ingress", "HTTPRoute")
+    return gateway if ended else {name: value for name, value in gateway.items() if name != "tls"}
+
+
 _OIDC: Final[JsonObject] = {"issuerURL": "https://id.example.org", "audiences": ["tapio"]}
 GATEWAY: Final = some(
     COMPONENT
@@ -272,7 +280,7 @@ GATEWAY: Final = some(
         ),
         "rateLimit": one_of({"requestsPerSecond": 5, "burst": 5, "key": "address"}, {}),
     }
-)
+).map(_with_somebody_to_end_tls)
 MONITORING: Final = some(
     {
         "prometheus": some({"enabled": BOOLEANS, "interval": one_of("15s"), "labels": one_of({"release": "main"})}),
@@ -390,12 +398,23 @@ _CONFIGURATIONS: Final = (
 )
 
 
+def _of_one_pod(member: JsonObject) -> JsonObject:
+    """A TapioIntelligence that asks for no more pods than the embedded store has, where the profile embeds it."""
+    spec = object_at(member, "spec")
+    if member["kind"] != "TapioIntelligence" or {"embedded", "neo4j"} & spec.keys():
+        return member
+    several = ("replicas", "autoscaling")
+    correlation = {name: value for name, value in object_at(spec, "correlation").items() if name not in several}
+    return {**member, "spec": {**spec, "correlation": correlation}}
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """A TapioCluster, with or without resources of its own parts, on some Kubernetes."""
     spec, others = draw(specs()), draw(members()) if draw(st.booleans()) else []
     if any(one["kind"] == "TapioIntelligence" for one in others):
         spec = {name: value for name, value in spec.items() if name != "intelligence"}
+        others = [_of_one_pod(one) if spec.get("profile") == "edge" else one for one in others]
     kubernetes = draw(st.sampled_from(_VERSIONS))
     served = tuple(draw(st.lists(st.sampled_from(further_groups()), unique=True)))
     return Case(

@@ -291,6 +291,8 @@ class _References:
                 yield from self._backend(_namespace(ingress), str_at(service, "name"), object_at(service, "port"))
         for tls in objects_at(ingress, "spec", "tls"):
             name = str_at(tls, "secretName")
+            if not name:
+                continue  # A certificate of the controller's own.
             if not {"tls.crt", "tls.key"} <= (self._keys_of_secret(_namespace(ingress), name) or frozenset()):
                 yield f"no certificate in Secret {name}"
 

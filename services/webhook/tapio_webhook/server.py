@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from tapio_shared.api.trust import Trust
 from tapio_shared.codec import encode
 from tapio_shared.errors import InvalidSettings
+from tapio_shared.listening import listening_socket
 from tapio_shared.ports import Clock
 from tapio_webhook.admission import MUTATE, VALIDATE, answer
 from tapio_webhook.reading import MalformedReview, read_request
@@ -53,7 +54,8 @@ class WebhookServer:
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_DRAIN)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._address, self.port, ssl_context=self._context).start()
+            listening = listening_socket(self._address, self.port)
+            await web.SockSite(self._runner, listening, ssl_context=self._context).start()
         except OSError as err:
             await self._runner.cleanup()
             raise InvalidSettings(

@@ -10,10 +10,10 @@ from tapio_shared.errors import InvalidSettings
 from tapio_shared.health import HealthServer
 
 
-async def get(port: int, path: str, accept: str = "*/*") -> tuple[int, str, str]:
+async def get(port: int, path: str, accept: str = "*/*", host: str = "127.0.0.1") -> tuple[int, str, str]:
     async with (
         aiohttp.ClientSession() as session,
-        session.get(f"http://127.0.0.1:{port}{path}", headers={"Accept": accept}) as response,
+        session.get(f"http://{host}:{port}{path}", headers={"Accept": accept}) as response,
     ):
         return response.status, await response.text(), response.headers["Content-Type"]
 
@@ -79,3 +79,26 @@ async def test_a_port_in_use_is_told_and_nothing_stays_open() -> None:
             await second.__aenter__()
         with pytest.raises(aiohttp.ClientConnectorError):
             await get(second.health_port, "/healthz")
+
+
+@pytest.mark.parametrize(
+    ("address", "answering", "silent"),
+    [
+        pytest.param("0.0.0.0", ["127.0.0.1", "[::1]"], [], id="every address, by IPv4's word"),
+        pytest.param("::", ["127.0.0.1", "[::1]"], [], id="every address, by IPv6's word"),
+        pytest.param("127.0.0.1", ["127.0.0.1"], ["[::1]"], id="one of IPv4"),
+        pytest.param("::1", ["[::1]"], ["127.0.0.1"], id="one of IPv6"),
+    ],
+)
+async def test_probes_are_answered_in_whichever_family_they_come(
+    address: str, answering: list[str], silent: list[str]
+) -> None:
+    """On a Kubernetes cluster with IPv6 alone a pod has no other address."""
+    server = HealthServer(CollectorRegistry(), ready={}, address=address, health_port=0, metrics_port=0)
+    async with server:
+        for host in answering:
+            assert (await get(server.health_port, "/healthz", host=host))[:2] == (200, "ok\n"), host
+            assert (await get(server.metrics_port, "/metrics", host=host))[0] == 200, host
+        for host in silent:
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await get(server.health_port, "/healthz", host=host)

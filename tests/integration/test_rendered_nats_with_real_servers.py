@@ -213,6 +213,20 @@ async def test_what_jetstream_refuses_is_said_with_its_reason(tmp_path: Path) ->
         assert "Stream OBSERVATIONS can't be made as it is wanted" in refused.stdout + refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("age", "window"), [pytest.param("1s", 1, id="the shortest"), pytest.param("876000h", 120, id="the longest")]
+)
+async def test_a_stream_is_made_whatever_the_age_of_what_it_keeps(tmp_path: Path, age: str, window: int) -> None:
+    """JetStream refuses a window for duplicates that is longer than messages are kept."""
+    spec: JsonObject = {"profile": "development", "nats": {"observations": {"maxAge": age}}}
+    async with running(spec, tmp_path) as made:
+        done = await keep(made)
+        assert done.returncode == 0, done.stderr
+        async with user(made, "streams", "_INBOX_streams") as client:
+            config = (await ask(client, STREAM_INFO))["config"]
+    assert at(config, "duplicate_window") == window * 1_000_000_000
+
+
 async def test_a_wrong_password_is_worth_another_try(tmp_path: Path) -> None:
     async with running({"profile": "development"}, tmp_path) as made:
         done = await asyncio.wait_for(keep(made, password="wrong"), 60)

@@ -6,7 +6,7 @@ Works on normalised JSON, not on models: a rule must still speak when another fi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tapio_shared.api.labels import RESERVED_KEYS, RESERVED_PREFIXES
 from tapio_shared.api.problems import Path, Problem, key_problem, path_text, problem
@@ -23,6 +23,11 @@ _NEVER_TAKEN_AWAY: tuple[tuple[str, ...], ...] = (
     ("spec",),
 )
 """Parts of a pod template that an overlay may add to, and never remove: the selectors are among the labels."""
+_ADDED_TO: Mapping[str, str] = {
+    "containers": "the component's own container is among them",
+    "volumes": "the component's own containers mount them",
+}
+"""Lists of a pod's spec that an overlay never takes away whole."""
 _RESOURCE = re.compile(r"cpu|memory|ephemeral-storage|hugepages-\S+|[^/\s]+/[^/\s]+", re.ASCII)
 _RESOURCES_ALLOWED = "cpu, memory, ephemeral-storage, hugepages-SIZE, or have a prefix as nvidia.com/gpu has"
 ENV_SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef")
@@ -126,6 +131,22 @@ def _pod_template(component: JsonObject, path: Path) -> Iterator[Problem]:
             yield problem((*where, *inner), given, f"an object without {DIRECTIVE}, since it is added to what is there")
     for name in ("labels", "annotations"):
         yield from reserved_keys(object_at(template, "metadata", name), (*where, "metadata", name))
+    for name, why in _ADDED_TO.items():
+        # A component's container has the name of its field; that of a TapioCollector's nobody knows here.
+        own = str(path[-1]) if name == "containers" and len(path) > 1 else None
+        yield from _own_entries(template, name, why, where, own)
+
+
+def _own_entries(template: JsonObject, name: str, why: str, where: Path, own: str | None) -> Iterator[Problem]:
+    """An overlay that takes away what the component can't be without: a whole list, or the container `own`."""
+    spec, path = object_at(template, "spec"), (*where, "spec", name)
+    if name in spec and spec[name] is None:
+        yield problem(path, None, f"a list, or absent, since {why}")
+    for index, entry in enumerate(list_at(spec, name)):
+        if isinstance(entry, dict) and entry.get(DIRECTIVE) == "replace":
+            yield problem((*path, index, DIRECTIVE), "replace", f"absent, or delete for one entry, since {why}")
+        elif isinstance(entry, dict) and entry.get(DIRECTIVE) == "delete" and entry.get("name") == own:
+            yield problem((*path, index, DIRECTIVE), "delete", f"absent, since {own} is the component's own container")
 
 
 def _autoscaling(component: JsonObject, path: Path) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final, TypeAlias
 
 from tapio_shared.api import nats_config, neo4j_config
@@ -18,8 +19,10 @@ from tapio_shared.api.component_rules import (
     reserved_keys,
     resource_problems,
 )
+from tapio_shared.api.duration import is_duration, parse_duration
 from tapio_shared.api.host_rules import host_access_problems
 from tapio_shared.api.nats import USABLE_SHARE
+from tapio_shared.api.network_rules import network_rule_problems
 from tapio_shared.api.problems import Path, Problem, path_text, problem
 from tapio_shared.api.profiles import DEFAULTS
 from tapio_shared.api.quantity import parse_quantity, quantity_or_none
@@ -40,6 +43,8 @@ _EMBEDDING: Final = frozenset(profile for profile, defaults in DEFAULTS.items() 
 """Profiles with the embedded graph store, unless the spec says otherwise."""
 _NEO4J_LEAST_MEMORY: Final = "1Gi"
 """The vendor's table begins there: a heap of 300 MiB."""
+_SHORTEST: Final = timedelta(seconds=1)
+_LONGEST: Final = timedelta(hours=876_000)
 _APPARMOR: Final = "container.apparmor.security.beta.kubernetes.io/"
 
 
@@ -353,6 +358,26 @@ def _network_policies(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:
         for index, rule in enumerate(list_at(spec, "networkPolicy", field)):
             if isinstance(rule, dict):
                 yield from shape_problems(kind, rule, ("spec", "networkPolicy", field, index))
+                yield from network_rule_problems(rule, ("spec", "networkPolicy", field, index))
+
+
+def _spans(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:
+    """Durations that NATS or Prometheus can't use: none at all means another thing to both, and they count in
+    nanoseconds."""
+    for path in (("nats", "observations", "maxAge"), ("monitoring", "prometheus", "interval")):
+        text = at(spec, *path)
+        if isinstance(text, str) and is_duration(text) and not _SHORTEST <= parse_duration(text) <= _LONGEST:
+            yield problem(("spec", *path), text, "between 1s and 876000h, a hundred years")
+
+
+def _outside_labels(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:
+    """Labels and annotations of objects that others look at, among them such as the operator sets itself."""
+    for path in (
+        ("gateway", "exposure", "annotations"),
+        ("monitoring", "prometheus", "labels"),
+        ("monitoring", "grafana", "labels"),
+    ):
+        yield from reserved_keys(object_at(spec, *path), ("spec", *path))
 
 
 _CLUSTER_RULES: Final[tuple[Rule, ...]] = (
@@ -367,4 +392,6 @@ _CLUSTER_RULES: Final[tuple[Rule, ...]] = (
     _gateway,
     _service_overlays,
     _network_policies,
+    _spans,
+    _outside_labels,
 )

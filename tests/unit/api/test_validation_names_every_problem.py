@@ -186,6 +186,80 @@ def messages(problems: tuple[Problem, ...]) -> list[str]:
         pytest.param({"gateway": {"tls": {}, "exposure": {
                         "type": "HTTPRoute", "host": "*.example.com", "parentRef": {"name": "public"}}}}, [],
                      id="an HTTPRoute of any host"),
+        pytest.param({"nats": {"podTemplate": {"spec": {"containers": None, "volumes": None}}},
+                      "gateway": {"podTemplate": {"spec": {
+                          "containers": [{"$patch": "replace"}, {"name": "x"}], "volumes": [{"$patch": "replace"}]}}},
+                      "intelligence": {
+                          "neo4j": {"podTemplate": {"spec": {"containers": [{"name": "neo4j", "$patch": "delete"}]}}},
+                          "correlation": {"podTemplate": {"spec": {"containers": [
+                              {"name": "helper", "$patch": "delete"}]}}}}},
+                     ['spec.intelligence.neo4j.podTemplate.spec.containers[0]["$patch"] is "delete"; it must be '
+                      "absent, since neo4j is the component's own container.",
+                      "spec.nats.podTemplate.spec.containers is not set; it must be a list, or absent, since the "
+                      "component's own container is among them.",
+                      "spec.nats.podTemplate.spec.volumes is not set; it must be a list, or absent, since the "
+                      "component's own containers mount them.",
+                      'spec.gateway.podTemplate.spec.containers[0]["$patch"] is "replace"; it must be absent, or '
+                      "delete for one entry, since the component's own container is among them.",
+                      'spec.gateway.podTemplate.spec.volumes[0]["$patch"] is "replace"; it must be absent, or delete '
+                      "for one entry, since the component's own containers mount them."],
+                     id="overlays that leave no container"),
+        pytest.param({"nats": {"observations": {"maxAge": "0s"}},
+                      "monitoring": {"prometheus": {"interval": "999ms"}}},
+                     ['spec.nats.observations.maxAge is "0s"; it must be between 1s and 876000h, a hundred years.',
+                      'spec.monitoring.prometheus.interval is "999ms"; it must be between 1s and 876000h, a hundred '
+                      "years."],
+                     id="no time at all"),
+        pytest.param({"nats": {"observations": {"maxAge": "876000h1s"}}},
+                     ['spec.nats.observations.maxAge is "876000h1s"; it must be between 1s and 876000h, a hundred '
+                      "years."],
+                     id="more time than NATS can count"),
+        pytest.param({"nats": {"observations": {"maxAge": "1s"}},
+                      "monitoring": {"prometheus": {"interval": "876000h"}}}, [], id="the shortest and the longest"),
+        pytest.param({"gateway": {"exposure": {"annotations": {"tapio.io/adopt": "true", "a.b/c": "d"}}},
+                      "monitoring": {"prometheus": {"labels": {"app.kubernetes.io/part-of": "x", "release": "main"}},
+                                     "grafana": {"labels": {"tapio.io/cluster": "y"}}}},
+                     ['spec.gateway.exposure.annotations["tapio.io/adopt"] is "true"; it must be absent, since the '
+                      "operator sets this key itself.",
+                      'spec.monitoring.prometheus.labels["app.kubernetes.io/part-of"] is "x"; it must be absent, since '
+                      "the operator sets this key itself.",
+                      'spec.monitoring.grafana.labels["tapio.io/cluster"] is "y"; it must be absent, since the '
+                      "operator sets this key itself."],
+                     id="keys of the operator's own on what others look at"),
+        pytest.param({"networkPolicy": {
+                        "extraEgress": [
+                            {"to": [{"ipBlock": {"cidr": "10.0.0.0"}}, {"ipBlock": {"cidr": "10.0.0.300/8"}},
+                                    {"ipBlock": {"cidr": "fd00::/8", "except": ["10.0.0.0/8", "fd00::/8", "x"]}},
+                                    {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}},
+                                    {"ipBlock": {"cidr": "10.0.0.7/8"}}],
+                             "ports": [{"port": 70000}, {"port": "web", "endPort": 3}, {"port": 5, "endPort": 4},
+                                       {"port": 5, "endPort": 6, "protocol": "ICMP"}, {"protocol": "UDP"}]}],
+                        "extraIngress": [{"from": [{}, {"ipBlock": {"cidr": "::/0"}, "podSelector": {}},
+                                                   {"podSelector": {}, "namespaceSelector": {}}]}, {}]}},
+                     ["spec.networkPolicy.extraIngress[0].from[0] must hold ipBlock alone, or namespaceSelector and "
+                      "podSelector, but holds nothing.",
+                      "spec.networkPolicy.extraIngress[0].from[1] must hold ipBlock alone, or namespaceSelector and "
+                      "podSelector, but holds ipBlock and podSelector.",
+                      'spec.networkPolicy.extraEgress[0].to[0].ipBlock.cidr is "10.0.0.0"; it must be a block of '
+                      "addresses with nothing but zeros behind its mask, such as 10.0.0.0/8 or fd00::/8.",
+                      'spec.networkPolicy.extraEgress[0].to[1].ipBlock.cidr is "10.0.0.300/8"; it must be a block of '
+                      "addresses with nothing but zeros behind its mask, such as 10.0.0.0/8 or fd00::/8.",
+                      'spec.networkPolicy.extraEgress[0].to[2].ipBlock.except[0] is "10.0.0.0/8"; it must be a block '
+                      "of addresses within fd00::/8, and smaller.",
+                      'spec.networkPolicy.extraEgress[0].to[2].ipBlock.except[1] is "fd00::/8"; it must be a block of '
+                      "addresses within fd00::/8, and smaller.",
+                      'spec.networkPolicy.extraEgress[0].to[2].ipBlock.except[2] is "x"; it must be a block of '
+                      "addresses within fd00::/8, and smaller.",
+                      'spec.networkPolicy.extraEgress[0].to[4].ipBlock.cidr is "10.0.0.7/8"; it must be a block of '
+                      "addresses with nothing but zeros behind its mask, such as 10.0.0.0/8 or fd00::/8.",
+                      "spec.networkPolicy.extraEgress[0].ports[0].port is 70000; it must be a port between 1 and "
+                      "65535, or its name.",
+                      "spec.networkPolicy.extraEgress[0].ports[1].endPort is 3; it must be absent unless port is a "
+                      "number.",
+                      "spec.networkPolicy.extraEgress[0].ports[2].endPort is 4; it must be between port, 5, and 65535.",
+                      'spec.networkPolicy.extraEgress[0].ports[3].protocol is "ICMP"; it must be one of TCP, UDP, '
+                      "SCTP."],
+                     id="rules that no NetworkPolicy may have"),
         pytest.param({"gateway": {"tls": {}}},
                      ["spec.gateway.tls.secretRef is not set; it must be set, unless exposure.type is Ingress or "
                       "HTTPRoute, which can end TLS themselves."],

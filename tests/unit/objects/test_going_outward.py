@@ -96,7 +96,10 @@ def test_an_air_gapped_registry_serves_every_image(name: str) -> None:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_registry_and_pull_secrets_of_a_spec_go_before_the_operators(name: str) -> None:
     document = example(name)
-    object_at(document, "spec")["image"] = {"registry": "own.local", "pullSecrets": [{"name": "pull"}]}
+    object_at(document, "spec")["image"] = {
+        "registry": "own.local",
+        "pullSecrets": [{"name": "pull"}, {"name": "pull"}],
+    }
     document["metadata"] = {"name": "a", "namespace": "tapio-system"}
     for template in pods(document, {"images": {"registry": "mirror.local"}}).values():
         assert at(template, "spec", "imagePullSecrets") == [{"name": "pull"}]

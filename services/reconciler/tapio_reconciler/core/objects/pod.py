@@ -161,7 +161,10 @@ def _pod_spec(ctx: Context, spec: ComponentSpec, parts: PodParts) -> JsonObject:
     volumes = [*parts.volumes, *(authorities_volumes(ctx) if parts.outward else ())]
     if volumes:
         pod["volumes"] = [*volumes]
-    pull_secrets: list[JsonValue] = [{"name": one.name} for one in cluster.image.pull_secrets]
+    # Each once: the API server merges the list by name, and refuses one that stands twice.
+    pull_secrets: list[JsonValue] = [
+        {"name": name} for name in dict.fromkeys(one.name for one in cluster.image.pull_secrets)
+    ]
     if pull_secrets:
         pod["imagePullSecrets"] = pull_secrets
     selector = spec.node_selector or (None if parts.node else scheduling.node_selector)

@@ -28,6 +28,8 @@ APP = "tapio-streams"
 COMPONENT = names.STREAMS
 _CONFIG, _FILE = "/etc/tapio", "streams.json"
 _SECOND = 1_000_000_000
+_DUPLICATE_WINDOW = 120 * _SECOND
+"""JetStream refuses one that is longer than observations are kept."""
 _MOST_REPLICAS = 3
 """More copies than this only slow writing down: two servers may be lost with five, and a stream is no archive."""
 _EVERY = "*/10 * * * *"
@@ -68,6 +70,7 @@ def stream_configuration(ctx: Context) -> JsonObject:
     """The stream, in JetStream's words."""
     observations = ctx.effective.spec.nats.observations
     limit = int(parse_quantity(ctx.effective.nats_max_bytes))
+    max_age = int(parse_duration(observations.max_age).total_seconds() * _SECOND)
     if observations.max_bytes is None and not ctx.effective.uses_external_nats:
         limit = min(limit, file_store(ctx) * 9 // 10)  # Somebody chose a small volume and left the limit to us.
     return {
@@ -79,10 +82,10 @@ def stream_configuration(ctx: Context) -> JsonObject:
         "storage": "file",
         "compression": "s2",
         "num_replicas": _MOST_REPLICAS if ctx.effective.uses_external_nats else _replicas(ctx.effective.nats_servers),
-        "max_age": int(parse_duration(observations.max_age).total_seconds() * _SECOND),
+        "max_age": max_age,
         "max_bytes": limit,
         "max_msgs": -1,
-        "duplicate_window": 120 * _SECOND,
+        "duplicate_window": min(_DUPLICATE_WINDOW, max_age),
         "allow_direct": True,
     }
 

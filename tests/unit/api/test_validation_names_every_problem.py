@@ -234,8 +234,8 @@ def messages(problems: tuple[Problem, ...]) -> list[str]:
                                     {"ipBlock": {"cidr": "10.0.0.7/8"}}],
                              "ports": [{"port": 70000}, {"port": "web", "endPort": 3}, {"port": 5, "endPort": 4},
                                        {"port": 5, "endPort": 6, "protocol": "ICMP"}, {"protocol": "UDP"}]}],
-                        "extraIngress": [{"from": [{}, {"ipBlock": {"cidr": "::/0"}, "podSelector": {}},
-                                                   {"podSelector": {}, "namespaceSelector": {}}]}, {}]}},
+                        "extraIngress": [{"from": [EMPTY, {"ipBlock": {"cidr": "::/0"}, "podSelector": EMPTY},
+                                                   {"podSelector": EMPTY, "namespaceSelector": EMPTY}]}, EMPTY]}},
                      ["spec.networkPolicy.extraIngress[0].from[0] must hold ipBlock alone, or namespaceSelector and "
                       "podSelector, but holds nothing.",
                       "spec.networkPolicy.extraIngress[0].from[1] must hold ipBlock alone, or namespaceSelector and "

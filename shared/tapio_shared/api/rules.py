@@ -276,9 +276,9 @@ def _memory_problems(resources: JsonObject, path: Path) -> Iterator[Problem]:
 def _embedded_by_profile(intelligence: JsonObject, path: Path, cluster: JsonObject) -> Iterator[Problem]:
     """Several pods where the profile of `cluster` alone says that the store is embedded."""
     said = intelligence.get("embedded") is not None or intelligence.get("neo4j") is not None
-    if not said and cluster.get("profile") in _EMBEDDING:
-        whose = f" of the profile {cluster['profile']}"
-        yield from _one_pod(object_at(intelligence, "correlation"), path, whose)
+    profile = str_at(cluster, "profile")
+    if not said and profile in _EMBEDDING:
+        yield from _one_pod(object_at(intelligence, "correlation"), path, f" of the profile {profile}")
 
 
 def _one_pod(correlation: JsonObject, path: Path, whose: str = "") -> Iterator[Problem]:

@@ -204,6 +204,9 @@ def messages(problems: tuple[Problem, ...]) -> list[str]:
                       'spec.gateway.podTemplate.spec.volumes[0]["$patch"] is "replace"; it must be absent, or delete '
                       "for one entry, since the component's own containers mount them."],
                      id="overlays that leave no container"),
+        pytest.param({"profile": ["edge"], "intelligence": {"correlation": {"replicas": 3}}},
+                     ["spec.profile is a list of 1; it must be one of development, production, edge."],
+                     id="a profile that is none, beside what depends on it"),
         pytest.param({"nats": {"observations": {"maxAge": "0s"}},
                       "monitoring": {"prometheus": {"interval": "999ms"}}},
                      ['spec.nats.observations.maxAge is "0s"; it must be between 1s and 876000h, a hundred years.',

@@ -102,6 +102,12 @@ def test_pods_that_are_replaced_by_hand() -> None:
     check({}, {**by_hand, "image": {"pullSecrets": [{"name": "pull"}]}})
 
 
+def test_an_entry_of_a_list_that_loses_a_field() -> None:
+    """What ran before has all of what is wanted, and more."""
+    systemd: JsonObject = {"tolerations": [{"key": "dedicated", "operator": "Exists"}]}
+    check({"collectors": {"systemd": systemd}}, {"collectors": {"systemd": True}})
+
+
 def test_members_to_come_with_smaller_volumes() -> None:
     check({"lightweight": True}, {"nats": {"storage": "10Gi"}, "inheritedMetadata": {"labels": {"owner": "me"}}})
 

@@ -29,7 +29,7 @@ from tapio_shared.api.reasons import Reason
 from tapio_shared.api.validation import one_answer, validate
 from tapio_shared.errors import InvalidSettings
 from tapio_shared.facts import ObjectObserved, OutcomeRecorded
-from tapio_shared.json import JsonObject, int_at, object_at, str_at
+from tapio_shared.json import JsonObject, JsonValue, int_at, object_at, str_at
 from tapio_shared.keys import ObjectRef, OrderingKey, object_subject
 
 WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
@@ -196,7 +196,16 @@ def _restart(ref: ObjectRef, old: JsonObject, new: JsonObject, live: Seen) -> li
 def _removed(old: JsonObject, new: JsonObject) -> bool:
     """Whether a field of the template that we had set is set no more."""
     before, after = (object_at(one, "spec", "template") for one in (old, new))
-    return any(one.after is None for one in changed_fields(before, after))
+    return any(one.after is None or _loses(one.before, one.after) for one in changed_fields(before, after))
+
+
+def _loses(before: JsonValue, after: JsonValue) -> bool:
+    """Whether `after` has all but a field of `before`: a toleration of one key that becomes one of all keys."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        return any(name not in after or _loses(value, after[name]) for name, value in before.items())
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        return any(map(_loses, before, after))
+    return False
 
 
 def _objects(found: Wanted | None, seen: Mapping[ObjectRef, Seen]) -> Mapping[ObjectRef, tuple[str, JsonObject]]:

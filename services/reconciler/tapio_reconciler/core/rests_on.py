@@ -24,5 +24,8 @@ def newest_of(state: State) -> int:
 
 
 def _newest(state: State) -> Entry | None:
-    shared = (state.shared[name] for name in SHARED_FACTS if name in state.shared)
-    return max((*state.own.values(), *shared), key=lambda entry: entry.sequence, default=None)
+    newest: Entry | None = None
+    for entry in (*state.own.values(), *(state.shared[name] for name in SHARED_FACTS if name in state.shared)):
+        if newest is None or entry.sequence > newest.sequence:
+            newest = entry
+    return newest

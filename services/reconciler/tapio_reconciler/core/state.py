@@ -105,6 +105,8 @@ class State:
     """The records that `_observed` was made of."""
     _addresses: dict[str, Address] = field(default_factory=dict[str, Address], compare=False, repr=False)
     """Subjects that were taken apart, for as long as the state is kept: a process knows a million of them."""
+    _places: dict[str, str] = field(default_factory=dict[str, str], compare=False, repr=False)
+    """The subjects of the last decision and outcome, once they were looked for: each has one."""
 
     def address(self, subject: str) -> Address:
         """The parts of `subject`. Raises ValueError when it is none of the log's."""
@@ -165,9 +167,13 @@ class State:
 
     def find(self, what: str, kind: type[R]) -> tuple[int, R] | None:
         """The key's last decision or outcome with its sequence."""
-        for subject, entry in self.own.items():
-            if isinstance(entry.record, kind) and self.address(subject).what == what:
-                return entry.sequence, entry.record
+        entry = self.own.get(self._places.get(what, ""))
+        if entry is not None and isinstance(entry.record, kind):
+            return entry.sequence, entry.record
+        for subject, other in self.own.items():
+            if isinstance(other.record, kind) and self.address(subject).what == what:
+                self._places[what] = subject
+                return other.sequence, other.record
         return None
 
     def shared_fact(self, what: str, kind: type[R]) -> tuple[int, R] | None:

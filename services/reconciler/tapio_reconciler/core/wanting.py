@@ -111,7 +111,7 @@ def wanted(
         lambda: graph_members(seen, state.key.name, namespace, released),
     )
     scalers = steady("scalers", (seen.of_kind("Scaler"),), lambda: other_scalers(seen, namespace))
-    running = _running(state, cluster, members) if counts_kept else _NONE_RUN
+    running = _running(state, seen, cluster, members) if counts_kept else _NONE_RUN
     basis = (
         asked,
         uid,
@@ -142,8 +142,7 @@ def wanted(
     )
 
 
-def _running(state: State, cluster: Seen, members: Members) -> Mapping[str, Running]:
-    seen = state.seen()
+def _running(state: State, seen: Observed, cluster: Seen, members: Members) -> Mapping[str, Running]:
     if not members.collectors:
         return _NONE_RUN
     kinds = (seen.of_kind(kind) for kind in ("DaemonSet", "Deployment", "ConfigMap"))

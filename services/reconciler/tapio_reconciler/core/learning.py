@@ -31,7 +31,7 @@ def _with_agents(decision: DecisionRecorded | None) -> bytes:
     """The pod templates that a decision kept, packed, if there are any of node agents."""
     if decision is None or not decision.pod_templates:
         return b""
-    for name in decision.objects:  # A loop, since a generator takes twice as long, and every decision is looked through.
+    for name in decision.objects:  # A loop: a generator takes twice as long.
         if name.startswith("DaemonSet."):
             return decision.pod_templates
     return b""

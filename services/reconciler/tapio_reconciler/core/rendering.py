@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
+from functools import partial
+from typing import Final
 
+from tapio_reconciler.core.building import Building
 from tapio_reconciler.core.model import Component, Notice, Rendered, Skipped
 from tapio_reconciler.core.objects.autoscaling import measuring_notices
 from tapio_reconciler.core.objects.collectors import build_collector, component_name
@@ -17,7 +20,7 @@ from tapio_reconciler.core.objects.messaging import client_url
 from tapio_reconciler.core.objects.monitoring import build_monitoring, monitoring_notices
 from tapio_reconciler.core.objects.nats import build_nats
 from tapio_reconciler.core.objects.neo4j import bolt_url, build_neo4j, licence_notices
-from tapio_reconciler.core.objects.network_policies import with_network_policies
+from tapio_reconciler.core.objects.network_policies import build_network_policies
 from tapio_reconciler.core.objects.outward import mounting_authorities
 from tapio_reconciler.core.objects.placement import Learned
 from tapio_reconciler.core.objects.spreading import Places, places
@@ -28,10 +31,22 @@ from tapio_shared.api.names import NODE_COLLECTORS
 from tapio_shared.api.reasons import Reason
 from tapio_shared.json import JsonObject, str_at
 
+_BUILDERS: Final[Mapping[str, Callable[[Context], Component | None]]] = {
+    "nats": build_nats,
+    "streams": build_streams,
+    "neo4j": build_neo4j,
+    "correlation": build_correlation,
+    "gateway": build_gateway,
+}
 
-def render(ctx: Context) -> Rendered:
-    """Everything that the cluster of `ctx` should consist of. The same context gives the same value."""
-    found = [build_nats(ctx), build_streams(ctx), build_neo4j(ctx), build_correlation(ctx), build_gateway(ctx)]
+
+def render(ctx: Context, building: Building | None = None) -> Rendered:
+    """Everything that the cluster of `ctx` should consist of. The same context gives the same value.
+
+    `building` is begun with that context, and keeps what is built for the one after it.
+    """
+    building = building or Building(ctx)
+    found = [building.part(name, build) for name, build in _BUILDERS.items()]
     components = [one for one in found if one is not None]
     skipped: list[Skipped] = []
     untold: list[Skipped] = []
@@ -43,13 +58,15 @@ def render(ctx: Context) -> Rendered:
         verdict = eligibility(ctx, collector, name)
         skipped += verdict.skipped
         if verdict.runs:
-            components.append(build_collector(ctx, collector, verdict.learned))
+            learned = building.steady(f"learned of {name}", verdict.learned)
+            build = partial(build_collector, collector=collector, learned=learned)
+            components.append(building.part(name, build, learned))
         untold += verdict.untold
-    monitoring = build_monitoring(ctx, components)
+    monitoring = building.part("monitoring", lambda ctx: build_monitoring(ctx, components), *components)
     if monitoring is not None:
         components.append(monitoring)
-    everything = with_network_policies(
-        ctx, mounting_authorities(ctx, _with_each_secret_once(components, kept=ctx.kept))
+    everything = _with_network_policies(
+        building, mounting_authorities(ctx, _with_each_secret_once(components, kept=ctx.kept))
     )
     components = [one for one in everything if one.name not in ctx.kept]
     return Rendered(
@@ -68,6 +85,20 @@ def render(ctx: Context) -> Rendered:
         endpoints=_endpoints(ctx, components),
         credentials=_credentials(ctx, components),
     )
+
+
+def _with_network_policies(building: Building, components: Sequence[Component]) -> list[Component]:
+    """`components`, each with the policies of its own pods before everything else."""
+    pods = building.steady("pods", [one.pods for one in components])
+    policies = building.part("policies", lambda ctx: build_network_policies(ctx, pods), pods)
+    return [
+        building.part(f"finished {one.name}", partial(_with_policies, one, own), one, own)
+        for one, own in zip(components, policies, strict=True)
+    ]
+
+
+def _with_policies(component: Component, policies: tuple[JsonObject, ...], _: Context) -> Component:
+    return replace(component, objects=(*policies, *component.objects)) if policies else component
 
 
 def _with_each_secret_once(components: list[Component], kept: Set[str]) -> list[Component]:

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from tapio_reconciler.core.building import Building, Built
 from tapio_reconciler.core.graph_members import GraphMembers, graph_members, keeping_members
 from tapio_reconciler.core.kept import Running, running_collectors
 from tapio_reconciler.core.learning import learned_of_fleet
@@ -67,10 +68,15 @@ class _Rendering:
 
     inputs: bytes
     discovery: bytes
+    asked: bytes
+    """The models in the context, as JSON, in which 1 is not true."""
     context: Context
     notices: tuple[Notice, ...]
     rendered: Rendered
     objects: Mapping[str, Sequence[WantedObject]]
+    built: Built
+    components: Mapping[str, Component]
+    """As they were built; in `rendered` they are those of a rendering before, if those are the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,8 +260,9 @@ def _rendered(inputs: bytes, discovery: bytes, former: object, remembered: Remem
 
     Much of what is told anew comes to the same: that a volume has the size that it was asked for, say.
     """
-    if isinstance(former, _Rendering) and (former.inputs, former.discovery) == (inputs, discovery):
-        return former
+    before = former if isinstance(former, _Rendering) else None
+    if before is not None and (before.inputs, before.discovery) == (inputs, discovery):
+        return before
     given = msgspec.json.decode(inputs, type=_Inputs)
     served = _served(discovery)
     asked = remembered.steady(
@@ -282,19 +289,24 @@ def _rendered(inputs: bytes, discovery: bytes, former: object, remembered: Remem
         graph_began_with=given.graph.began_with,
         scalers=given.scalers,
     )
-    if isinstance(former, _Rendering) and (former.context, former.notices) == (context, notices):
-        return replace(former, inputs=inputs, discovery=discovery)
-    rendered = render(context)
+    if before is not None and (before.asked, before.context, before.notices) == (asked, context, notices):
+        return replace(before, inputs=inputs, discovery=discovery)
+    building = Building(context, None if before is None else before.built)
+    rendered = render(context, building)
+    components = rendered.components
     if notices:
         rendered = replace(rendered, notices=(*rendered.notices, *notices))
-    parts = [_part(one, former if isinstance(former, _Rendering) else None) for one in rendered.components]
+    parts = [_part(one, before) for one in components]
     return _Rendering(
         inputs=inputs,
         discovery=discovery,
+        asked=asked,
         context=context,
         notices=notices,
         rendered=replace(rendered, components=tuple(component for component, _ in parts)),
         objects={component.name: objects for component, objects in parts},
+        built=building.built(),
+        components={one.name: one for one in components},
     )
 
 
@@ -309,6 +321,8 @@ def _part(component: Component, former: _Rendering | None) -> tuple[Component, S
     """A component with its objects: the very ones of the rendering before, where they are the same to the byte, so that
     what was found of them holds."""
     before = () if former is None else former.objects.get(component.name, ())
+    if former is not None and former.components.get(component.name) is component:
+        return _rendered_before(former, component.name), before
     known = {one.digest: one for one in before}
     objects: list[WantedObject] = []
     for manifest in component.objects:
@@ -317,8 +331,12 @@ def _part(component: Component, former: _Rendering | None) -> tuple[Component, S
     if former is None or len(before) != len(objects) or not all(map(is_, before, objects)):
         return component, tuple(objects)
     same = replace(component, objects=tuple(one.manifest for one in before))
-    kept = next(one for one in former.rendered.components if one.name == component.name)
+    kept = _rendered_before(former, component.name)
     return (kept if kept == same else same), before
+
+
+def _rendered_before(former: _Rendering, name: str) -> Component:
+    return next(one for one in former.rendered.components if one.name == name)
 
 
 def _enterprise_claims(volumes: Mapping[str, HeldVolumes]) -> tuple[str, ...]:

@@ -8,9 +8,8 @@ namespace is left alone. docs/network-flows.md draws all flows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from tapio_reconciler.core.model import Component, Flow, PodGroup
+from tapio_reconciler.core.model import Flow, PodGroup
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.flows import merged_flows
 from tapio_shared.json import JsonObject, JsonValue
@@ -21,15 +20,12 @@ _DNS: JsonObject = {
 """To anybody: resolvers are pods, link-local addresses of nodes or nodes themselves. OpenShift's listen on 5353."""
 
 
-def with_network_policies(ctx: Context, components: Sequence[Component]) -> list[Component]:
-    """`components`, each with the policies of its own pods before everything else, unless they are switched off."""
+def build_network_policies(ctx: Context, pods: Sequence[Sequence[PodGroup]]) -> list[tuple[JsonObject, ...]]:
+    """Of every component, whose pods are given, the policies of its own pods; none where they are switched off."""
     if not ctx.effective.spec.network_policy.enabled:
-        return [*components]
-    groups = [(group, merged_flows(group.opens)) for component in components for group in component.pods]
-    return [
-        replace(component, objects=(*(_policy(ctx, group, groups) for group in component.pods), *component.objects))
-        for component in components
-    ]
+        return [() for _ in pods]
+    groups = [(group, merged_flows(group.opens)) for own in pods for group in own]
+    return [tuple(_policy(ctx, group, groups) for group in own) for own in pods]
 
 
 def _policy(ctx: Context, group: PodGroup, groups: Sequence[tuple[PodGroup, Sequence[Flow]]]) -> JsonObject:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+
+import msgspec
 
 from tapio_reconciler.core.components import ComponentProgress
 from tapio_shared.api.reasons import ConditionType, Phase, Reason
@@ -22,8 +23,7 @@ def _timestamp(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
     type: ConditionType | str
     status: str
     reason: str

@@ -13,7 +13,16 @@ from typing import cast
 
 import msgspec
 
-from tapio_reconciler.core.changes import REPEAT_UNOBSERVED, Act, Change, Memory, change_of, patience_with, waits
+from tapio_reconciler.core.changes import (
+    NOTHING,
+    REPEAT_UNOBSERVED,
+    Act,
+    Change,
+    Memory,
+    change_of,
+    patience_with,
+    waits,
+)
 from tapio_reconciler.core.made_secrets import flaw_of
 from tapio_reconciler.core.model import MadeSecret, WantedObject
 from tapio_reconciler.core.outcomes import outcome_of
@@ -135,15 +144,14 @@ class Noted:
     """When the first of their certificates is due; 0 for never."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Draft:
+class Draft(msgspec.Struct, kw_only=True):
     """A plan being written for one key."""
 
     state: State
     inputs: Inputs
     seen: Sight
     """What is asked of what is observed; in the part of a component it is noted."""
-    observed: Observed = field(default_factory=Observed)
+    observed: Observed = msgspec.field(default_factory=Observed)
     """All of it, for who looks through everything; a part has none of it."""
     memory: Memory
     cluster: Seen | None = None
@@ -153,22 +161,22 @@ class Draft:
     """UID of a TapioCluster that can't be read at the moment, for the Events about it."""
     forced: str = ""
     """The value of tapio.io/force-reconcile that has not been carried out yet."""
-    apply: list[ApplyAction] = field(default_factory=list[ApplyAction])
-    delete: list[DeleteAction] = field(default_factory=list[DeleteAction])
-    events: list[EventIntent] = field(default_factory=list[EventIntent])
-    waiting: list[str] = field(default_factory=list[str])
-    objects: dict[str, str] = field(default_factory=dict[str, str])
-    resources: dict[str, JsonObject] = field(default_factory=dict[str, JsonObject])
-    wanted_resources: dict[str, str] = field(default_factory=dict[str, str])
+    apply: list[ApplyAction] = []
+    delete: list[DeleteAction] = []
+    events: list[EventIntent] = []
+    waiting: list[str] = []
+    objects: dict[str, str] = {}
+    resources: dict[str, JsonObject] = {}
+    wanted_resources: dict[str, str] = {}
     status: JsonObject | None = None
     wanted_status: str = ""
     finalizer: str = ""
-    manifests: dict[str, JsonObject] = field(default_factory=dict[str, JsonObject])
-    generated: dict[str, MadeSecret] = field(default_factory=dict[str, MadeSecret])
-    corrected: list[str] = field(default_factory=list[str])
-    pod_templates: dict[str, JsonObject] = field(default_factory=dict[str, JsonObject])
-    _due: dict[str, int] = field(default_factory=dict[str, int])
-    _seen_by_name: dict[str, Seen] = field(default_factory=dict[str, Seen])
+    manifests: dict[str, JsonObject] = {}
+    generated: dict[str, MadeSecret] = {}
+    corrected: list[str] = []
+    pod_templates: dict[str, JsonObject] = {}
+    _due: dict[str, int] = {}
+    _seen_by_name: dict[str, Seen] = {}
 
     @property
     def now(self) -> int:
@@ -186,6 +194,8 @@ class Draft:
 
     def write(self, one: WantedObject, change: Change, served: ServedResource, component: str) -> None:
         """Note what `change` asks for: an action, or when to look again."""
+        if change is NOTHING:
+            return
         name = one.name
         if not change.writes:
             self.look_again("retry" if change.act is Act.BACK_OFF else "observe", change.due_at)

@@ -28,7 +28,7 @@ class Remembered:
     def again(self, name: str, basis: tuple[object, ...], work_out: Callable[[], T]) -> T:
         """What `work_out()` answers, which follows from `basis` alone; not called while every part is the same."""
         known = self._known.get(name)
-        if known is not None and len(known[0]) == len(basis) and all(map(is_, known[0], basis)):
+        if known is not None and _are_same(known[0], basis):
             return cast("T", known[1])
         answer = work_out()
         self._known[name] = (basis, answer)
@@ -40,10 +40,17 @@ class Remembered:
         Only where equal answers are interchangeable: of JSON, in which `1 == True`, ask for the bytes.
         """
         known = self._known.get(name)
-        answer = self.again(name, basis, work_out)
-        is_as_before = known is not None and known[1] == answer
-        if known is None or not is_as_before:
-            return answer
+        if known is None:
+            return self.again(name, basis, work_out)
         former = cast("T", known[1])
-        self._known[name] = (basis, former)
-        return former
+        if _are_same(known[0], basis):
+            return former
+        answer = work_out()
+        if answer == former:
+            answer = former
+        self._known[name] = (basis, answer)
+        return answer
+
+
+def _are_same(known: tuple[object, ...], basis: tuple[object, ...]) -> bool:
+    return len(known) == len(basis) and all(map(is_, known, basis))

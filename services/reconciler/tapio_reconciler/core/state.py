@@ -6,7 +6,7 @@ one, so a tail may overlap what was hydrated.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol, TypeVar
@@ -74,13 +74,14 @@ class Observed(dict[ObjectRef, Seen]):
             found = self._kinds[kind] = tuple(one for ref, one in self.items() if ref.kind == kind)
         return found
 
-    def with_told_anew(self, told: Iterable[Seen]) -> Observed:
+    def with_told_anew(self, told: Sequence[Seen]) -> Observed:
         """These, but for objects among them that were told of anew."""
         after = Observed(self)
         after._kinds = dict(self._kinds)
         for one in told:
             after[one.ref] = one
-            after._kinds.pop(one.ref.kind, None)
+        for kind in {one.ref.kind for one in told} & after._kinds.keys():
+            after._kinds[kind] = tuple(after[one.ref] for one in after._kinds[kind])
         return after
 
 
@@ -207,10 +208,6 @@ def _differ_in_status_alone(former: Seen, fact: ObjectObserved) -> bool:
     if before is None or (before.keys() ^ now.keys()) - {"status"}:
         return False
     try:
-        return all(
-            before[name] == value and _bytes_of(before[name]) == _bytes_of(value)
-            for name, value in now.items()
-            if name != "status"
-        )
+        return all(_bytes_of(before[name]) == _bytes_of(value) for name, value in now.items() if name != "status")
     except RecursionError:  # It is nested deeper than anything that the operator writes.
         return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Protocol, TypeVar
 
@@ -43,6 +44,8 @@ class Seen:
     held: dict[str, bool] = field(default_factory=dict[str, bool], compare=False, repr=False)
     """Digest of something wanted, that the document says it was written for and that is not being deleted -> whether
     `document` holds it. Memory of a comparison, worked out at most once."""
+    settled: bytes = field(default=b"", compare=False, repr=False)
+    """A digest of all of the document but its status, once it was asked for. Memory as well."""
     name: str = field(default="", compare=False, repr=False)
     """The text of `ref`."""
 
@@ -144,9 +147,12 @@ class State:
             return None
         match entry.record:
             case ObjectObserved() as fact:
-                former = self._observed.get(ref)
-                held = former.held if former and former.held and _differ_in_status_alone(former, fact) else {}
-                return Seen(ref, entry.sequence, fact.object, fact.uid, fact.resource_version, held)
+                former, held, settled = self._observed.get(ref), dict[str, bool](), b""
+                if former is not None and former.held:
+                    settled = _digest_beside_status(fact.object)
+                    if settled and settled == (former.settled or _digest_beside_status(former.document)):
+                        held = former.held
+                return Seen(ref, entry.sequence, fact.object, fact.uid, fact.resource_version, held, settled)
             case ObjectGone() as fact:
                 return Seen(ref, entry.sequence, None, fact.uid, fact.resource_version)
             case _:
@@ -202,12 +208,11 @@ def _replace(entries: dict[str, Entry], name: str, entry: Entry) -> None:
         entries[name] = entry
 
 
-def _differ_in_status_alone(former: Seen, fact: ObjectObserved) -> bool:
-    """Whether all but the status of an object is as it was, to the byte: no wanted object says anything of a status."""
-    before, now = former.document, fact.object
-    if before is None or (before.keys() ^ now.keys()) - {"status"}:
-        return False
+def _digest_beside_status(document: JsonObject | None) -> bytes:
+    """Of all of an object but its status, to the byte: no wanted object says anything of a status. Empty where it is
+    nested deeper than anything that the operator writes."""
+    beside = {name: value for name, value in (document or {}).items() if name != "status"}
     try:
-        return all(_bytes_of(before[name]) == _bytes_of(value) for name, value in now.items() if name != "status")
-    except RecursionError:  # It is nested deeper than anything that the operator writes.
-        return False
+        return sha256(_bytes_of(beside)).digest()
+    except RecursionError:
+        return b""

@@ -76,7 +76,8 @@ class Building:
     def __init__(self, ctx: Context, former: Built | None = None) -> None:
         self._ctx = ctx
         self._beside = _beside_the_spec(ctx)
-        self._former = former.parts if former is not None and former.beside == self._beside else {}
+        is_as_before = former is not None and former.beside == self._beside
+        self._former: Mapping[str, _Part] = former.parts if former is not None and is_as_before else {}
         self._parts: dict[str, _Part] = {}
 
     def built(self) -> Built:

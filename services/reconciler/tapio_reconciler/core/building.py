@@ -6,9 +6,10 @@ that none can be left out; everything else in a context is compared as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from operator import is_
+from types import MappingProxyType
 from typing import Final, TypeVar, cast
 
 import msgspec
@@ -16,6 +17,8 @@ import msgspec
 from tapio_reconciler.core.objects.context import Context
 from tapio_shared.api.base import ApiModel
 from tapio_shared.api.cluster import TapioClusterSpec
+from tapio_shared.codec import digest
+from tapio_shared.json import JsonObject
 
 T = TypeVar("T")
 Path = tuple[str, ...]
@@ -71,10 +74,14 @@ class Built:
 class Building:
     """Builds the parts of one cluster. Those of a building before are taken where they would come to the same."""
 
-    __slots__ = ("_beside", "_ctx", "_former", "_parts")
+    __slots__ = ("_beside", "_ctx", "_digests", "_former", "_known", "_parts")
 
-    def __init__(self, ctx: Context, former: Built | None = None) -> None:
-        self._ctx = ctx
+    def __init__(
+        self, ctx: Context, former: Built | None = None, known: Mapping[str, JsonObject] = MappingProxyType({})
+    ) -> None:
+        """`known` are objects by their digests: what comes to the same is one of them, and not held twice."""
+        self._ctx, self._known = ctx, known
+        self._digests: dict[int, tuple[JsonObject, str]] = {}
         self._beside = _beside_the_spec(ctx)
         is_as_before = former is not None and former.beside == self._beside
         self._former: Mapping[str, _Part] = former.parts if former is not None and is_as_before else {}
@@ -93,6 +100,21 @@ class Building:
             found = _Part(build(replace(self._ctx, effective=replace(self._ctx.effective, spec=spec))), given, read)
         self._parts[name] = found
         return cast("T", found.built)
+
+    def objects(self, built: Iterable[JsonObject]) -> tuple[JsonObject, ...]:
+        """Objects that were built, or those that are known and the same as they are."""
+        return tuple(map(self._same, built))
+
+    def digest_of(self, built: JsonObject) -> str:
+        """The digest of an object: worked out at most once of each that was built here."""
+        known = self._digests.get(id(built))
+        return digest(built) if known is None else known[1]
+
+    def _same(self, built: JsonObject) -> JsonObject:
+        found = digest(built)
+        same = self._known.get(found, built)
+        self._digests[id(same)] = same, found
+        return same
 
     def steady(self, name: str, value: T) -> T:
         """The value of that name that there was before, if that is equal. Not for JSON, in which 1 == True."""

@@ -46,8 +46,7 @@ def render(ctx: Context, building: Building | None = None) -> Rendered:
     `building` is begun with that context, and keeps what is built for the one after it.
     """
     building = building or Building(ctx)
-    found = [building.part(name, build) for name, build in _BUILDERS.items()]
-    components = [one for one in found if one is not None]
+    components = [one for name, build in _BUILDERS.items() for one in _component(building, name, build)]
     skipped: list[Skipped] = []
     untold: list[Skipped] = []
     for collector in ctx.effective.collectors:
@@ -60,11 +59,9 @@ def render(ctx: Context, building: Building | None = None) -> Rendered:
         if verdict.runs:
             learned = building.steady(f"learned of {name}", verdict.learned)
             build = partial(build_collector, collector=collector, learned=learned)
-            components.append(building.part(name, build, learned))
+            components += _component(building, name, build, learned)
         untold += verdict.untold
-    monitoring = building.part("monitoring", lambda ctx: build_monitoring(ctx, components), *components)
-    if monitoring is not None:
-        components.append(monitoring)
+    components += _component(building, "monitoring", partial(build_monitoring, components=components), *components)
     everything = _with_network_policies(
         building, mounting_authorities(ctx, _with_each_secret_once(components, kept=ctx.kept))
     )
@@ -87,10 +84,24 @@ def render(ctx: Context, building: Building | None = None) -> Rendered:
     )
 
 
+def _component(
+    building: Building, name: str, build: Callable[[Context], Component | None], *given: object
+) -> tuple[Component, ...]:
+    """The component that `build` makes, if it makes any."""
+
+    def settled(ctx: Context) -> tuple[Component, ...]:
+        found = build(ctx)
+        return () if found is None else (replace(found, objects=building.objects(found.objects)),)
+
+    return building.part(name, settled, *given)
+
+
 def _with_network_policies(building: Building, components: Sequence[Component]) -> list[Component]:
     """`components`, each with the policies of its own pods before everything else."""
     pods = building.steady("pods", [one.pods for one in components])
-    policies = building.part("policies", lambda ctx: build_network_policies(ctx, pods), pods)
+    policies = building.part(
+        "policies", lambda ctx: [building.objects(own) for own in build_network_policies(ctx, pods)], pods
+    )
     return [
         building.part(f"finished {one.name}", partial(_with_policies, one, own), one, own)
         for one, own in zip(components, policies, strict=True)

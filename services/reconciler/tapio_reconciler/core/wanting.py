@@ -291,12 +291,13 @@ def _rendered(inputs: bytes, discovery: bytes, former: object, remembered: Remem
     )
     if before is not None and (before.asked, before.context, before.notices) == (asked, context, notices):
         return replace(before, inputs=inputs, discovery=discovery)
-    building = Building(context, None if before is None else before.built)
+    known = {} if before is None else {one.digest: one.manifest for those in before.objects.values() for one in those}
+    building = Building(context, None if before is None else before.built, known)
     rendered = render(context, building)
     components = rendered.components
     if notices:
         rendered = replace(rendered, notices=(*rendered.notices, *notices))
-    parts = [_part(one, before) for one in components]
+    parts = [_part(one, building, before) for one in components]
     return _Rendering(
         inputs=inputs,
         discovery=discovery,
@@ -317,7 +318,9 @@ def _effective(given: _Inputs) -> EffectiveCluster:
     return effective_cluster(spec, version=given.version, intelligence=mind, collectors=collectors)
 
 
-def _part(component: Component, former: _Rendering | None) -> tuple[Component, Sequence[WantedObject]]:
+def _part(
+    component: Component, building: Building, former: _Rendering | None
+) -> tuple[Component, Sequence[WantedObject]]:
     """A component with its objects: the very ones of the rendering before, where they are the same to the byte, so that
     what was found of them holds."""
     before = () if former is None else former.objects.get(component.name, ())
@@ -326,7 +329,7 @@ def _part(component: Component, former: _Rendering | None) -> tuple[Component, S
     known = {one.digest: one for one in before}
     objects: list[WantedObject] = []
     for manifest in component.objects:
-        wanted = digest(manifest)
+        wanted = building.digest_of(manifest)
         objects.append(known.get(wanted) or _wanted_object(manifest, wanted))
     if former is None or len(before) != len(objects) or not all(map(is_, before, objects)):
         return component, tuple(objects)

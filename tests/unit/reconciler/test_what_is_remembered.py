@@ -387,6 +387,18 @@ def test_what_the_api_server_makes_of_an_object_counts_as_long_as_the_outcome_te
     assert [one.name for one in world.plan().decision.apply] == [ref.name]
 
 
+def test_a_value_of_a_spec_that_only_equals_the_one_before_is_another() -> None:
+    world = at_rest("production")
+    spec = object_at(world.cluster, "spec")
+    written: list[str] = []
+    for answer in (1, True, 1.0):
+        world.edit_whole({**spec, "gateway": {**object_at(spec, "gateway"), "config": {"answer": answer}}})
+        config = next(one for one in world.plan().manifests.values() if str_at(one, "kind") == "ConfigMap")
+        written += [line for line in str_at(config, "data", "config.yaml").splitlines() if "answer" in line]
+        world.settle()
+    assert written == ["answer: 1", "answer: true", "answer: 1.0"]
+
+
 def test_a_claim_counts_for_the_component_that_waits_for_it() -> None:
     world = at_rest("development")
     ref, document = next(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -21,9 +22,11 @@ from tapio_shared.api.names import CLUSTER_KIND
 from tapio_shared.api.normalise import normalise_spec
 from tapio_shared.api.operator_config import OperatorConfig
 from tapio_shared.codec import encode
-from tapio_shared.json import JsonObject, object_at, str_at
+from tapio_shared.facts import FleetObserved
+from tapio_shared.json import JsonObject, list_at, object_at, str_at
 from tapio_shared.kubernetes import discover, object_path
 from tests.control_plane.launcher import ControlPlane
+from tests.support.odd_specs import ODD
 from tests.support.planned_world import FLEET, example
 from tests.support.random_specs import cluster, quick, specs
 from tests.support.rendered import objects_of
@@ -70,6 +73,20 @@ async def test_what_random_specs_give_is_accepted(kube: HttpKube) -> None:
     assert tried > _RANDOM // 2
 
 
+async def test_what_is_odd_is_accepted(kube: HttpKube, control_plane: ControlPlane) -> None:
+    """By a server that knows the fields that the spec itself names."""
+    served = await served_by(kube)
+    minor = int(re.sub(r"\D", "", control_plane.server_version.split(".")[1]))
+    for name, odd in ODD.items():
+        if minor < odd.since:
+            continue
+        observed = list_at(odd.document, "spec", "collectors", "kubernetes", "namespaces")
+        for namespace in (odd.namespace, *map(str, observed)):
+            body: JsonObject = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+            await kube.request("POST", object_path("", "v1", "namespaces"), body=encode(body))
+        assert await refused(kube, served, odd.document, odd.nodes) == [], name
+
+
 def some_specs() -> list[JsonObject]:
     """The same ones every time."""
     found: list[JsonObject] = []
@@ -90,7 +107,7 @@ async def served_by(kube: HttpKube) -> Served:
     return Served(tuple(one for one in resources if one.version in versions[one.group, one.kind]), version)
 
 
-async def refused(kube: HttpKube, served: Served, document: JsonObject) -> list[str]:
+async def refused(kube: HttpKube, served: Served, document: JsonObject, fleet: FleetObserved = FLEET) -> list[str]:
     """The objects of a TapioCluster that the server does not take, and its words."""
     spec = TapioClusterSpec.from_document(normalise_spec(CLUSTER_KIND, object_at(document, "spec")))
     found = render(
@@ -100,7 +117,7 @@ async def refused(kube: HttpKube, served: Served, document: JsonObject) -> list[
             uid="7d3f2f1e-0000-4000-8000-000000000001",
             effective=effective_cluster(spec, version="v0.1.0"),
             served=served,
-            fleet=FLEET,
+            fleet=fleet,
             config=OperatorConfig(),
         )
     )

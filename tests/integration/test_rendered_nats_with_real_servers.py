@@ -25,10 +25,12 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from tapio_reconciler.core.model import Rendered
 from tapio_shared.adapters.nats_server import find_binary
 from tapio_shared.api.budget import BudgetTooSmall
 from tapio_shared.json import JsonObject, JsonValue, at, objects_at, str_at
 from tests.support.eventually import eventually
+from tests.support.odd_specs import ODD, OddSpec
 from tests.support.planned_world import example
 from tests.support.random_specs import quick, specs
 from tests.support.rendered import rendered
@@ -274,6 +276,16 @@ def test_nats_server_accepts_what_any_spec_gives(spec: JsonObject) -> None:
         found = rendered(cluster(spec))
     except BudgetTooSmall:
         return
+    check_configuration(found)
+
+
+@pytest.mark.parametrize("odd", [pytest.param(one, id=name) for name, one in ODD.items()])
+def test_nats_server_accepts_what_an_odd_spec_gives(odd: OddSpec) -> None:
+    check_configuration(rendered(cluster(odd.spec)))
+
+
+def check_configuration(found: Rendered) -> None:
+    """`nats-server -t` of what is rendered for NATS, where that is ours."""
     if all(one.name != "nats" for one in found.components):
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -26,6 +26,9 @@ CERTIFICATES = "/etc/nats-certificates"
 LAME_DUCK_GRACE, LAME_DUCK = 10, 30
 """Seconds: clients are told to move, then cut off over the rest. A pod's grace must be longer."""
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_SIZES = frozenset({"max_payload", "max_control_line", "max_pending"})
+"""Settings that are a number to NATS alone, which it writes with a unit and without quotes: 8MB."""
+_SIZE = re.compile(r"[0-9]+[kmgt]?i?b?", re.ASCII | re.IGNORECASE)
 _VARIABLE = re.compile(r"\$[A-Z][A-Z0-9_]*", re.ASCII)
 
 
@@ -55,7 +58,7 @@ def nats_configuration(ctx: Context) -> str:
     own = ctx.effective.spec.nats.config
     if own is not None:
         settings = merged(settings, dict(own))
-    return "".join(f"{_key(key)}: {_text(value)}\n" for key, value in settings.items())
+    return "".join(f"{_key(key)}: {_of_key(key, value, 0)}\n" for key, value in settings.items())
 
 
 def permitted_users(ctx: Context) -> tuple[nats_users.User, ...]:
@@ -109,12 +112,17 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
+def _of_key(key: str, value: JsonValue, depth: int) -> str:
+    bare = isinstance(value, str) and key in _SIZES and _SIZE.fullmatch(value)
+    return value if isinstance(value, str) and bare else _text(value, depth)
+
+
 def _text(value: JsonValue, depth: int = 0) -> str:
     """A value in NATS' configuration language, of which JSON is nearly a subset."""
     pad = "  " * (depth + 1)
     match value:
         case dict():
-            inner = "".join(f"{pad}{_key(key)}: {_text(child, depth + 1)}\n" for key, child in value.items())
+            inner = "".join(f"{pad}{_key(key)}: {_of_key(key, child, depth + 1)}\n" for key, child in value.items())
             return "{\n" + inner + "  " * depth + "}"
         case list() if any(isinstance(one, dict) for one in value):
             inner = "".join(f"{pad}{_text(child, depth + 1)}\n" for child in value)

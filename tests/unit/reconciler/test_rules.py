@@ -44,6 +44,7 @@ def test_a_revision_that_was_ever_recorded_keeps_its_rules() -> None:
             counts_kept=True,
             goes_ahead_when_released=True,
             backs_off_unobserved=True,
+            revives_from_zero=True,
         ),
     } == RULES
 
@@ -56,7 +57,7 @@ def test_a_revision_that_was_ever_recorded_keeps_its_rules() -> None:
         pytest.param({"plannerLogic": 1}, 1, id="the oldest"),
         pytest.param({"plannerLogic": 2}, 2, id="one between"),
         pytest.param({"plannerLogic": 3}, 3, id="another"),
-        pytest.param({"plannerLogic": 4}, 4, id="the newest"),
+        pytest.param({"plannerLogic": NEWEST}, NEWEST, id="the newest"),
         pytest.param({"plannerLogic": 99}, NEWEST, id="one of a later release, while workers are rolled"),
         pytest.param({"plannerLogic": 0}, 1, id="none that ever was"),
     ],

@@ -152,6 +152,50 @@ def test_replicas_are_ours_again_when_the_other_autoscaler_is_gone() -> None:
     assert int_at(manifest, "spec", "replicas") == 2
 
 
+def autoscaled_and_at_zero() -> World:
+    """A cluster whose gateway our own autoscaler had scaled, and somebody then scaled to nothing."""
+    world = running()
+    world.edit(gateway={"enabled": True, "autoscaling": {"min": 2, "max": 6}})
+    world.settle()
+    owned_by(world, "kube-controller-manager", 4)
+    world.settle()
+    owned_by(world, "kubectl", 0)
+    return world
+
+
+def test_what_was_scaled_to_nothing_is_given_a_pod_from_which_our_autoscaler_goes_on() -> None:
+    world = autoscaled_and_at_zero()
+
+    plan = world.step()
+
+    assert int_at(applied(plan), "spec", "replicas") == 1
+    assert [one.reason for one in plan.decision.apply] == [
+        "Deployment.apps default/any-gateway was scaled to 0, from which no HorizontalPodAutoscaler scales it."
+    ]
+    assert plan.corrected == (str(GATEWAY),)
+    assert gateway_status(world) == ("Progressing", "RollingOut", plan.decision.apply[0].reason)
+
+    world.settle()
+    owned_by(world, "kube-controller-manager", 2)
+    assert world.plan().decision.apply == []
+
+
+def test_under_rules_from_before_it_stays_at_nothing() -> None:
+    world = autoscaled_and_at_zero()
+    world.logic = 4
+    assert world.plan().decision.apply == []
+
+
+def test_somebody_elses_autoscaler_may_scale_to_nothing() -> None:
+    world = autoscaled_and_at_zero()
+    world.observe(SCALER)
+    world.settle()
+    owned_by(world, "keda", 0)
+    world.settle()
+    assert int_at(world.find(GATEWAY), "spec", "replicas") == 0
+    assert world.plan().decision.apply == []
+
+
 def test_a_number_that_a_person_sets_is_set_back() -> None:
     world = running()
     owned_by(world, "kubectl", 7)

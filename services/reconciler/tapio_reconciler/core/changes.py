@@ -110,27 +110,31 @@ def patience_with(write: AppliedWrite | DeletedObject, first: int = OBSERVE_WITH
     return min(first << min(write.repeats, 20), LONGEST_UNOBSERVED)
 
 
-def change_of(wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: int, forced: bool) -> Change:
-    """What to do about a wanted object, last observed as `seen`.
+def change_of(
+    wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: int, forced: bool, amiss: str = ""
+) -> Change:
+    """What to do about a wanted object, last observed as `seen`; `amiss` with it is what its manifest does not hold.
 
     A failed write that is tried again keeps its failure, so that a status does not flicker with every try.
     """
-    if not forced and seen is not None and seen.held.get(wanted.digest):
+    if not forced and not amiss and seen is not None and seen.held.get(wanted.digest):
         return NOTHING  # What most plans find of most objects, so it is asked first.
-    change = _change_of(wanted, seen, memory, now=now, forced=forced)
+    change = _change_of(wanted, seen, memory, now=now, forced=forced, amiss=amiss)
     failure = memory.outcome.failures.get(wanted.name)
     if change.writes and failure is not None and failure.digest == wanted.digest:
         return replace(change, failure=failure)
     return change
 
 
-def _change_of(wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: int, forced: bool) -> Change:
+def _change_of(
+    wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: int, forced: bool, amiss: str
+) -> Change:
     name, digest = wanted.name, wanted.digest
     observed = None if seen is None else seen.document
     if observed is not None and str_at(observed, "metadata", "deletionTimestamp"):
         return Change(act=Act.AWAIT, reason=f"{name} is being deleted; it is made again once it is gone.")
     if not forced:
-        if seen is not None and _is_as_wanted(wanted, seen, memory):
+        if seen is not None and not amiss and _is_as_wanted(wanted, seen, memory):
             return NOTHING
         failure = memory.outcome.failures.get(name)
         if failure is not None and failure.digest == digest and waits(failure.failed_at, failure.retry_at, now):
@@ -158,7 +162,7 @@ def _change_of(wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: 
         return Change(act=Act.APPLY, reason=f"{name} is not as wanted, and tapio.io/force-reconcile asks for it.")
     if str_at(observed, "metadata", "annotations", DESIRED_HASH) != digest:
         return Change(act=Act.APPLY, reason=f"What is wanted of {name} has changed.")
-    return _correction(name, memory, now)
+    return _correction(name, memory, now, amiss or f"{name} no longer holds what is wanted of it.")
 
 
 def _is_as_wanted(wanted: WantedObject, seen: Seen, memory: Memory) -> bool:
@@ -171,7 +175,7 @@ def _is_as_wanted(wanted: WantedObject, seen: Seen, memory: Memory) -> bool:
     return held or memory.outcome.settled.get(wanted.name) == settled_digest(observed)
 
 
-def _correction(name: str, memory: Memory, now: int) -> Change:
+def _correction(name: str, memory: Memory, now: int, why: str) -> Change:
     past = memory.outcome.corrections.get(name, [])
     recent = [instant for instant in past if now - CORRECTIONS_WITHIN < instant <= now]
     if len(recent) >= CORRECTIONS and now < recent[-1] + CORRECTION_PAUSE:
@@ -183,7 +187,7 @@ def _correction(name: str, memory: Memory, now: int) -> Change:
             ),
             due_at=recent[-1] + CORRECTION_PAUSE,
         )
-    return Change(act=Act.APPLY, reason=f"{name} no longer holds what is wanted of it.", correction=True)
+    return Change(act=Act.APPLY, reason=why, correction=True)
 
 
 def is_managed(document: JsonObject, *, cluster: str, namespace: str) -> bool:

@@ -182,18 +182,23 @@ class Draft(msgspec.Struct, kw_only=True):
     def now(self) -> int:
         return self.inputs.now
 
-    def want(self, one: WantedObject) -> Change:
-        """What to do about one wanted object. Nothing is written before `write` is called with the answer."""
+    def want(self, one: WantedObject, amiss: str = "") -> Change:
+        """What to do about one wanted object. Nothing is written before `write` is called with the answer.
+
+        `amiss` says what is to be corrected of it besides what its manifest holds.
+        """
         self.objects[one.name] = one.digest
         if one.ref.kind in WORKLOADS:
             self.pod_templates[one.name] = object_at(one.manifest, "spec", "template")
         seen = self.seen.get(one.ref)
         if seen is not None:
             self._seen_by_name[one.name] = seen
-        return change_of(one, seen, self.memory, now=self.now, forced=bool(self.forced))
+        return change_of(one, seen, self.memory, now=self.now, forced=bool(self.forced), amiss=amiss)
 
-    def write(self, one: WantedObject, change: Change, served: ServedResource, component: str) -> None:
-        """Note what `change` asks for: an action, or when to look again."""
+    def write(
+        self, one: WantedObject, change: Change, served: ServedResource, component: str, *, least: int = 0
+    ) -> None:
+        """Note what `change` asks for: an action (with `least` replicas if others decide on those), or a later look."""
         if change is NOTHING:
             return
         name = one.name
@@ -202,7 +207,7 @@ class Draft(msgspec.Struct, kw_only=True):
             return
         if change.correction:
             self.corrected.append(name)
-        manifest = keeping_replicas(one.manifest, self.seen.get(one.ref))
+        manifest = keeping_replicas(one.manifest, self.seen.get(one.ref), least=least)
         self.manifests[name] = annotated(manifest, one.digest, self.state.revision)
         self.apply.append(self._action(one.ref, served, component, change, mode=change.act.value))
 

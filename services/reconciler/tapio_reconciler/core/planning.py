@@ -24,6 +24,7 @@ from tapio_reconciler.core.references import missing_reference
 from tapio_reconciler.core.released import released_before
 from tapio_reconciler.core.resting import Rest, Watchful
 from tapio_reconciler.core.rules import rules_of
+from tapio_reconciler.core.scaling import scaled_to_nothing
 from tapio_reconciler.core.state import Observed, Seen, State
 from tapio_reconciler.core.statuses import (
     cluster_status,
@@ -201,6 +202,7 @@ def _plan_objects(
     """What is to be done about each object of a component, and which workloads are held back by a dependency."""
     changes: dict[ObjectRef, Change] = {}
     held: list[ObjectRef] = []
+    revives = rules_of(draft.inputs.logic).revives_from_zero
     for secret in component.secrets:
         ref = ref_of(secret.manifest)
         resource = served.find(ref.group, ref.kind)
@@ -214,7 +216,9 @@ def _plan_objects(
             continue
         has_volumes = ref.kind == "StatefulSet"
         wanted_object = with_kept_sizes(one, draft.seen.get(ref)) if has_volumes else one
-        change = draft.want(wanted_object)
+        may_be_at_zero = revives and ref.kind == "Deployment"
+        amiss = scaled_to_nothing(wanted_object, component, draft.seen.get(ref)) if may_be_at_zero else ""
+        change = draft.want(wanted_object, amiss)
         change = parked.change(ref) or change
         is_held = hold and not goes_ahead(ref, draft)
         if is_held and change.writes and not change.repeated and ref.kind in WORKLOADS:
@@ -225,7 +229,7 @@ def _plan_objects(
         if has_volumes and not change.unknown:
             change = plan_volumes(draft, wanted_object, change, served, component.name)
         changes[ref] = change
-        draft.write(wanted_object, change, resource, component.name)
+        draft.write(wanted_object, change, resource, component.name, least=1 if amiss else 0)
     return changes, held
 
 

@@ -38,6 +38,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     goes_ahead_when_released: bool = False
     """Whether a workload that is gone and has pods waits for nothing only if the operator let go of them to make it
     anew; not because pods of a former one still end."""
+    revives_from_zero: bool = False
+    """Whether a Deployment that was scaled to nothing is given a pod, from which its autoscaler goes on."""
 
 
 RULES: Final = {
@@ -58,7 +60,8 @@ RULES: Final = {
     ),
     # A TapioCluster that was made anew while the former one's pods still ended did not wait for its Secrets, so that
     # NATS and all that log in to it were rolled out twice. And while no watcher ran, what was written or deleted last
-    # was repeated every five seconds: three messages each, which pushed the past out of the log.
+    # was repeated every five seconds: three messages each, which pushed the past out of the log. And who scaled a
+    # component to 0 below our autoscaler, which never scales from there, switched it off for good, as if it were ready.
     5: Rules(
         longest_refusal_wait=120_000,
         deletes_in_order=True,
@@ -67,6 +70,7 @@ RULES: Final = {
         counts_kept=True,
         goes_ahead_when_released=True,
         backs_off_unobserved=True,
+        revives_from_zero=True,
     ),
 }
 NEWEST: Final = max(RULES)

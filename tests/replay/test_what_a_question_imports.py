@@ -30,9 +30,9 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "without"),
     [
-        pytest.param(["at", "now"], [PLANNER, MODELS, "aiohttp", "cryptography", "nats"], id="at"),
+        pytest.param(["at", "now"], [PLANNER, MODELS, "aiohttp", "cryptography", "nats", "yaml"], id="at"),
         pytest.param(["explain"], [PLANNER, "aiohttp", "cryptography", "nats"], id="explain"),
-        pytest.param(["history"], [PLANNER, MODELS, "aiohttp", "cryptography", "nats"], id="history"),
+        pytest.param(["history"], [PLANNER, MODELS, "aiohttp", "cryptography", "nats", "yaml"], id="history"),
     ],
 )
 def test_a_question_does_without(arguments: list[str], without: list[str], archive: Path) -> None:

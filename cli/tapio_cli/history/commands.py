@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.console import Console
 
-from tapio_cli.documents import in_namespace, read_documents
 from tapio_cli.history.asking import TOLD_WHOLE, all_told, planned, present, told, told_between
 from tapio_cli.history.codes import DIVERGED, REFUSED
 from tapio_cli.history.completing import clusters, objects
@@ -316,6 +315,8 @@ def add_history_commands(
           tapioctl plan -f production.yaml
           tapioctl plan -f production.yaml --from today.tapio -o json
         """
+
+        from tapio_cli.documents import in_namespace, read_documents
 
         def work() -> list[Ahead]:
             documents = [in_namespace(one, namespace) for one in read_documents(files)]

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -38,6 +37,8 @@ def print_document(document: JsonValue, output: Format) -> None:
     if output is Format.JSON:
         print(json.dumps(document, indent=2, sort_keys=True))
     else:
+        import yaml  # It takes as long as a twentieth of a question.
+
         yaml.dump(document, sys.stdout, Dumper=yaml.CSafeDumper, sort_keys=True)
 
 
@@ -46,6 +47,8 @@ def print_line(document: JsonValue, output: Format) -> None:
     if output is Format.JSON:
         print(json.dumps(document, sort_keys=True), flush=True)
     else:
+        import yaml
+
         yaml.dump(document, sys.stdout, Dumper=yaml.CSafeDumper, sort_keys=True, explicit_start=True)
         sys.stdout.flush()
 

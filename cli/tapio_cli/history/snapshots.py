@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
-import yaml
-
 from tapio_cli.history.story import Story
 from tapio_reconciler.core.state import State
 from tapio_shared.api.names import cluster_ref
@@ -64,6 +60,10 @@ def _decision(sequence: int, decision: DecisionRecorded) -> JsonObject:
 
 def difference(before: JsonObject, after: JsonObject) -> list[str]:
     """A unified diff of two snapshots, as YAML; empty when nothing differs but the instant."""
+    import difflib
+
+    import yaml  # One of two snapshots needs neither.
+
     texts = [
         yaml.dump({key: value for key, value in one.items() if key not in {"revision", "at"}}, Dumper=yaml.CSafeDumper)
         for one in (before, after)

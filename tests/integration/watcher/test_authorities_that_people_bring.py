@@ -14,6 +14,7 @@ from tests.support.eventually import eventually
 OURS = ObjectRef("tapio.io", "Authorities", "default", "ours")
 SHARED = ObjectRef("tapio.io", "Authorities", "default", "corporate-ca")
 OF_AGENTS = ObjectRef("tapio.io", "Authorities", "tapio-nodes", "corporate-ca")
+TRUSTED: JsonObject = {"tls": {"secretRef": {"name": "pair"}, "caConfigMapRef": {"name": "ours"}}}
 TRUSTING = f"{CONFIG}network: {{caConfigMap: {{name: corporate-ca}}}}\n"
 
 
@@ -29,7 +30,7 @@ async def digests(world: World, ref: ObjectRef, key: OrderingKey | None = None) 
 
 async def test_one_that_a_gateway_names_comes_changes_and_goes(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
-        await world.create(cluster_document(gateway={"tls": {"caConfigMapRef": {"name": "ours"}}}))
+        await world.create(cluster_document(gateway=TRUSTED))
         async with world.watcher():
             assert await world.is_gone(OURS)
             await world.create(bundle(OURS, {"ca.crt": "A CERTIFICATE", "empty": ""}))
@@ -53,7 +54,7 @@ async def test_one_that_a_gateway_names_comes_changes_and_goes(tmp_path: Path) -
 
 async def test_one_that_goes_or_comes_while_no_watcher_runs(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
-        await world.create(cluster_document(gateway={"tls": {"caConfigMapRef": {"name": "ours"}}}))
+        await world.create(cluster_document(gateway=TRUSTED))
         await world.create(bundle(OURS, {"ca.crt": "A"}))
         async with world.watcher():
             assert set(await digests(world, OURS)) == {"ca.crt"}
@@ -86,7 +87,7 @@ async def test_one_that_the_operators_configuration_names_is_told_to_every_clust
 
 async def test_nobody_is_told_of_what_nobody_names(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
-        await world.create(cluster_document(gateway={"tls": {"caConfigMapRef": {"name": "ours"}}}))
+        await world.create(cluster_document(gateway=TRUSTED))
         await world.create(bundle(ObjectRef("", "ConfigMap", "default", "another"), {"ca.crt": "A"}))
         async with world.watcher():
             assert await world.is_gone(OURS)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from tapio_reconciler.core.drafting import Plan
+from tapio_reconciler.core.plans import Plan
 from tapio_reconciler.core.state import Entry, State
 from tapio_shared.codec import encode
 from tapio_shared.facts import ConfigurationObserved, Record, Synced

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from tapio_cli.kubectl import Kubectl
-from tapio_reconciler.core.drafting import Plan
+from tapio_reconciler.core.plans import Plan
 from tapio_shared.adapters.kube_http import HttpKube
 from tapio_shared.api.kinds import MANAGED_KINDS, RESOURCE_KINDS
 from tapio_shared.api.labels import MANAGED_SELECTOR

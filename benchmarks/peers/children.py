@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.work import NAMESPACE
-from tapio_reconciler.core.drafting import Plan
+from tapio_reconciler.core.plans import Plan
 from tapio_shared.codec import encode
 from tapio_shared.facts import ApplyAction
 from tapio_shared.json import JsonObject, str_at

@@ -13,9 +13,9 @@ from typing import Self, cast
 
 import yaml
 
-from tapio_reconciler.core.drafting import Plan, Report
 from tapio_reconciler.core.model import CertificateSecret, CopiedSecret, MadeSecret
 from tapio_reconciler.core.planning import plan
+from tapio_reconciler.core.plans import Plan, Report
 from tapio_reconciler.core.rules import NEWEST
 from tapio_reconciler.core.state import Entry, State, evolve
 from tapio_reconciler.core.wanting import ref_of

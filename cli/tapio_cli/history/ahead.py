@@ -18,10 +18,11 @@ from tapio_reconciler.core.model import Component
 from tapio_reconciler.core.recreation import with_kept_sizes
 from tapio_reconciler.core.released import released_before
 from tapio_reconciler.core.rules import logic_of, rules_of
+from tapio_reconciler.core.shared_facts import configuration_of
 from tapio_reconciler.core.state import Entry, Seen, State
 from tapio_reconciler.core.statuses import cluster_not_found
 from tapio_reconciler.core.volumes import held_volumes
-from tapio_reconciler.core.wanting import Refused, Wanted, configuration_of, ref_of, wanted
+from tapio_reconciler.core.wanting import Refused, Wanted, ref_of, wanted
 from tapio_shared.api.images import DEFAULT_TAPIO_VERSION
 from tapio_shared.api.names import API_GROUP, CLUSTER_KIND, cluster_ref
 from tapio_shared.api.normalise import pin_version

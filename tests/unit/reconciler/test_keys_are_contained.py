@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tapio_reconciler.core.drafting import Plan
 from tapio_reconciler.core.planning import plan
+from tapio_reconciler.core.plans import Plan
 from tapio_reconciler.core.state import State
 from tapio_reconciler.shell import rounds as rounds_module
 from tapio_reconciler.shell.applying import Applier

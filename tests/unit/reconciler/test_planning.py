@@ -10,8 +10,8 @@ import sys
 import msgspec
 import pytest
 
-from tapio_reconciler.core.drafting import pod_templates
 from tapio_reconciler.core.planning import plan
+from tapio_reconciler.core.plans import pod_templates
 from tapio_shared.api.labels import FORCE_RECONCILE, PAUSED
 from tapio_shared.facts import ConfigurationObserved, DecisionRecorded, Inputs
 from tapio_shared.json import JsonValue, list_at, object_at, objects_at, str_at

@@ -16,8 +16,8 @@ import msgspec
 import pytest
 
 from tapio_reconciler.core.comparison import settled_digest
-from tapio_reconciler.core.drafting import Plan, Report
 from tapio_reconciler.core.planning import plan
+from tapio_reconciler.core.plans import Plan, Report
 from tapio_reconciler.core.remembering import Remembered
 from tapio_reconciler.core.rules import NEWEST, OLDEST
 from tapio_reconciler.core.state import Entry, State, evolve

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from tapio_reconciler.core.drafting import Plan
+from tapio_reconciler.core.plans import Plan
 from tapio_shared.json import JsonObject, JsonValue, int_at, object_at, objects_at, str_at
 from tapio_shared.keys import ObjectRef
 from tests.support.planned_world import World

@@ -11,6 +11,7 @@ from enum import Enum
 
 from tapio_reconciler.core.comparison import holds, settled_digest
 from tapio_reconciler.core.model import WantedObject
+from tapio_reconciler.core.scaling import has_too_few_replicas
 from tapio_reconciler.core.state import Seen
 from tapio_shared.api.labels import ADOPT, CLUSTER_UID, DESIRED_HASH, key_of_made, key_of_object
 from tapio_shared.api.names import CLUSTER_KIND
@@ -105,49 +106,42 @@ def waits(since: int, until: int, now: int) -> bool:
     return since <= now < until
 
 
-def patience_with(write: AppliedWrite | DeletedObject, first: int = OBSERVE_WITHIN) -> int:
+def time_to_observe(write: AppliedWrite | DeletedObject, first: int = OBSERVE_WITHIN) -> int:
     """How long a write is given to be observed before it is repeated; `first` is how long the first time."""
     return min(first << min(write.repeats, 20), LONGEST_UNOBSERVED)
 
 
-def change_of(
-    wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: int, forced: bool, amiss: str = ""
-) -> Change:
-    """What to do about a wanted object, last observed as `seen`; `amiss` with it is what its manifest does not hold.
+def change_of(wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: int, forced: bool) -> Change:
+    """What to do about a wanted object, last observed as `seen`.
 
     A failed write that is tried again keeps its failure, so that a status does not flicker with every try.
     """
-    if not forced and not amiss and seen is not None and seen.held.get(wanted.digest):
+    if not forced and not wanted.least_replicas and seen is not None and seen.held.get(wanted.digest):
         return NOTHING  # What most plans find of most objects, so it is asked first.
-    change = _change_of(wanted, seen, memory, now=now, forced=forced, amiss=amiss)
+    change = _change_of(wanted, seen, memory, now=now, forced=forced)
     failure = memory.outcome.failures.get(wanted.name)
     if change.writes and failure is not None and failure.digest == wanted.digest:
         return replace(change, failure=failure)
     return change
 
 
-def _change_of(
-    wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: int, forced: bool, amiss: str
-) -> Change:
+def _change_of(wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: int, forced: bool) -> Change:
     name, digest = wanted.name, wanted.digest
     observed = None if seen is None else seen.document
     if observed is not None and str_at(observed, "metadata", "deletionTimestamp"):
         return Change(act=Act.AWAIT, reason=f"{name} is being deleted; it is made again once it is gone.")
     if not forced:
-        if seen is not None and not amiss and _is_as_wanted(wanted, seen, memory):
+        if seen is not None and _is_as_wanted(wanted, seen, memory) and not has_too_few_replicas(wanted, seen):
             return NOTHING
         failure = memory.outcome.failures.get(name)
         if failure is not None and failure.digest == digest and waits(failure.failed_at, failure.retry_at, now):
             return Change(act=Act.BACK_OFF, reason=failure.error, due_at=failure.retry_at, failure=failure)
         write = memory.unobserved(name, seen)
         if write is not None and write.digest == digest:
-            patience = patience_with(write, OBSERVE_WITHIN if observed is not None else REPEAT_UNOBSERVED)
-            if waits(write.applied_at, write.applied_at + patience, now):
-                return Change(
-                    act=Act.AWAIT,
-                    reason=f"{name} was written and not observed yet.",
-                    due_at=write.applied_at + patience,
-                )
+            first = OBSERVE_WITHIN if observed is not None else REPEAT_UNOBSERVED
+            until = write.applied_at + time_to_observe(write, first)
+            if waits(write.applied_at, until, now):
+                return Change(act=Act.AWAIT, reason=f"{name} was written and not observed yet.", due_at=until)
             return Change(act=Act.APPLY, reason=f"{name} was written and has not been observed since; repeated.")
         if write is not None and observed is None:
             return Change(act=Act.APPLY, reason=f"What is wanted of {name} has changed.")
@@ -162,7 +156,10 @@ def _change_of(
         return Change(act=Act.APPLY, reason=f"{name} is not as wanted, and tapio.io/force-reconcile asks for it.")
     if str_at(observed, "metadata", "annotations", DESIRED_HASH) != digest:
         return Change(act=Act.APPLY, reason=f"What is wanted of {name} has changed.")
-    return _correction(name, memory, now, amiss or f"{name} no longer holds what is wanted of it.")
+    if has_too_few_replicas(wanted, seen):
+        why = f"{name} was scaled to 0, from which no HorizontalPodAutoscaler scales it."
+        return _correction(name, memory, now, why)
+    return _correction(name, memory, now, f"{name} no longer holds what is wanted of it.")
 
 
 def _is_as_wanted(wanted: WantedObject, seen: Seen, memory: Memory) -> bool:

@@ -1,4 +1,4 @@
-"""A plan while it is being written, and the finished plan.
+"""A plan while it is being written.
 
 The draft turns wanted objects into actions one by one; `finish` seals it into a `Plan`, whose decision is what the log
 records and replay compares.
@@ -6,10 +6,8 @@ records and replay compares.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import cast
 
 import msgspec
 
@@ -20,13 +18,13 @@ from tapio_reconciler.core.changes import (
     Change,
     Memory,
     change_of,
-    patience_with,
+    time_to_observe,
     waits,
 )
 from tapio_reconciler.core.made_secrets import flaw_of
 from tapio_reconciler.core.model import MadeSecret, WantedObject
-from tapio_reconciler.core.outcomes import outcome_of
-from tapio_reconciler.core.premises import Premise, premises_of
+from tapio_reconciler.core.plans import Plan
+from tapio_reconciler.core.premises import premises_of
 from tapio_reconciler.core.references import lost_credentials
 from tapio_reconciler.core.released import ORPHAN
 from tapio_reconciler.core.rules import in_order, rules_of
@@ -34,7 +32,7 @@ from tapio_reconciler.core.scaling import keeping_replicas
 from tapio_reconciler.core.state import Observed, Seen, Sight, State
 from tapio_shared.api.kinds import WORKLOADS
 from tapio_shared.api.labels import DESIRED_HASH, REVISION
-from tapio_shared.codec import digest, encode
+from tapio_shared.codec import digest
 from tapio_shared.facts import (
     AppliedWrite,
     ApplyAction,
@@ -44,8 +42,6 @@ from tapio_shared.facts import (
     EventIntent,
     FailedWrite,
     Inputs,
-    ObjectResult,
-    OutcomeRecorded,
     ServedResource,
     Timer,
 )
@@ -58,79 +54,6 @@ _SCALERS = frozenset({"HorizontalPodAutoscaler", "VerticalPodAutoscaler"})
 _PHASES = ((_SCALERS, 3), (WORKLOADS, 2), (_BINDINGS, 1))
 """What is written after the rest. The API server reads the role that a binding names, to refuse an escalation, and
 answers 404 while there is none; so a binding follows its role."""
-
-
-@dataclass(slots=True)
-class Report:
-    """How applying went, as the shell saw it."""
-
-    results: list[ObjectResult] = field(default_factory=list[ObjectResult])
-    settled: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
-    retry_after: dict[str, float] = field(default_factory=dict[str, float])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A sealed plan. `manifests` and `generated` hold, by the ObjectRef's text, what `decision.apply` names."""
-
-    decision: DecisionRecorded
-    cluster: Seen | None
-    manifests: Mapping[str, JsonObject]
-    generated: Mapping[str, MadeSecret]
-    corrected: tuple[str, ...]
-    memory: Memory
-    seen_by_name: Mapping[str, Seen]
-    pod_templates: Mapping[str, JsonObject]
-    premises: tuple[Premise, ...] = ()
-    """What must still be so for anything to be deleted."""
-    released: Mapping[str, str] | None = None
-    """What had been let go of to be made anew, before this."""
-
-    @property
-    def has_effects(self) -> bool:
-        """Whether anything is to be written to Kubernetes."""
-        decision = self.decision
-        return bool(
-            decision.apply
-            or decision.delete
-            or decision.status is not None
-            or decision.finalizer
-            or decision.events
-            or decision.resources
-        )
-
-    def record(self, cause: str, rests_on: int = 0) -> DecisionRecorded:
-        """The decision as it is to be recorded: with the subject of the fact that caused it and the pod templates.
-
-        `rests_on` is the checksum of what it was planned from (rests_on.py).
-        """
-        packed = zlib.compress(encode(dict(self.pod_templates)), 6) if self.pod_templates else b""
-        return msgspec.structs.replace(self.decision, cause=cause, pod_templates=packed, rests_on=rests_on)
-
-    def outcome(self, sequence: int, report: Report, *, now: int) -> OutcomeRecorded:
-        """The outcome of this plan, recorded as the decision at `sequence`."""
-        return outcome_of(
-            sequence,
-            self.decision,
-            report.results,
-            report.settled,
-            self.memory,
-            dict(self.seen_by_name),
-            corrected=self.corrected,
-            retry_after=report.retry_after,
-            released=self.released,
-            now=now,
-        )
-
-
-def pod_templates(decision: DecisionRecorded) -> JsonObject:
-    """The pod templates that a decision kept: workload -> template."""
-    return unpacked_templates(decision.pod_templates)
-
-
-def unpacked_templates(packed: bytes) -> JsonObject:
-    """The same, from what the record holds."""
-    return cast("JsonObject", msgspec.json.decode(zlib.decompress(packed))) if packed else {}
 
 
 @dataclass(slots=True)
@@ -182,23 +105,18 @@ class Draft(msgspec.Struct, kw_only=True):
     def now(self) -> int:
         return self.inputs.now
 
-    def want(self, one: WantedObject, amiss: str = "") -> Change:
-        """What to do about one wanted object. Nothing is written before `write` is called with the answer.
-
-        `amiss` says what is to be corrected of it besides what its manifest holds.
-        """
+    def want(self, one: WantedObject) -> Change:
+        """What to do about one wanted object. Nothing is written before `write` is called with the answer."""
         self.objects[one.name] = one.digest
         if one.ref.kind in WORKLOADS:
             self.pod_templates[one.name] = object_at(one.manifest, "spec", "template")
         seen = self.seen.get(one.ref)
         if seen is not None:
             self._seen_by_name[one.name] = seen
-        return change_of(one, seen, self.memory, now=self.now, forced=bool(self.forced), amiss=amiss)
+        return change_of(one, seen, self.memory, now=self.now, forced=bool(self.forced))
 
-    def write(
-        self, one: WantedObject, change: Change, served: ServedResource, component: str, *, least: int = 0
-    ) -> None:
-        """Note what `change` asks for: an action (with `least` replicas if others decide on those), or a later look."""
+    def write(self, one: WantedObject, change: Change, served: ServedResource, component: str) -> None:
+        """Note what `change` asks for: an action, or a later look."""
         if change is NOTHING:
             return
         name = one.name
@@ -207,7 +125,7 @@ class Draft(msgspec.Struct, kw_only=True):
             return
         if change.correction:
             self.corrected.append(name)
-        manifest = keeping_replicas(one.manifest, self.seen.get(one.ref), least=least)
+        manifest = keeping_replicas(one, self.seen.get(one.ref))
         self.manifests[name] = annotated(manifest, one.digest, self.state.revision)
         self.apply.append(self._action(one.ref, served, component, change, mode=change.act.value))
 
@@ -231,7 +149,7 @@ class Draft(msgspec.Struct, kw_only=True):
         if failure is not None and failure.digest == wanted and waits(failure.failed_at, failure.retry_at, self.now):
             change = Change(act=Act.BACK_OFF, reason=failure.error, due_at=failure.retry_at, failure=failure)
         elif write is not None and waits(
-            write.applied_at, due_at := write.applied_at + patience_with(write, REPEAT_UNOBSERVED), self.now
+            write.applied_at, due_at := write.applied_at + time_to_observe(write, REPEAT_UNOBSERVED), self.now
         ):
             change = Change(act=Act.AWAIT, reason=f"{name} was made and not observed yet.", due_at=due_at)
         elif lost := lost_credentials(secret, ref, self.seen):
@@ -428,7 +346,7 @@ class Draft(msgspec.Struct, kw_only=True):
     def _is_awaited(self, write: AppliedWrite | DeletedObject) -> bool:
         """Whether what was written may still come back as a fact; the plan then looks again after that."""
         since = write.applied_at if isinstance(write, AppliedWrite) else write.deleted_at
-        until = since + patience_with(write)
+        until = since + time_to_observe(write)
         if not waits(since, until, self.now):
             return False
         self.look_again("observe", until)
@@ -466,6 +384,3 @@ def annotated(manifest: JsonObject, wanted: str, revision: int) -> JsonObject:
 def _generation(cluster: Seen | None) -> int:
     generation = None if cluster is None else object_at(cluster.document, "metadata").get("generation")
     return generation if isinstance(generation, int) else 0
-
-
-__all__ = ["WORKLOADS", "Draft", "Plan", "Report", "annotated", "pod_templates"]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from tapio_reconciler.core.changes import is_managed
-from tapio_reconciler.core.drafting import unpacked_templates
+from tapio_reconciler.core.plans import unpacked_templates
 from tapio_reconciler.core.state import Observed, Seen, State
 from tapio_shared.api.labels import COMPONENT, FLEET
 from tapio_shared.facts import DecisionRecorded

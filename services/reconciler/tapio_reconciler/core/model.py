@@ -161,6 +161,8 @@ class WantedObject:
     holds. Sorted."""
     trusts: tuple[tuple[str, str], ...] = ()
     """(ConfigMap of its namespace, key) of the certificate authorities that its pods, or its Gateway, trust. Sorted."""
+    least_replicas: int = 0
+    """Where the manifest leaves the replicas to an autoscaler: with fewer than these it is drift."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,18 +13,20 @@ import msgspec
 from tapio_reconciler.core.changes import NO_MEMORY, Change, Memory, is_controlled_by_cluster, is_managed
 from tapio_reconciler.core.completeness import incompleteness
 from tapio_reconciler.core.components import ComponentProgress, blockers, component_progress
-from tapio_reconciler.core.drafting import WORKLOADS, Draft, Plan
+from tapio_reconciler.core.drafting import Draft
 from tapio_reconciler.core.made_secrets import is_copy, is_observed
 from tapio_reconciler.core.members import Members, members_of
 from tapio_reconciler.core.model import Component, Notice, Served, Skipped, WantedObject
 from tapio_reconciler.core.notices import event_of, events_between
 from tapio_reconciler.core.parked import SHARED_FACTS, Parked, parked_of, unread_shared_facts
+from tapio_reconciler.core.plans import Plan
 from tapio_reconciler.core.recreation import goes_ahead, plan_volumes, remember_refusals, with_kept_sizes
 from tapio_reconciler.core.references import missing_reference
 from tapio_reconciler.core.released import released_before
 from tapio_reconciler.core.resting import Rest, Watchful
 from tapio_reconciler.core.rules import rules_of
-from tapio_reconciler.core.scaling import scaled_to_nothing
+from tapio_reconciler.core.scaling import with_least_replicas
+from tapio_reconciler.core.shared_facts import served_by
 from tapio_reconciler.core.state import Observed, Seen, State
 from tapio_reconciler.core.statuses import (
     cluster_status,
@@ -39,7 +41,8 @@ from tapio_reconciler.core.statuses import (
 from tapio_reconciler.core.teardown import delete_left_behind, is_torn_down, tear_down
 from tapio_reconciler.core.turns import turn_of
 from tapio_reconciler.core.volumes import HeldVolumes, held_volumes
-from tapio_reconciler.core.wanting import Refused, Wanted, ref_of, served_by, wanted
+from tapio_reconciler.core.wanting import Refused, Wanted, ref_of, wanted
+from tapio_shared.api.kinds import WORKLOADS
 from tapio_shared.api.labels import COMPONENT, FORCE_RECONCILE, PAUSED, TEARDOWN_FINALIZER
 from tapio_shared.api.names import COLLECTOR_KIND, INTELLIGENCE_KIND, cluster_ref
 from tapio_shared.api.reasons import Reason
@@ -216,9 +219,9 @@ def _plan_objects(
             continue
         has_volumes = ref.kind == "StatefulSet"
         wanted_object = with_kept_sizes(one, draft.seen.get(ref)) if has_volumes else one
-        may_be_at_zero = revives and ref.kind == "Deployment"
-        amiss = scaled_to_nothing(wanted_object, component, draft.seen.get(ref)) if may_be_at_zero else ""
-        change = draft.want(wanted_object, amiss)
+        if revives:
+            wanted_object = with_least_replicas(wanted_object, component)
+        change = draft.want(wanted_object)
         change = parked.change(ref) or change
         is_held = hold and not goes_ahead(ref, draft)
         if is_held and change.writes and not change.repeated and ref.kind in WORKLOADS:
@@ -229,7 +232,7 @@ def _plan_objects(
         if has_volumes and not change.unknown:
             change = plan_volumes(draft, wanted_object, change, served, component.name)
         changes[ref] = change
-        draft.write(wanted_object, change, resource, component.name, least=1 if amiss else 0)
+        draft.write(wanted_object, change, resource, component.name)
     return changes, held
 
 

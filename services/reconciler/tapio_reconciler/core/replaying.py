@@ -10,8 +10,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from tapio_reconciler.core.drafting import Plan
 from tapio_reconciler.core.planning import plan
+from tapio_reconciler.core.plans import Plan
 from tapio_reconciler.core.reading import entry_of, is_unreadable
 from tapio_reconciler.core.rests_on import checksum_of, newest_of
 from tapio_reconciler.core.rules import NEWEST, OLDEST, RULES

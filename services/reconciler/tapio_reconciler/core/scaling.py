@@ -6,6 +6,8 @@ else sets (`kubectl scale`) is drift, and set back. See docs/adr/0014.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tapio_reconciler.core.model import Component, WantedObject
 from tapio_reconciler.core.state import Observed, Seen
 from tapio_shared.api.names import FIELD_MANAGER
@@ -25,32 +27,33 @@ def other_scalers(seen: Observed, namespace: str) -> dict[str, str]:
     return found
 
 
-def scaled_to_nothing(wanted: WantedObject, component: Component, seen: Seen | None) -> str:
-    """What is amiss with a Deployment of ours that somebody scaled to 0 below its autoscaler; empty when nothing is.
+def with_least_replicas(wanted: WantedObject, component: Component) -> WantedObject:
+    """`wanted` with at least one replica, if it is a Deployment that an autoscaler of ours scales.
 
     An autoscaler does nothing while its target has no replicas, so nobody but a person or we can bring it back.
     https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#implicit-maintenance-mode-deactivation
     """
-    is_left = "replicas" not in object_at(wanted.manifest, "spec")
-    if not is_left or component.scaled_by or seen is None or seen.document is None:
-        return ""
-    if int_at(seen.document, "spec", "replicas", default=1) > 0:
-        return ""
-    return f"{wanted.name} was scaled to 0, from which no HorizontalPodAutoscaler scales it."
+    is_left = wanted.ref.kind == "Deployment" and "replicas" not in object_at(wanted.manifest, "spec")
+    return replace(wanted, least_replicas=1) if is_left and not component.scaled_by else wanted
 
 
-def keeping_replicas(manifest: JsonObject, seen: Seen | None, *, least: int = 0) -> JsonObject:
-    """`manifest` as it is to be applied: with the replicas that it leaves to an autoscaler, while we still own them.
+def has_too_few_replicas(wanted: WantedObject, seen: Seen) -> bool:
+    """Whether somebody scaled it below what an autoscaler needs to go on from."""
+    return int_at(seen.document, "spec", "replicas", default=1) < wanted.least_replicas
+
+
+def keeping_replicas(wanted: WantedObject, seen: Seen | None) -> JsonObject:
+    """The manifest as it is to be applied: with the replicas that it leaves to an autoscaler, while we still own them.
 
     An apply that no longer names a field which nobody else owns resets it, here to one replica. An autoscaler owns the
-    replicas once it has changed them; until then the number that was observed stays, but no fewer than `least`.
+    replicas once it has changed them; until then the number that was observed stays, if it isn't too small.
     https://kubernetes.io/docs/reference/using-api/server-side-apply/#transferring-ownership
     """
-    spec = object_at(manifest, "spec")
-    if str_at(manifest, "kind") != "Deployment" or "replicas" in spec or seen is None:
+    manifest, spec = wanted.manifest, object_at(wanted.manifest, "spec")
+    if wanted.ref.kind != "Deployment" or "replicas" in spec or seen is None:
         return manifest
-    if int_at(seen.document, "spec", "replicas", default=1) < least:
-        return {**manifest, "spec": {**spec, "replicas": least}}
+    if has_too_few_replicas(wanted, seen):
+        return {**manifest, "spec": {**spec, "replicas": wanted.least_replicas}}
     replicas = object_at(seen.document, "spec").get("replicas") if _owns_replicas(seen) else None
     return manifest if replicas is None else {**manifest, "spec": {**spec, "replicas": replicas}}
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from operator import is_
 from typing import Final
 
@@ -19,13 +18,14 @@ from tapio_reconciler.core.graph_members import GraphMembers, graph_members, kee
 from tapio_reconciler.core.kept import Running, running_collectors
 from tapio_reconciler.core.learning import learned_of_fleet
 from tapio_reconciler.core.members import Members
-from tapio_reconciler.core.model import Component, Notice, Rendered, Served, WantedObject
+from tapio_reconciler.core.model import Component, Notice, Rendered, WantedObject
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.overlaps import accepted_collectors, chosen_intelligence
 from tapio_reconciler.core.references import needed_secrets, trusted_authorities
 from tapio_reconciler.core.remembering import Remembered
 from tapio_reconciler.core.rendering import render
 from tapio_reconciler.core.scaling import other_scalers
+from tapio_reconciler.core.shared_facts import configuration_of, discovery_bytes, parsed_configuration, served_in
 from tapio_reconciler.core.state import Observed, Seen, State
 from tapio_reconciler.core.volumes import HeldVolumes, granted
 from tapio_shared.api import names
@@ -42,8 +42,8 @@ from tapio_shared.api.operator_config import OperatorConfig
 from tapio_shared.api.problems import Problem
 from tapio_shared.api.reasons import Reason
 from tapio_shared.api.validation import one_answer, validate_cluster
-from tapio_shared.codec import digest, encode
-from tapio_shared.facts import ConfigurationObserved, DiscoveryObserved, FleetObserved
+from tapio_shared.codec import encode
+from tapio_shared.facts import FleetObserved
 from tapio_shared.json import JsonObject, at, object_at, str_at
 from tapio_shared.keys import ObjectRef
 
@@ -212,7 +212,7 @@ def _wanted(
         scalers=scalers,
     )
     try:
-        rendering = _rendered(encode(inputs), _discovery_bytes(state), state.rendering, state.remembered)
+        rendering = _rendered(encode(inputs), discovery_bytes(state), state.rendering, state.remembered)
     except BudgetTooSmall as err:
         return Refused(reason=Reason.BUDGET_TOO_SMALL, message=str(err), refused_members=refused)
     state.rendering = rendering
@@ -264,7 +264,7 @@ def _rendered(inputs: bytes, discovery: bytes, former: object, remembered: Remem
     if before is not None and (before.inputs, before.discovery) == (inputs, discovery):
         return before
     given = msgspec.json.decode(inputs, type=_Inputs)
-    served = _served(discovery)
+    served = served_in(discovery)
     asked = remembered.steady(
         "asked models", (inputs,), lambda: encode([given.spec, given.version, given.intelligence, given.collectors])
     )
@@ -280,7 +280,7 @@ def _rendered(inputs: bytes, discovery: bytes, former: object, remembered: Remem
         effective=effective,
         served=served,
         fleet=given.fleet,
-        config=_parsed_configuration(encode(given.config)),
+        config=parsed_configuration(encode(given.config)),
         secret_digests=given.secrets,
         learned=given.learned,
         enterprise_claims=_enterprise_claims(given.volumes),
@@ -352,11 +352,6 @@ def _began_as_community(volumes: Mapping[str, HeldVolumes]) -> bool:
     return held is not None and any(not one.edition for one in held.claims)
 
 
-def wanted_object(manifest: JsonObject) -> WantedObject:
-    """A rendered manifest with its name, its version and its digest."""
-    return _wanted_object(manifest, digest(manifest))
-
-
 def _wanted_object(manifest: JsonObject, wanted: str) -> WantedObject:
     ref = ref_of(manifest)
     return WantedObject(
@@ -381,38 +376,6 @@ def ref_of(manifest: JsonObject) -> ObjectRef:
 def version_of(manifest: JsonObject) -> str:
     """The API version of a manifest, without its group."""
     return str_at(manifest, "apiVersion").rpartition("/")[2]
-
-
-def served_by(discovery: DiscoveryObserved) -> Served:
-    """What an API server serves, as it was last told."""
-    return _served(encode(discovery))
-
-
-@lru_cache(maxsize=8)
-def _served(discovery: bytes) -> Served:
-    fact = msgspec.json.decode(discovery, type=DiscoveryObserved)
-    return Served(tuple(fact.resources), fact.version)
-
-
-def _discovery_bytes(state: State) -> bytes:
-    found = state.shared_fact("discovery", DiscoveryObserved)
-    return b"" if found is None else encode(found[1])
-
-
-def configuration_of(state: State) -> OperatorConfig:
-    """The operator's configuration as last told; the defaults where nothing was."""
-    found = state.shared_fact("config", ConfigurationObserved)
-    return OperatorConfig() if found is None else configuration_in(found[1])
-
-
-def configuration_in(fact: ConfigurationObserved) -> OperatorConfig:
-    """The configuration that a fact tells of."""
-    return _parsed_configuration(encode(fact.configuration))
-
-
-@lru_cache(maxsize=8)
-def _parsed_configuration(document: bytes) -> OperatorConfig:
-    return OperatorConfig.recorded(msgspec.json.decode(document))
 
 
 def _secret_digests(seen: Observed, namespace: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ from opentelemetry import trace
 from tapio_reconciler.core.changes import is_managed, may_take_over
 from tapio_reconciler.core.comparison import holds, settled_digest
 from tapio_reconciler.core.components import SOMEBODY_ELSES
-from tapio_reconciler.core.drafting import Plan, Report
+from tapio_reconciler.core.plans import Plan, Report
 from tapio_reconciler.shell.events import EventWriter
 from tapio_reconciler.shell.metrics import Metrics
 from tapio_reconciler.shell.premises import PLURALS, objection

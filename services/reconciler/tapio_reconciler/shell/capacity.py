@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from tapio_reconciler.core.rules import NEWEST
+from tapio_reconciler.core.shared_facts import configuration_in
 from tapio_reconciler.core.state import Entry, State
-from tapio_reconciler.core.wanting import configuration_in
 from tapio_reconciler.shell.takeovers import Takeovers
 from tapio_reconciler.shell.trust import Trust
 from tapio_shared.api.operator_config import Limits

@@ -156,6 +156,12 @@ class KnownFacts:
         if _PLACE in marks:
             self._write(where, marks.replace(_PLACE, ""), known, was=known)
 
+    def place_again(self, subject: str) -> None:
+        """Mark the subject as a place again where its last fact tells of its object as existing."""
+        known = self.get(subject)
+        if known is not None and known.is_present:
+            self._keep(subject, known, is_place=True)
+
     def present(self, group: str, kind: str) -> list[ObjectRef]:
         """Every object of a kind that the log tells of as existing, by name."""
         packed = self._kinds.get(f"{escape_token(group)}.{escape_token(kind)}", ())

@@ -315,6 +315,8 @@ class FactWriter:
             await self._attempt_again(subject)
             return
         if entry.is_stale and entry.refetch is not None:
+            # An end that waited took its subject off the places. It is given up for what is read now, an end perhaps.
+            self.known.place_again(subject)
             await entry.refetch()
             return
         if self._says_nothing(subject, entry.fact, is_awaited=entry.is_awaited):

@@ -313,6 +313,31 @@ async def test_what_a_late_watch_tells_while_the_object_can_not_be_read_is_no_ne
     assert await told(log) == [1, "u-1", 3]
 
 
+async def test_an_end_that_is_read_again_after_a_refused_reading_is_told() -> None:
+    """The end waits behind a change that is to be read again; it takes the change's place, and then is read itself."""
+    log = MemoryEventLog(SystemClock(), partitions=4)
+    async with writing(log) as ahead, writing(log) as late:
+        ahead.observed(KEY, REF, fact(1))
+        await ahead.flush()
+        await late.hydrate()
+        is_refused = True
+
+        async def read_again() -> None:
+            nonlocal is_refused
+            if is_refused:
+                is_refused = False
+                late.gone(REF, uid="u-1", refetch=read_again)
+                raise LogUnavailable("the API server is away, say")
+            late.gone(REF, refetch=read_again)
+
+        ahead.observed(KEY, REF, fact(2))
+        await ahead.flush()
+        late.observed(KEY, REF, fact(3), refetch=read_again)
+        await late.flush()
+        await late.flush()
+    assert await told(log) == [1, 2, ""]
+
+
 async def test_on_a_conflict_the_object_is_read_again_until_that_succeeds() -> None:
     log = MemoryEventLog(SystemClock(), partitions=4)
     async with writing(log) as writer:

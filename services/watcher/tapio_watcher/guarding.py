@@ -9,7 +9,7 @@ from contextlib import suppress
 import structlog
 
 from tapio_shared.errors import LogMissing, LogRewound, TapioError
-from tapio_shared.facts import SweepMarked, Synced
+from tapio_shared.facts import Record, SweepMarked, Synced
 from tapio_shared.ports import Clock, EventLog, LogInfo
 from tapio_watcher.generation import Remembered, went_backwards
 from tapio_watcher.known import Known
@@ -36,10 +36,12 @@ class LogGuard:
         clock: Clock,
         metrics: Metrics,
         *,
+        trusted: bool = True,
         within: float = SWEEP_WITHIN,
     ) -> None:
+        """`trusted`: the log is the one that was last seen, so what others vouched for in it counts."""
         self._log, self._writer, self._shared, self._clock = event_log, writer, shared, clock
-        self._metrics, self._within = metrics, within
+        self._metrics, self._trusted, self._within = metrics, trusted, within
         self._looked = Remembered(info.created_at, info.last_sequence)
         self._begins = max(info.first_sequence, 1)  # 0 before anything was ever appended
         self._lost = ""
@@ -47,13 +49,13 @@ class LogGuard:
         self._complete_from = 0
         """What has been vouched for: nothing live stands before it. 0 until `vouch` is called."""
 
-    def vouch(self, *, trusted: bool) -> int:
+    def vouch(self) -> int:
         """The sequence from which on the log holds everything live, now that all of it has been told.
 
-        What an earlier leader vouched for still counts where it is `trusted` and the log begins no later, so that a
+        What an earlier leader vouched for still counts where it is trusted and the log begins no later, so that a
         restart says nothing new.
         """
-        told = [self._shared.last("synced"), self._shared.last("sweep")] if trusted else []
+        told = [self._shared.last("synced"), self._shared.last("sweep")] if self._trusted else []
         former = max((one.complete_from for one in told if isinstance(one, Synced | SweepMarked)), default=0)
         oldest = min((one.sequence for one in self._live()), default=self.remembered.last_sequence)
         self._complete_from = former if former >= self._begins else max(oldest, 1)
@@ -169,9 +171,13 @@ class LogGuard:
         log.info("swept", below=below, objects=len(subjects))
 
     async def _mark(self, phase: str, below: int) -> None:
-        now = self._clock.now()
-        mark = SweepMarked(phase=phase, below=below, marked_at=now, complete_from=self._complete_from)
-        await self._shared.publish("sweep", mark)
+        def after(last: Record | None) -> SweepMarked:
+            """What the mark before vouches for, another watcher's perhaps, is not taken back where it is trusted."""
+            former = last.complete_from if self._trusted and isinstance(last, SweepMarked) else 0
+            vouched = max(self._complete_from, former)
+            return SweepMarked(phase=phase, below=below, marked_at=self._clock.now(), complete_from=vouched)
+
+        await self._shared.publish_after("sweep", after)
 
 
 def _advice(info: LogInfo, share: float) -> str:

@@ -125,7 +125,9 @@ class Lead:
         self._target = given.identity.target
         self._shared = SharedFacts(given.event_log, self._target, given.identity.partitions, given.clock)
         self._cursors = Cursors(given.event_log, self._target, given.clock)
-        self.guard = LogGuard(given.event_log, info, writer, self._shared, given.clock, given.metrics)
+        self.guard = LogGuard(
+            given.event_log, info, writer, self._shared, given.clock, given.metrics, trusted=not backwards
+        )
         self._watches: dict[GroupKind, tuple[KindWatch, asyncio.Task[None]]] = {}
         self._kinds_changed = asyncio.Event()
         self._fleet_changed, self._config_changed = asyncio.Event(), asyncio.Event()
@@ -199,7 +201,7 @@ class Lead:
                 generation=self._generation,
                 kinds=kinds,
                 synced_at=self._given.clock.now(),
-                complete_from=self.guard.vouch(trusted=not self._backwards),
+                complete_from=self.guard.vouch(),
             )
             await self._shared.publish("synced", fact)
             if self._given.identity.connection is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import structlog
@@ -53,17 +54,21 @@ class SharedFacts:
 
     async def publish(self, what: str, fact: SharedFact) -> None:
         """Append `fact` as `what` to every partition that does not hold it; all of them in the end, whatever fails."""
-        wanted = _digest(fact)
-        data = encode(fact)
+        await self.publish_after(what, lambda _: fact)
+
+    async def publish_after(self, what: str, fact_after: Callable[[Record | None], SharedFact]) -> None:
+        """The same for what depends on the last fact of that name: asked again when somebody else wrote meanwhile."""
         subjects = [shared_subject(number, self._target, what) for number in range(self._partitions)]
         async for attempt in AsyncRetrying(
             retry=retry_if_exception(_may_pass), wait=wait_random_exponential(multiplier=0.05, max=5.0), reraise=True
         ):
             with attempt:
+                fact = fact_after(self._records.get(what))
+                wanted, data = _digest(fact), encode(fact)
                 stale = [one for one in subjects if one not in self.known or self.known[one].digest != wanted]
                 if stale:
                     await self._append([(subject, data, wanted) for subject in stale])
-        self._records[what] = fact
+                self._records[what] = fact
 
     async def again(self, sequence: int) -> None:
         """Append anew every shared fact whose last message lies below `sequence`; the marks of sweeps excepted."""

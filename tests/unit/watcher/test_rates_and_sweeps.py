@@ -178,7 +178,7 @@ async def test_what_was_vouched_for_is_said_again_while_the_log_begins_no_later(
             KEY, ObjectRef("", "ConfigMap", "team", "settings"), observed_fact({}, uid="u", resource_version="1", now=1)
         )
         await writer.flush()
-        complete_from = guard.vouch(trusted=True)
+        complete_from = guard.vouch()
         await shared.publish("synced", Synced(generation="1", kinds=[], synced_at=1, complete_from=complete_from))
         return complete_from
 
@@ -193,6 +193,36 @@ async def test_what_was_vouched_for_is_said_again_while_the_log_begins_no_later(
         assert (await log.info()).first_sequence > begins, "saying so has pushed out more"
         assert await vouched(group) == told
         assert await vouched(group) == told, "which still holds"
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_a_mark_vouches_for_no_less_than_the_one_before(trusted: bool) -> None:
+    """The one before is another watcher's, appended since this one read the log; what a log that went back holds of
+    others' words does not count."""
+    clock = ManualClock()
+    log = MemoryEventLog(clock, partitions=4, max_bytes=100_000)
+    async with asyncio.TaskGroup() as group:
+        metrics = Metrics(CollectorRegistry())
+        writer, shared = FactWriter(log, "local", 4, clock, metrics, group), SharedFacts(log, "local", 4, clock)
+        other = SharedFacts(log, "local", 4, clock)
+        ref = ObjectRef("", "ConfigMap", "team", "settings")
+        writer.observed(KEY, ref, observed_fact({}, uid="u", resource_version="1", now=1))
+        await writer.flush()
+        guard = LogGuard(log, await log.info(), writer, shared, clock, metrics, trusted=trusted)
+        assert guard.vouch() == 1
+        await other.publish("sweep", SweepMarked(phase="ended", below=120, marked_at=1, complete_from=117))
+        last = await log.last(shared_subject(3, "local", "sweep"))
+        assert last is not None
+        theirs = last.sequence
+        while last is not None and last.sequence == theirs:
+            await log.append(NewMessage(subject="tapio.cursor.test.filling", data=b"x" * 1_000))
+            await guard.look()
+            last = await log.last(shared_subject(3, "local", "sweep"))
+        assert last is not None
+        record = decode_record(last.data)
+        assert isinstance(record, SweepMarked)
+        assert (record.phase, record.below < 117) == ("ended", True)
+        assert record.complete_from == (117 if trusted else record.below)
 
 
 async def _has_told(log: MemoryEventLog, clock: ManualClock, ref: ObjectRef, group: asyncio.TaskGroup) -> FactWriter:
@@ -239,7 +269,7 @@ async def test_what_comes_next_is_swept_when_something_live_was_dropped() -> Non
             await writer.flush()
             await log.append(NewMessage(subject="tapio.cursor.test.filling", data=b"x" * 500))
         guard = LogGuard(log, await log.info(), writer, shared, clock, metrics)
-        guard.vouch(trusted=True)
+        guard.vouch()
         while (await log.info()).first_sequence == 1:
             await log.append(NewMessage(subject="tapio.cursor.test.filling", data=b"x" * 500))
         with pytest.raises(LogRewound) as raised:

@@ -131,20 +131,28 @@ async def watched(kubernetes: Kubernetes) -> AsyncGenerator[dict[str, int]]:
 
 
 @asynccontextmanager
-async def rolled_out(directory: Path, nodes: int) -> AsyncGenerator[Kubernetes]:
-    """All profiles on a fleet of so many nodes, and Ready."""
+async def on_nodes(directory: Path, nodes: int) -> AsyncGenerator[Kubernetes]:
+    """A fleet of so many nodes, and an operator."""
     async with (
         real_kubernetes(directory, nodes=nodes, shutdown=1.0) as kubernetes,
         start_operator(kubernetes, directory),
     ):
         await kubernetes.kubectl.run("create", "namespace", NAMESPACE)
+        yield kubernetes
+
+
+async def apply(kubernetes: Kubernetes, name: str, spec: JsonObject) -> None:
+    """A TapioCluster of this name."""
+    head: JsonObject = {"apiVersion": "tapio.io/v1alpha1", "kind": "TapioCluster", "metadata": {"name": name}}
+    await kubernetes.apply({**head, "spec": spec}, NAMESPACE)
+
+
+@asynccontextmanager
+async def rolled_out(directory: Path, nodes: int) -> AsyncGenerator[Kubernetes]:
+    """All profiles on a fleet of so many nodes, and Ready."""
+    async with on_nodes(directory, nodes) as kubernetes:
         for profile, more in _PROFILES.items():
-            head: JsonObject = {
-                "apiVersion": "tapio.io/v1alpha1",
-                "kind": "TapioCluster",
-                "metadata": {"name": profile},
-            }
-            await kubernetes.apply({**head, "spec": {"profile": profile, **more}}, NAMESPACE)
+            await apply(kubernetes, profile, {"profile": profile, **more})
         await until_ready(kubernetes)
         yield kubernetes
 
@@ -183,3 +191,43 @@ async def test_the_only_node_is_drained_whatever_it_runs(tmp_path: Path) -> None
             assert await of_cluster(kubernetes, profile, "node-1") == [], profile
         await kubernetes.kubectl.run("uncordon", "node-1")
         await until_ready(kubernetes)
+
+
+_PINNED: JsonObject = {
+    "nodeSelectorTerms": [{"matchExpressions": [{"key": "tapio.io/pool", "operator": "In", "values": ["small"]}]}]
+}
+_TOGETHER: JsonObject = {
+    "topologyKey": "kubernetes.io/hostname",
+    "labelSelector": {"matchLabels": {"app.kubernetes.io/component": "gateway"}},
+}
+_HELD: dict[str, JsonObject] = {
+    "nats": {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": _PINNED}}},
+    "gateway": {"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [_TOGETHER]}}},
+    "intelligence": {"correlation": {"podTemplate": {"spec": {"nodeSelector": {"tapio.io/pool": "small"}}}}},
+}
+"""Part of a spec -> what keeps all its pods on one node: an affinity to nodes, one to pods, and a patch."""
+
+
+async def test_what_is_held_to_one_node_is_drained_from_it(tmp_path: Path) -> None:
+    """Another node of that pool brings the budgets of who may go there."""
+
+    async def budgets() -> set[str]:
+        found = objects_at(await kubernetes.kubectl.document("get", "pdb", "-n", NAMESPACE), "items")
+        return {str_at(one, "metadata", "name") for one in found}
+
+    async def has_budgets() -> bool:
+        return await budgets() == {"held-nats", "held-correlation"}
+
+    async with on_nodes(tmp_path, nodes=2) as kubernetes:
+        await kubernetes.kubectl.run("label", "node", "node-1", "tapio.io/pool=small")
+        await apply(kubernetes, "held", {"profile": "production", **_HELD})
+        await kubernetes.until_condition("held", "Ready", "True", namespace=NAMESPACE, seconds=120)
+        assert await budgets() == set()
+
+        for node in ("node-1", "node-2"):
+            await (await drain(kubernetes, node)).ended()
+            assert await of_cluster(kubernetes, "held", node) == [], node
+
+        await kubernetes.kubectl.run("label", "node", "node-2", "tapio.io/pool=small")
+        await kubernetes.kubectl.run("uncordon", "node-1")
+        await eventually(has_budgets, seconds=60)

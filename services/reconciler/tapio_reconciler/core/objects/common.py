@@ -10,8 +10,7 @@ import yaml
 
 from tapio_reconciler.core.objects.autoscaling import is_autoscaled
 from tapio_reconciler.core.objects.context import Context
-from tapio_reconciler.core.objects.spreading import places
-from tapio_shared.api.component import Component
+from tapio_reconciler.core.objects.draining import holds_up_drains
 from tapio_shared.api.effective import Scaling
 from tapio_shared.codec import encode
 from tapio_shared.json import JsonObject, str_at
@@ -72,17 +71,16 @@ def build_service(
 
 
 def build_disruption_budget(
-    ctx: Context, metadata: JsonObject, spec: Component, selector: JsonObject, replicas: int
+    ctx: Context, metadata: JsonObject, template: JsonObject, selector: JsonObject, replicas: int
 ) -> JsonObject | None:
-    """At most one pod away at a time, so that drains go on. None where it would hold a drain up for ever: for a single
-    replica, and where one node alone takes the pods of `spec`, since what is evicted from there can't start elsewhere.
+    """At most one pod away at a time, so that drains go on. None for a single replica, and none where it would hold a
+    drain up for ever, since what is evicted can't start elsewhere: see `draining.py`.
 
     A pod that is not ready is evicted whatever the others do: one that can't become ready would hold its node's drain
     up for ever.
     """
     version = ctx.served.api_version("policy", "PodDisruptionBudget", "v1", "v1beta1")
-    found = places(ctx, spec)
-    if replicas < 2 or not version or (found is not None and found.hosts == 1):
+    if replicas < 2 or not version or holds_up_drains(ctx, template, replicas):
         return None
     body: JsonObject = {"maxUnavailable": 1, "selector": {"matchLabels": selector}}
     if ctx.served.is_at_least(*_EVICTS_UNHEALTHY_SINCE):

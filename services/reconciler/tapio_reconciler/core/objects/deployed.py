@@ -119,7 +119,7 @@ def deployed(ctx: Context, one: Deployed, workload: BuildWorkload | None = None)
                 built,
                 build_horizontal_autoscaler(ctx, metadata(), name, scaling, one.load),
                 build_vertical_autoscaler(ctx, metadata(), kind, name, one.suffix, scaling),
-                build_disruption_budget(ctx, metadata(), one.spec, selector, scaling.replicas),
+                build_disruption_budget(ctx, metadata(), template, selector, scaling.replicas),
             ]
         ),
         workloads=(ObjectRef("apps", kind, ctx.namespace, name),),

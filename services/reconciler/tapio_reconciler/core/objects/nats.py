@@ -120,7 +120,9 @@ def build_nats(ctx: Context) -> Component | None:
                     APP,
                     Scaling(replicas=ctx.effective.nats_servers),
                 ),
-                build_disruption_budget(ctx, ctx.metadata(name, APP, APP), spec, selector, ctx.effective.nats_servers),
+                build_disruption_budget(
+                    ctx, ctx.metadata(name, APP, APP), template, selector, ctx.effective.nats_servers
+                ),
             ]
         ),
         secrets=secrets,

@@ -42,7 +42,7 @@ from tapio_shared.api.images import NEO4J_ENTERPRISE
 from tapio_shared.api.labels import EDITION
 from tapio_shared.api.reasons import Reason
 from tapio_shared.codec import digest
-from tapio_shared.json import JsonObject
+from tapio_shared.json import JsonObject, object_at
 from tapio_shared.keys import ObjectRef
 
 HTTP, BOLT, BACKUP = 7474, 7687, 6362
@@ -68,7 +68,10 @@ def build_neo4j(ctx: Context) -> Component | None:
         if enterprise
         else {}
     )
-    members = [names.neo4j_member_suffix(index) for index in range(effective.neo4j_members)]
+    suffixes = [names.neo4j_member_suffix(index) for index in range(effective.neo4j_members)]
+    members = [_member(ctx, ctx.child(suffix), image, version, ports, digest(config["data"])) for suffix in suffixes]
+    # Members are on nodes under one rule: any one's template says it.
+    template = object_at(members[0], "spec", "template")
     return Component(
         name="neo4j",
         condition="GraphStoreReady",
@@ -79,13 +82,13 @@ def build_neo4j(ctx: Context) -> Component | None:
                 config,
                 build_service(ctx.metadata(name, APP, APP), selector, {"http": HTTP, "bolt": BOLT}),
                 build_service(ctx.metadata(ctx.child("neo4j-headless"), APP, APP), selector, ports, headless=True),
-                *(_member(ctx, ctx.child(suffix), image, version, ports, digest(config["data"])) for suffix in members),
-                *(_vertical_autoscaler(ctx, ctx.child(suffix)) for suffix in members),
-                build_disruption_budget(ctx, ctx.metadata(name, APP, APP), spec, selector, effective.neo4j_members),
+                *members,
+                *(_vertical_autoscaler(ctx, ctx.child(suffix)) for suffix in suffixes),
+                build_disruption_budget(ctx, ctx.metadata(name, APP, APP), template, selector, effective.neo4j_members),
             ]
         ),
         secrets=(_credentials(ctx),),
-        workloads=tuple(ObjectRef("apps", "StatefulSet", ctx.namespace, ctx.child(suffix)) for suffix in members),
+        workloads=tuple(ObjectRef("apps", "StatefulSet", ctx.namespace, ctx.child(suffix)) for suffix in suffixes),
         pods=(_pods(ctx),),
         rolls_one_by_one=True,
         version=version,

@@ -8,17 +8,13 @@ pod of ours (before Kubernetes 1.26) nothing is asked strictly.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tapio_reconciler.core.objects.context import Context
-from tapio_reconciler.core.objects.placement import matches
-from tapio_shared.api.component import Component, Toleration
-from tapio_shared.facts import NodeGroup
+from tapio_reconciler.core.objects.node_choice import HOST, ZONE, asked_of_nodes, can_hold_pods, node_choice
+from tapio_shared.api.component import Component
 from tapio_shared.json import JsonObject
 
-_KEEPS_AWAY = (":NoSchedule", ":NoExecute")
-_HOST = "kubernetes.io/hostname"
 _TAINTS_COUNT_SINCE = (1, 26)
 """nodeTaintsPolicy is on by default; https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/"""
 
@@ -34,19 +30,19 @@ class Places:
 
 
 def places(ctx: Context, spec: Component) -> Places | None:
-    """The places of `ctx`'s fleet for the pods of `spec`, by its selector and tolerations or else those of
-    `spec.scheduling`; None while the fleet is unknown. Affinity is not looked at: whoever gives one has no spread of
-    ours."""
+    """The places of `ctx`'s fleet for the pods of `spec`; None while the fleet is unknown."""
     if ctx.fleet is None:
         return None
-    scheduling = ctx.effective.spec.scheduling
-    selector = spec.node_selector or scheduling.node_selector or {}
-    tolerations = spec.tolerations if spec.tolerations is not None else scheduling.tolerations or ()
-    taking = [group for group in ctx.fleet.groups if _takes_pods(ctx, group, selector, tolerations)]
-    hosts = sum(group.count for group in taking)
+    choice = node_choice(asked_of_nodes(ctx, spec))
+    taking = [
+        group
+        for group in ctx.fleet.groups
+        if can_hold_pods(group) and choice.selects(group, ctx.fleet) and choice.tolerates(group)
+    ]
+    hosts, zones = sum(group.count for group in taking), len({group.zone for group in taking if group.zone})
     return Places(
-        hosts=min(hosts, 1) if _HOST in selector else hosts,  # Two nodes never have one name.
-        zones=len({group.zone for group in taking if group.zone}),
+        hosts=hosts if choice.named is None else min(hosts, choice.named),
+        zones=zones if choice.named is None else min(zones, choice.named),
         other_nodes=len(taking) < len(ctx.fleet.groups),
     )
 
@@ -68,33 +64,7 @@ def spread(ctx: Context, spec: Component, selector: JsonObject, replicas: int) -
             "labelSelector": {"matchLabels": selector},
         }
         for key, there in (
-            (_HOST, 0 if found is None else found.hosts),
-            ("topology.kubernetes.io/zone", 0 if found is None else found.zones),
+            (HOST, 0 if found is None else found.hosts),
+            (ZONE, 0 if found is None else found.zones),
         )
     ]
-
-
-def _takes_pods(ctx: Context, group: NodeGroup, selector: Mapping[str, str], tolerations: Sequence[Toleration]) -> bool:
-    dropped = None if ctx.fleet is None else ctx.fleet.dropped_labels
-    return (
-        group.os == "linux"
-        and not group.virtual
-        and matches(group, selector, dropped)
-        and all(any(_tolerates(one, taint) for one in tolerations) for taint in _lasting(group))
-    )
-
-
-def _lasting(group: NodeGroup) -> list[str]:
-    """Taints that keep pods away; those of the node's own state are no part of a fleet."""
-    return [taint for taint in group.taints if taint.endswith(_KEEPS_AWAY)]
-
-
-def _tolerates(toleration: Toleration, taint: str) -> bool:
-    """By https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/."""
-    key, _, rest = taint.partition("=")
-    value, _, effect = rest.rpartition(":")
-    if toleration.effect and toleration.effect != effect:
-        return False
-    if toleration.operator == "Exists":
-        return not toleration.key or toleration.key == key
-    return toleration.key == key and (toleration.value or "") == value

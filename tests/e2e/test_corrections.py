@@ -10,13 +10,16 @@ from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_log import NatsEventLog
 from tapio_shared.codec import decode_record
 from tapio_shared.facts import ObjectGone
-from tapio_shared.json import str_at, strings_at
+from tapio_shared.json import JsonObject, at, str_at, strings_at
 from tapio_shared.keys import ObjectRef, OrderingKey, object_subject
 from tests.support.e2e_kubernetes import Kubernetes
 from tests.support.e2e_objects import managed_objects, small_cluster
 from tests.support.operator_run import PARTITIONS, OperatorRun
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+_WHOLE_SELECTORS_SINCE = 21
+"""Minor version of Kubernetes."""
 
 
 async def ready(kubernetes: Kubernetes, name: str, namespace: str) -> None:
@@ -92,6 +95,64 @@ async def test_an_edited_field_is_set_back(
         return corrected and await kubernetes.field(kind, name, path, namespace) == before
 
     await kubernetes.until(was_set_back)
+
+
+ADDED = [
+    pytest.param(
+        "networkpolicy",
+        "one-nats-flows",
+        "/spec/ingress/0/from/0/namespaceSelector",
+        "{}",
+        id="a peer of all namespaces",
+    ),
+    pytest.param(
+        "clusterrole",
+        "tapio:{namespace}:one:kubernetes",
+        "/rules/0/resourceNames",
+        '["none"]',
+        id="a rule for one alone",
+    ),
+    pytest.param(
+        "statefulset", "one-nats", "/spec/template/spec/tolerations/0/effect", '"NoExecute"', id="less is tolerated"
+    ),
+    pytest.param("service", "one-nats", "/spec/selector/never", '"there"', id="a Service of no pods"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "place", "added"), ADDED)
+async def test_what_others_add_to_what_is_ours_as_a_whole_is_taken_away(
+    operator: OperatorRun, namespace: str, kind: str, name: str, place: str, added: str
+) -> None:
+    """An entry of a list that is no map, and a selector. Before 1.21 Kubernetes owns a selector key by key, so that an
+    apply leaves there what others add: the operator tries once, and fights nobody."""
+    kubernetes, kubectl = operator.kubernetes, operator.kubernetes.kubectl
+    tolerated: JsonObject = {"tolerations": [{"key": "dedicated", "operator": "Exists"}]}
+    await kubernetes.apply(small_cluster("one", networkPolicy={"enabled": True}, scheduling=tolerated), namespace)
+    await kubernetes.until_condition("one", "Ready", "True", namespace=namespace)
+    name = name.format(namespace=namespace)
+    path = tuple(int(step) if step.isdigit() else step for step in place.strip("/").split("/"))
+    assert at(await kubernetes.get(kind, name, namespace), *path) is None
+    position = await kubernetes.witness.position()
+
+    patch = f'[{{"op": "add", "path": "{place}", "value": {added}}}]'
+    await kubectl.run("patch", kind, name, "-n", namespace, "--type=json", "-p", patch)
+
+    async def was_corrected() -> bool:
+        return any(write.name == name for write in await kubernetes.operator_writes(position))
+
+    await kubernetes.until(was_corrected)
+    stays = kind == "service" and kubernetes.is_real and kubernetes.minor < _WHOLE_SELECTORS_SINCE
+    assert (at(await kubernetes.get(kind, name, namespace), *path) is not None) == stays
+    # Facts of one cluster are in order: once a later change is undone, the earlier ones have been judged.
+    await kubectl.run("delete", "service", "one-correlation", "-n", namespace)
+
+    async def is_back() -> bool:
+        return await kubernetes.get("service", "one-correlation", namespace) is not None
+
+    await kubernetes.until(is_back)
+    await kubernetes.until_condition("one", "Ready", "True", namespace=namespace)
+    written = [write.name for write in await kubernetes.operator_writes(position) if write.resource != "events"]
+    assert written.count(name) == 1
 
 
 async def test_what_others_add_is_left_alone(operator: OperatorRun, namespace: str) -> None:

@@ -1,14 +1,17 @@
-"""Every object that the examples and random specs render is accepted by a real API server (apply, dry run)."""
+"""Every object that the examples and random specs render is accepted by a real API server (apply, dry run), and what
+it makes of it is as it was wanted: no default that it fills in is taken for a change of somebody's."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from collections.abc import AsyncGenerator
+from typing import cast
 
 import pytest
 from hypothesis import Phase, given, seed, settings
 
+from tapio_reconciler.core.comparison import holds
 from tapio_reconciler.core.model import Served
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.rendering import render
@@ -21,10 +24,11 @@ from tapio_shared.api.kinds import ALL_KINDS
 from tapio_shared.api.names import CLUSTER_KIND
 from tapio_shared.api.normalise import normalise_spec
 from tapio_shared.api.operator_config import OperatorConfig
-from tapio_shared.codec import encode
+from tapio_shared.codec import decode_as, encode
 from tapio_shared.facts import FleetObserved
 from tapio_shared.json import JsonObject, list_at, object_at, str_at
 from tapio_shared.kubernetes import discover, object_path
+from tapio_shared.slim import slim
 from tests.control_plane.launcher import ControlPlane
 from tests.support.odd_specs import ODD
 from tests.support.planned_world import FLEET, example
@@ -126,7 +130,7 @@ async def refused(kube: HttpKube, served: Served, document: JsonObject, fleet: F
 
 
 async def _dry_run(kube: HttpKube, served: Served, manifest: JsonObject) -> str:
-    """Why the server does not take an object; empty when it does."""
+    """Why the server does not take an object, or what it makes of it is not the same; empty when all is well."""
     ref = ref_of(manifest)
     resource = served.find(ref.group, ref.kind, version_of(manifest))
     assert resource is not None, manifest
@@ -137,4 +141,7 @@ async def _dry_run(kube: HttpKube, served: Served, manifest: JsonObject) -> str:
         body=encode(manifest),
         content_type="application/apply-patch+yaml",
     )
-    return "" if response.status in {200, 201} else f"{ref}: {response.status} {response.body[:300]!r}"
+    if response.status not in {200, 201}:
+        return f"{ref}: {response.status} {response.body[:300]!r}"
+    made = slim(cast("JsonObject", decode_as(dict, response.body)))
+    return "" if str_at(manifest, "kind") == "Secret" or holds(made, manifest, whole=True) else f"{ref} became {made}"

@@ -86,6 +86,11 @@ class Kubernetes:
         assert self._plane is not None
         return self._plane
 
+    @property
+    def minor(self) -> int:
+        """Of the version of the real control plane."""
+        return _minor(self.plane.server_version)
+
     async def operator_writes(self, since: int) -> list[SeenWrite]:
         """What the operator's services wrote after `since`, lease renewals left out."""
         found = await self.witness.writes(since)

@@ -111,27 +111,31 @@ def time_to_observe(write: AppliedWrite | DeletedObject, first: int = OBSERVE_WI
     return min(first << min(write.repeats, 20), LONGEST_UNOBSERVED)
 
 
-def change_of(wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: int, forced: bool) -> Change:
-    """What to do about a wanted object, last observed as `seen`.
+def change_of(
+    wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: int, forced: bool, whole: bool
+) -> Change:
+    """What to do about a wanted object, last observed as `seen`; `whole` as in `holds`.
 
     A failed write that is tried again keeps its failure, so that a status does not flicker with every try.
     """
-    if not forced and not wanted.least_replicas and seen is not None and seen.held.get(wanted.digest):
+    if not forced and not wanted.least_replicas and seen is not None and _held(seen, whole).get(wanted.digest):
         return NOTHING  # What most plans find of most objects, so it is asked first.
-    change = _change_of(wanted, seen, memory, now=now, forced=forced)
+    change = _change_of(wanted, seen, memory, now=now, forced=forced, whole=whole)
     failure = memory.outcome.failures.get(wanted.name)
     if change.writes and failure is not None and failure.digest == wanted.digest:
         return replace(change, failure=failure)
     return change
 
 
-def _change_of(wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: int, forced: bool) -> Change:
+def _change_of(
+    wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: int, forced: bool, whole: bool
+) -> Change:
     name, digest = wanted.name, wanted.digest
     observed = None if seen is None else seen.document
     if observed is not None and str_at(observed, "metadata", "deletionTimestamp"):
         return Change(act=Act.AWAIT, reason=f"{name} is being deleted; it is made again once it is gone.")
     if not forced:
-        if seen is not None and _is_as_wanted(wanted, seen, memory) and not has_too_few_replicas(wanted, seen):
+        if seen is not None and _is_as_wanted(wanted, seen, memory, whole) and not has_too_few_replicas(wanted, seen):
             return NOTHING
         failure = memory.outcome.failures.get(name)
         if failure is not None and failure.digest == digest and waits(failure.failed_at, failure.retry_at, now):
@@ -150,7 +154,7 @@ def _change_of(wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: 
     if observed is None:
         return Change(act=Act.CREATE, reason=f"{name} was deleted and is wanted.", correction=True)
     if forced:
-        if _is_as_wanted(wanted, seen, memory):
+        if _is_as_wanted(wanted, seen, memory, whole):
             why = f"{name} is written again because tapio.io/force-reconcile asks for it."
             return Change(act=Act.APPLY, reason=why, repeated=True)
         return Change(act=Act.APPLY, reason=f"{name} is not as wanted, and tapio.io/force-reconcile asks for it.")
@@ -162,13 +166,18 @@ def _change_of(wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: 
     return _correction(name, memory, now, f"{name} no longer holds what is wanted of it.")
 
 
-def _is_as_wanted(wanted: WantedObject, seen: Seen, memory: Memory) -> bool:
+def _held(seen: Seen, whole: bool) -> dict[str, bool]:
+    return seen.held_whole if whole else seen.held
+
+
+def _is_as_wanted(wanted: WantedObject, seen: Seen, memory: Memory, whole: bool) -> bool:
     observed = seen.document
     if observed is None or str_at(observed, "metadata", "annotations", DESIRED_HASH) != wanted.digest:
         return False
-    held = seen.held.get(wanted.digest)
+    known = _held(seen, whole)
+    held = known.get(wanted.digest)
     if held is None:
-        held = seen.held[wanted.digest] = holds(observed, wanted.manifest)
+        held = known[wanted.digest] = holds(observed, wanted.manifest, whole=whole)
     return held or memory.outcome.settled.get(wanted.name) == settled_digest(observed)
 
 

@@ -113,7 +113,8 @@ class Draft(msgspec.Struct, kw_only=True):
         seen = self.seen.get(one.ref)
         if seen is not None:
             self._seen_by_name[one.name] = seen
-        return change_of(one, seen, self.memory, now=self.now, forced=bool(self.forced))
+        whole = rules_of(self.inputs.logic).compares_whole
+        return change_of(one, seen, self.memory, now=self.now, forced=bool(self.forced), whole=whole)
 
     def write(self, one: WantedObject, change: Change, served: ServedResource, component: str) -> None:
         """Note what `change` asks for: an action, or a later look."""

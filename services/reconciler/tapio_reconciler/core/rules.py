@@ -41,6 +41,9 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     revives_from_zero: bool = False
     """Whether a Deployment that was scaled to nothing is given a pod, from which its autoscaler goes on."""
 
+    compares_whole: bool = False
+    """Whether what others add to an entry of an atomic list, or to a selector, is set back as it is owned: whole."""
+
 
 RULES: Final = {
     1: Rules(longest_refusal_wait=300_000, deletes_in_order=False),
@@ -71,6 +74,19 @@ RULES: Final = {
         goes_ahead_when_released=True,
         backs_off_unobserved=True,
         revives_from_zero=True,
+    ),
+    # Who added a key to the selector of a Service or to a peer of a NetworkPolicy kept everybody out, or let everybody
+    # in, and the status said that all is well.
+    6: Rules(
+        longest_refusal_wait=120_000,
+        deletes_in_order=True,
+        awaits_deletions=True,
+        counts_released=True,
+        counts_kept=True,
+        goes_ahead_when_released=True,
+        backs_off_unobserved=True,
+        revives_from_zero=True,
+        compares_whole=True,
     ),
 }
 NEWEST: Final = max(RULES)

@@ -44,6 +44,8 @@ class Seen:
     held: dict[str, bool] = field(default_factory=dict[str, bool], compare=False, repr=False)
     """Digest of something wanted, that the document says it was written for and that is not being deleted -> whether
     `document` holds it. Memory of a comparison, worked out at most once."""
+    held_whole: dict[str, bool] = field(default_factory=dict[str, bool], compare=False, repr=False)
+    """The same by rules that compare whole what is owned as a whole."""
     settled: bytes = field(default=b"", compare=False, repr=False)
     """A digest of all of the document but its status, once it was asked for. Memory as well."""
     name: str = field(default="", compare=False, repr=False)
@@ -147,12 +149,12 @@ class State:
             return None
         match entry.record:
             case ObjectObserved() as fact:
-                former, held, settled = self._observed.get(ref), dict[str, bool](), b""
-                if former is not None and former.held:
+                former, held, whole, settled = self._observed.get(ref), dict[str, bool](), dict[str, bool](), b""
+                if former is not None and (former.held or former.held_whole):
                     settled = _digest_beside_status(fact.object)
                     if settled and settled == (former.settled or _digest_beside_status(former.document)):
-                        held = former.held
-                return Seen(ref, entry.sequence, fact.object, fact.uid, fact.resource_version, held, settled)
+                        held, whole = former.held, former.held_whole
+                return Seen(ref, entry.sequence, fact.object, fact.uid, fact.resource_version, held, whole, settled)
             case ObjectGone() as fact:
                 return Seen(ref, entry.sequence, None, fact.uid, fact.resource_version)
             case _:

@@ -19,6 +19,7 @@ from tapio_reconciler.core.changes import is_managed, may_take_over
 from tapio_reconciler.core.comparison import holds, settled_digest
 from tapio_reconciler.core.components import SOMEBODY_ELSES
 from tapio_reconciler.core.plans import Plan, Report
+from tapio_reconciler.core.rules import rules_of
 from tapio_reconciler.shell.events import EventWriter
 from tapio_reconciler.shell.metrics import Metrics
 from tapio_reconciler.shell.premises import PLURALS, objection
@@ -115,15 +116,16 @@ class Applier:
 
     async def _write(self, report: Report, key: OrderingKey, action: ApplyAction, plan: Plan) -> None:
         name = str(ObjectRef(action.group, action.kind, action.namespace, action.name))
+        whole = rules_of(plan.decision.inputs.logic).compares_whole
         match action.mode:
             case "generate":
                 work = make_secret(self._kube, self._random, action, plan.generated[name], plan.decision.inputs.now)
             case "create":
-                work = self._create(key, action, plan.manifests[name], report, name)
+                work = self._create(key, action, plan.manifests[name], report, name, whole)
             case "expand":
                 work = self._expand(action, plan.manifests[name])
             case _:
-                work = self._server_side_apply(action, plan.manifests[name], report, name)
+                work = self._server_side_apply(action, plan.manifests[name], report, name, whole)
         await self._attempt(report, name, action.mode, action.digest, work)
 
     async def _attempt(self, report: Report, name: str, action: str, wanted: str, work: Awaitable[JsonObject]) -> None:
@@ -163,7 +165,7 @@ class Applier:
         )
 
     async def _server_side_apply(
-        self, action: ApplyAction, manifest: JsonObject, report: Report, name: str
+        self, action: ApplyAction, manifest: JsonObject, report: Report, name: str, whole: bool
     ) -> JsonObject:
         response = await self._kube.request(
             "PATCH",
@@ -174,11 +176,11 @@ class Applier:
         )
         document = _document(response)
         made = slim(document)
-        report.settled[name] = None if holds(made, manifest) else settled_digest(made)
+        report.settled[name] = None if holds(made, manifest, whole=whole) else settled_digest(made)
         return document
 
     async def _create(
-        self, key: OrderingKey, action: ApplyAction, manifest: JsonObject, report: Report, name: str
+        self, key: OrderingKey, action: ApplyAction, manifest: JsonObject, report: Report, name: str, whole: bool
     ) -> JsonObject:
         """Apply an object that must not exist, or be ours, or have been handed over (`tapio.io/adopt`).
 
@@ -195,15 +197,15 @@ class Applier:
         )
         if _ABSENT in response.body:
             # Services of old API servers are created by another path, which refuses the version: it is absent then.
-            return await self._server_side_apply(action, manifest, report, name)
+            return await self._server_side_apply(action, manifest, report, name, whole)
         if response.status != 409:
             document = _document(response)
             made = slim(document)
-            report.settled[name] = None if holds(made, manifest) else settled_digest(made)
+            report.settled[name] = None if holds(made, manifest, whole=whole) else settled_digest(made)
             return document
         live = await self._probe(action)
         if may_take_over(live, manifest, cluster=key.name, namespace=key.namespace):
-            return await self._server_side_apply(action, manifest, report, name)
+            return await self._server_side_apply(action, manifest, report, name, whole)
         raise ApiTerminal(409, SOMEBODY_ELSES, f"{name} exists and does not carry the labels of TapioCluster {key}")
 
     async def _expand(self, action: ApplyAction, manifest: JsonObject) -> JsonObject:

@@ -6,7 +6,7 @@ their library's errors; callers see `tapio_shared.errors` alone.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -50,6 +50,9 @@ class Message:
     data: bytes
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     written_at: int = 0
+    previous: int | None = field(default=None, compare=False)
+    """Sequence of the message before it on its subject, 0 for none, if its writer expected that one; else None. Told
+    where single messages are asked for, and not where a log is followed or read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,17 @@ class View:
 
     messages: tuple[Message, ...]
     revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AsOf:
+    """The last message of each subject up to a sequence, as far as that is told without looking through the log."""
+
+    messages: tuple[Message, ...] = ()
+    nothing: frozenset[str] = frozenset()
+    """Subjects of which there was none yet."""
+    untold: frozenset[str] = frozenset()
+    """Subjects of which it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +175,10 @@ class BrowsableLog(EventLog, Protocol):
     async def earliest(self, filter_subject: str, *, from_sequence: int = 1, written_from: int = 0) -> Message | None:
         """The first message matching `filter_subject` from `from_sequence` on, or, if that is given, of those written
         at `written_from` (milliseconds) or later; None when there is none yet."""
+        ...
+
+    async def as_of(self, filter_subject: str, sequence: int, *, but: Set[str] = frozenset()) -> AsOf:
+        """What stood last at `sequence` of every subject that matches, `but` of these; all that has a message now."""
         ...
 
 

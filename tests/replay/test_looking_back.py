@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import copy
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence, Set
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
+from zlib import crc32
 
 import msgspec
 import pytest
@@ -36,7 +37,7 @@ from tapio_shared.api.names import cluster_ref
 from tapio_shared.errors import InvalidSettings
 from tapio_shared.json import JsonObject, JsonValue, object_at
 from tapio_shared.keys import OrderingKey, decision_subject, subject_matches
-from tapio_shared.ports import LogInfo, Message, View
+from tapio_shared.ports import AsOf, LogInfo, Message, View
 from tests.support.incidents import KEY, incident
 from tests.support.planned_world import PARTITIONS
 from tests.support.virtual_time import run_virtually
@@ -69,6 +70,15 @@ class Log:
             if begun and _matches(filter_subject, one.subject):
                 return one
         return None
+
+    async def as_of(self, filter_subject: str, sequence: int, *, but: Set[str] = frozenset()) -> AsOf:
+        """As a log of which every third subject's messages name the one before: the others it can't tell of."""
+        matching = [one for one in self.messages if _matches(filter_subject, one.subject) and one.subject not in but]
+        then = {one.subject: one for one in matching if one.sequence <= sequence}
+        lasts = {one.subject: one for one in matching}
+        hidden = {name for name, one in lasts.items() if one.sequence > sequence and crc32(name.encode()) % 3}
+        messages = tuple(one for name, one in then.items() if name not in hidden)
+        return AsOf(messages=messages, nothing=frozenset(lasts) - then.keys() - hidden, untold=frozenset(hidden))
 
     async def last_per_subject(self, *filters: str, at_least: int = 0) -> View:
         found = {one.subject: one for one in self.messages if any(_matches(each, one.subject) for each in filters)}

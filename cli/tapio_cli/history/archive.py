@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence, Set
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -26,7 +26,7 @@ from tapio_cli.history.codes import PARTIAL
 from tapio_cli.history.source import Recorded
 from tapio_shared.errors import TerminalError
 from tapio_shared.keys import subject_matches
-from tapio_shared.ports import LogInfo, Message, View
+from tapio_shared.ports import AsOf, LogInfo, Message, View
 
 T = TypeVar("T")
 MAGIC = b"TAPIO-HISTORY 2\n"
@@ -199,6 +199,10 @@ class Archive:
         """As `Recorded.earliest`."""
         return await _first_of(self, filter_subject, from_sequence, written_from)
 
+    async def as_of(self, filter_subject: str, sequence: int, *, but: Set[str] = frozenset()) -> AsOf:
+        """As `Recorded.as_of`."""
+        return await _as_of(self, filter_subject, sequence, but)
+
     async def info(self) -> LogInfo:
         """The stream as it was when the archive was made."""
         return _info(self.header.stream, self.path)
@@ -231,19 +235,32 @@ class Answers:
         """As `Recorded.earliest`."""
         return await _first_of(self, filter_subject, from_sequence, written_from)
 
+    async def as_of(self, filter_subject: str, sequence: int, *, but: Set[str] = frozenset()) -> AsOf:
+        """As `Recorded.as_of`."""
+        return await _as_of(self, filter_subject, sequence, but)
+
     async def info(self) -> LogInfo:
         """The stream as it was when the archive was made."""
         return _info(self._stream, self._path)
 
 
-async def _last_of(recorded: Recorded, filters: Sequence[str], at_least: int) -> View:
+async def _last_of(recorded: Recorded, filters: Sequence[str], at_least: int, up_to: int | None = None) -> View:
     """The last message of each subject; an archive ends where it ends, however much is asked for."""
-    revision = max((await recorded.info()).last_sequence, at_least)
+    revision = max((await recorded.info()).last_sequence, at_least) if up_to is None else up_to
     found: dict[str, Message] = {}
     for one in filters:
         async for message in recorded.read(one, up_to=revision):
             found[message.subject] = message
     return View(tuple(sorted(found.values(), key=lambda message: message.sequence)), revision)
+
+
+async def _as_of(recorded: Recorded, pattern: str, sequence: int, but: Set[str]) -> AsOf:
+    """What stood last at `sequence`."""
+    then = await _last_of(recorded, [pattern], 0, up_to=sequence)
+    now = await _last_of(recorded, [pattern], 0)
+    messages = tuple(one for one in then.messages if one.subject not in but)
+    nothing = {one.subject for one in now.messages} - {one.subject for one in then.messages} - but
+    return AsOf(messages=messages, nothing=frozenset(nothing))
 
 
 async def _first_of(recorded: Recorded, pattern: str, from_sequence: int, written_from: int) -> Message | None:

@@ -69,11 +69,16 @@ async def latest(
     first = await recorded.earliest(own, from_sequence=begins)
     if first is None:
         raise NotInWindow(await unknown(recorded, key))
-    view = await recorded.last_per_subject(own, shared)
-    records = records_of(view.messages)
-    ends = max(info.last_sequence, view.revision)
-    read_to = max([await _place(recorded, own, one, ends) for one in until], default=ends)
-    known = [one for one in records if one.sequence <= read_to]
+    ends = info.last_sequence
+    places = [await _place(recorded, own, one, ends) for one in until]
+    read_to = max((sequence for sequence, _ in places), default=ends)
+    records: tuple[Record, ...] = ()
+    subjects: frozenset[str] | None = None
+    if read_to >= ends:
+        view = await recorded.last_per_subject(own, shared)
+        records = records_of(view.messages)
+        read_to = ends = max(ends, view.revision)
+        subjects = frozenset(one.message.subject for one in records if one.is_own)
     story = Story(
         key=key,
         own=(),
@@ -83,14 +88,14 @@ async def latest(
         partitions=partitions,
         part=Part(
             # Of what is now it is known that nothing came later; of what was, nothing is.
-            read_from=max((one.sequence for one in known), default=1) if read_to >= ends else read_to + 1,
+            read_from=max((one.sequence for one in records), default=read_to + 1),
             read_to=read_to,
             begins=first.sequence,
-            last_at=max((one.at for one in records), default=0),
-            subjects=frozenset(one.message.subject for one in records if one.is_own),
+            last_at=max([*(one.at for one in records), *(later for _, later in places)], default=0),
+            subjects=subjects,
         ),
     )
-    return _with(story, known)
+    return _with(story, records)
 
 
 async def beginning(recorded: Recorded, story: Story, position: Position) -> int:
@@ -106,12 +111,12 @@ async def beginning(recorded: Recorded, story: Story, position: Position) -> int
     return min((one.sequence for one in found if one is not None), default=story.ends + 1)
 
 
-async def _place(recorded: Recorded, pattern: str, position: Position, ends: int) -> int:
-    """A sequence after which nothing that matches was told at `position`."""
+async def _place(recorded: Recorded, pattern: str, position: Position, ends: int) -> tuple[int, int]:
+    """A sequence after which nothing that matches was told at `position`, and when something behind it was."""
     if not position.milliseconds:
-        return min(position.sequence, ends)
+        return min(position.sequence, ends), 0
     after = await recorded.earliest(pattern, written_from=position.milliseconds + 1)
-    return ends if after is None else after.sequence - 1
+    return (ends, 0) if after is None else (after.sequence - 1, after.written_at)
 
 
 async def _older(recorded: Recorded, story: Story, part: Part, needed: OlderNeeded, steps: Steps) -> Story:
@@ -121,10 +126,17 @@ async def _older(recorded: Recorded, story: Story, part: Part, needed: OlderNeed
         messages = await asyncio.gather(*(recorded.earliest(shared, from_sequence=one) for one in needed.places))
         there = records_of(one for one in messages if one is not None and one.sequence in needed.places)
         return replace(_with(story, there), part=replace(part, looked_at=part.looked_at | needed.places))
+    if needed.standing:
+        known = frozenset(one.message.subject for one in story.own)
+        then = await recorded.as_of(own, part.read_to, but=known)
+        found = records_of(then.messages)
+        subjects = known | then.nothing | then.untold | {one.message.subject for one in found}
+        firsts = {**part.firsts, **dict.fromkeys(then.nothing, part.read_to + 1)}
+        return replace(_with(story, found), part=replace(part, subjects=subjects, firsts=firsts))
     asked = sorted(needed.subjects - part.firsts.keys())
     if asked:
-        found = await asyncio.gather(*(recorded.earliest(one, from_sequence=story.begins) for one in asked))
-        firsts = {name: 0 if one is None else one.sequence for name, one in zip(asked, found, strict=True)}
+        those = await asyncio.gather(*(recorded.earliest(one, from_sequence=story.begins) for one in asked))
+        firsts = {name: 0 if one is None else one.sequence for name, one in zip(asked, those, strict=True)}
         return replace(story, part=replace(part, firsts={**part.firsts, **firsts}))
     length = story.ends - story.begins + 1
     step = max(int(length * steps.first), part.looked_through // 2, 1)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Set
 from dataclasses import dataclass
 from typing import Protocol
 
-from tapio_shared.ports import LogInfo, Message, View
+from tapio_shared.ports import AsOf, LogInfo, Message, View
 
 
 class Recorded(Protocol):
@@ -22,6 +22,10 @@ class Recorded(Protocol):
 
     async def earliest(self, filter_subject: str, *, from_sequence: int = 1, written_from: int = 0) -> Message | None:
         """The first message that matches from there on; see `ports.BrowsableLog.earliest`."""
+        ...
+
+    async def as_of(self, filter_subject: str, sequence: int, *, but: Set[str] = frozenset()) -> AsOf:
+        """What stood last at `sequence`, as far as that can be told; see `ports.BrowsableLog.as_of`."""
         ...
 
     async def info(self) -> LogInfo: ...

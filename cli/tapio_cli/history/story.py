@@ -55,13 +55,13 @@ class Part:
     begins: int
     """Where the first of its own records stands."""
     last_at: int
-    """When the last record of the whole story was written, in milliseconds."""
-    subjects: frozenset[str]
-    """All of its own subjects."""
+    """When the last record of the whole story was written, in milliseconds; of what was, when a later one was."""
+    subjects: frozenset[str] | None
+    """All of its own subjects; None: nobody has asked for them yet, nor for what stood last of them at `read_to`."""
     looked_through: int = 0
     """Sequences that were looked through for it, besides what stood last."""
     firsts: Mapping[str, int] = field(default_factory=dict[str, int])
-    """Where the first record of some of them stands."""
+    """Before which no record of some of them stands; 0: there is none."""
     looked_at: frozenset[int] = frozenset()
     """Places before `read_from` at which a shared fact was looked for."""
 
@@ -80,13 +80,22 @@ class Part:
 class OlderNeeded(Exception):
     """An answer rests on what was not read: `looking_back` reads it and asks again.
 
-    On what stood last of `subjects`, or on shared facts at `places`; on everything from `back_to` on (1: on all there
-    is), or if that is None on something older that nobody knows the place of.
+    On all that was `standing` when a part ends, or on what stood last of `subjects`, or on shared facts at `places`; on
+    everything from `back_to` on (1: on all there is), or if that is None on something older that nobody knows the place
+    of.
     """
 
-    def __init__(self, *, subjects: Iterable[str] = (), places: Iterable[int] = (), back_to: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        standing: bool = False,
+        subjects: Iterable[str] = (),
+        places: Iterable[int] = (),
+        back_to: int | None = None,
+    ) -> None:
         super().__init__()
-        self.subjects, self.places, self.back_to = frozenset(subjects), frozenset(places), back_to
+        self.standing, self.back_to = standing, back_to
+        self.subjects, self.places = frozenset(subjects), frozenset(places)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +201,8 @@ class Story:
                 evolve(found, one.message.subject, one.entry)
         part = self.part
         if part is not None:
+            if part.subjects is None:
+                raise OlderNeeded(standing=True)
             missing = part.subjects - found.own.keys()
             unknown = [one for one in missing if not part.begins_with(one, 0) and part.firsts.get(one, 0) <= until]
             if unknown:

@@ -6,13 +6,13 @@ The contract suite (tests/contract/event_log) runs on this and on real servers; 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence, Set
 from contextlib import aclosing, asynccontextmanager
 
 from tapio_shared.adapters.batches import check_batch, check_size
 from tapio_shared.errors import LogFull, LogMissing, LogRewound, LogUnavailable, RevisionConflict, TapioError
 from tapio_shared.keys import subject_matches
-from tapio_shared.ports import Appended, Clock, LogInfo, Message, NewMessage, View
+from tapio_shared.ports import Appended, AsOf, Clock, LogInfo, Message, NewMessage, View
 
 DUPLICATE_WINDOW = 120_000
 """Milliseconds for which a message id is remembered, as in provisioning."""
@@ -104,6 +104,13 @@ class MemoryEventLog:
             if is_so_far and subject_matches(filter_subject, message.subject):
                 return message
         return None
+
+    async def as_of(self, filter_subject: str, sequence: int, *, but: Set[str] = frozenset()) -> AsOf:
+        await self._begin("last", filter_subject)
+        matching = [one for one in self._messages.values() if subject_matches(filter_subject, one.subject)]
+        then = {one.subject: one for one in matching if one.sequence <= sequence and one.subject not in but}
+        nothing = frozenset(one.subject for one in matching) - then.keys() - but
+        return AsOf(messages=tuple(sorted(then.values(), key=lambda one: one.sequence)), nothing=nothing)
 
     async def info(self) -> LogInfo:
         await self._begin("info", "")

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence, Set
 from contextlib import aclosing, asynccontextmanager
 
+from tapio_shared.adapters.nats_as_of import as_of
 from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_ordered import OrderedConsumers
 from tapio_shared.adapters.nats_publisher import Publisher
 from tapio_shared.adapters.nats_reader import Reader
 from tapio_shared.errors import LogRefused, LogRewound, LogUnavailable, RevisionConflict
 from tapio_shared.keys import LOG_STREAM
-from tapio_shared.ports import Appended, LogInfo, Message, NewMessage, View
+from tapio_shared.ports import Appended, AsOf, LogInfo, Message, NewMessage, View
 
 _LANES = 8
 """Places of a range from which messages are asked for at once."""
-_FEW = 64
-"""Messages of an eighth of a range that are asked for one by one; more are read by a consumer."""
+_FEW = 256
+"""Messages of an eighth of a range that are asked for one by one; more are read by a consumer. A sweep tells all of a
+TapioCluster in one place."""
 
 
 class NatsEventLog:
@@ -109,6 +111,19 @@ class NatsEventLog:
         async with aclosing(messages):
             return await anext(messages, None)
 
+    async def as_of(self, filter_subject: str, sequence: int, *, but: Set[str] = frozenset()) -> AsOf:
+        if self._may_get:
+            try:
+                found = await as_of(self._reader, self._few, filter_subject, sequence, but, self._slice_size)
+            except LogRefused:
+                self._may_get = False
+            else:
+                if found is not None:
+                    return found
+        lasts = [one for one in (await self.last_per_subject(filter_subject)).messages if one.subject not in but]
+        untold = frozenset(one.subject for one in lasts if one.sequence > sequence)
+        return AsOf(messages=tuple(one for one in lasts if one.subject not in untold), untold=untold)
+
     async def info(self) -> LogInfo:
         return await self._reader.info()
 
@@ -128,11 +143,10 @@ class NatsEventLog:
         be. Asked for from several places at once, since every get takes a round trip."""
         if not self._may_get:
             return None
-        span = max((upper - lower) // _LANES + 1, 1)
 
-        async def lane(begin: int) -> list[Message] | None:
+        async def lane(begin: int, end: int) -> list[Message] | None:
             found: list[Message] = []
-            end, following = min(begin + span - 1, upper), begin
+            following = begin
             while following <= end:
                 message = await self._reader.earliest(filter_subject, following)
                 if message is None or message.sequence > end:
@@ -144,7 +158,11 @@ class NatsEventLog:
             return found
 
         try:
-            lanes = await asyncio.gather(*map(lane, range(lower, upper + 1, span)))
+            first = await self._reader.earliest(filter_subject, lower)
+            if first is None or first.sequence > upper:
+                return []
+            begins = range(first.sequence, upper + 1, max((upper - first.sequence) // _LANES + 1, 1))
+            lanes = await asyncio.gather(*(lane(one, min(one + begins.step - 1, upper)) for one in begins))
         except LogRefused:
             self._may_get = False
             return None

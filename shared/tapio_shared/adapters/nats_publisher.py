@@ -33,6 +33,8 @@ TIMEOUT = 5.0
 OWN_HEADERS = "Nats-"
 """Headers with this prefix are JetStream's own: not part of a message as ports know it."""
 MESSAGE_ID = "Nats-Msg-Id"
+EXPECTED_LAST = "Nats-Expected-Last-Subject-Sequence"
+EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 
 
 class NothingAppended(LogUnavailable):
@@ -128,9 +130,9 @@ def _headers(message: NewMessage) -> dict[str, str]:
     if message.message_id is not None:
         headers[MESSAGE_ID] = message.message_id
     if message.expected_last is not None:
-        headers["Nats-Expected-Last-Subject-Sequence"] = str(message.expected_last)
+        headers[EXPECTED_LAST] = str(message.expected_last)
         if message.expected_subject is not None:
-            headers["Nats-Expected-Last-Subject-Sequence-Subject"] = message.expected_subject
+            headers[EXPECTED_SUBJECT] = message.expected_subject
     return headers
 
 

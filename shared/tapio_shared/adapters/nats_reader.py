@@ -20,7 +20,7 @@ from nats.aio.msg import Msg
 
 from tapio_shared.adapters.nats_connection import NatsConnection
 from tapio_shared.adapters.nats_errors import CLIENT_ERRORS, NO_MESSAGE, JetStreamError
-from tapio_shared.adapters.nats_publisher import MESSAGE_ID, OWN_HEADERS
+from tapio_shared.adapters.nats_publisher import EXPECTED_LAST, EXPECTED_SUBJECT, MESSAGE_ID, OWN_HEADERS
 from tapio_shared.errors import LogRefused, LogUnavailable
 from tapio_shared.keys import LOG_STREAM
 from tapio_shared.ports import LogInfo, Message, View
@@ -134,6 +134,16 @@ class Reader:
         found = await self._stored(request)
         return None if found is None else _message(found)
 
+    async def at_any(self, sequence: int) -> Message | None:
+        """The message that stands at `sequence`, from any replica; None where the log holds none."""
+        request = msgspec.json.encode({"seq": sequence})
+        try:
+            answer = await self._connection.request(f"$JS.API.DIRECT.GET.{self._stream}", request, timeout=_TIMEOUT)
+        except LogUnavailable:
+            return await self.at(sequence)
+        headers = answer.headers or {}
+        return await self.at(sequence) if "Status" in headers else _direct_message(headers, answer.data)
+
     async def multi_last(self, filters: Sequence[str], *, at_least: int) -> View | None:
         """The last message per subject; None when they are too many, or too large, for this way of reading."""
         for _ in range(_TRIES):
@@ -152,33 +162,42 @@ class Reader:
         return await self._ask_leader(filters, at_least)
 
     async def last_in_slices(self, filters: Sequence[str], size: int) -> View | None:
-        """The same, so many subjects at a time: appends wait for as long as the server looks for the last messages of
-        one request, which lie in as many blocks. None when something came meanwhile, so that they don't go together."""
-        subjects, revision = await self._subjects(filters)
+        """The same, so many subjects at a time (`last_of_each`). None when something came meanwhile, so that they don't
+        go together."""
+        subjects, revision = await self.subjects(filters)
         if len(subjects) > MOST_SUBJECTS:
             return None
-        found: list[Message] = []
-        for begin in range(0, len(subjects), size):
-            view = await self.multi_last(subjects[begin : begin + size], at_least=revision)
-            if view is None or any(one.sequence > revision for one in view.messages):
-                return None
-            found += view.messages
+        found = await self.last_of_each(sorted(subjects), size, at_least=revision)
+        if len(found) < len(subjects) or any(one.sequence > revision for one in found):
+            return None
         return View(tuple(sorted(found, key=lambda one: one.sequence)), revision)
 
-    async def _subjects(self, filters: Sequence[str]) -> tuple[list[str], int]:
-        """Every subject that matches, and a sequence as of which that is so, from the leader."""
-        subjects: set[str] = set()
+    async def last_of_each(self, subjects: Sequence[str], size: int, *, at_least: int) -> list[Message]:
+        """The last message of each, of `size` subjects at a time (0: of all), as of `at_least` or later: appends wait
+        for as long as the server looks for those of one request, which lie in as many blocks. Fewer where messages are
+        too large to be had in this way."""
+        found: list[Message] = []
+        step = size or MOST_SUBJECTS
+        for begin in range(0, len(subjects), step):
+            view = await self.multi_last(subjects[begin : begin + step], at_least=at_least)
+            found += () if view is None else view.messages
+        return found
+
+    async def subjects(self, filters: Sequence[str]) -> tuple[dict[str, int], int]:
+        """Every subject that matches with how many messages it has, and a sequence as of which that is so, from the
+        leader."""
+        subjects: dict[str, int] = {}
         revision: int | None = None
         for one in filters:
             request = {"subjects_filter": one}
             state = (await self._connection.api(f"STREAM.INFO.{self._stream}", request, _StreamInfo)).state
             revision = state.last_seq if revision is None else min(revision, state.last_seq)
             subjects.update(state.subjects or {})
-        return sorted(subjects), revision or 0
+        return subjects, revision or 0
 
     async def _ask_leader(self, filters: Sequence[str], at_least: int) -> View | None:
         """The same from the leader, one request per subject."""
-        subjects, revision = await self._subjects(filters)
+        subjects, revision = await self.subjects(filters)
         if len(subjects) > MOST_SUBJECTS:
             return None
         if revision < at_least:
@@ -285,17 +304,26 @@ def _direct_message(headers: Mapping[str, str], data: bytes) -> Message:
         data=data,
         headers=own_headers(headers),
         written_at=_milliseconds(headers["Nats-Time-Stamp"]),
+        previous=_previous(headers),
     )
 
 
 def _message(found: _StoredMessage) -> Message:
+    headers = _all_headers(found)
     return Message(
         subject=found.subject,
         sequence=found.seq,
         data=base64.b64decode(found.data),
-        headers=own_headers(_all_headers(found)),
+        headers=own_headers(headers),
         written_at=_milliseconds(found.time),
+        previous=_previous(headers),
     )
+
+
+def _previous(headers: Mapping[str, str]) -> int | None:
+    """What was the last message of its subject when this one was taken: the server has compared that."""
+    expected = headers.get(EXPECTED_LAST)
+    return None if expected is None or EXPECTED_SUBJECT in headers else int(expected)
 
 
 def _all_headers(found: _StoredMessage) -> dict[str, str]:

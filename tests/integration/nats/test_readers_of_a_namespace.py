@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -88,9 +89,12 @@ async def reading(
             name: await found.connection(name) for name in ("tapio-watcher", "tapio-reconciler", "tapio-webhook")
         }
         writers = {name: NatsEventLog(connection) for name, connection in connections.items()}
+        last: dict[str, int] = {}
         for message in told[0]:
             of_watcher = any(part in message.subject for part in (".object.", "._shared.", "tapio.cursor."))
-            await writers["tapio-watcher" if of_watcher else "tapio-reconciler"].append(message)
+            writer = writers["tapio-watcher" if of_watcher else "tapio-reconciler"]
+            expected = last.get(message.subject, 0) if of_watcher else None
+            last[message.subject] = (await writer.append(replace(message, expected_last=expected))).sequence
         for message in told[1]:
             await writers["tapio-webhook"].append(message)
         for connection in connections.values():  # One that tries to connect again does not always heed a cancellation.

@@ -191,36 +191,32 @@ def test_what_is_broken_is_found_and_nothing_else(plant: Plant, check: str, evid
     assert problems[check].next_step
 
 
-async def bound_to_nothing(one: Incident) -> None:
-    document: JsonObject = {
-        "apiVersion": "tapio.io/v1alpha1",
-        "kind": "TapioCluster",
-        "metadata": {"name": NAME},
-        "spec": {**_WHOLE, **graph(storageClassName="none-such")},
-    }
-    await one.create(BOB, document)
-    await one.until_condition("GraphStoreReady", "False", "VolumePending")
+def created_with(fields: JsonObject, which: str) -> Plant:
+    """A TapioCluster that never becomes Ready, since a volume of its own is not provisioned."""
+
+    async def plant(one: Incident) -> None:
+        document: JsonObject = {
+            "apiVersion": "tapio.io/v1alpha1",
+            "kind": "TapioCluster",
+            "metadata": {"name": NAME},
+            "spec": {**_WHOLE, **fields},
+        }
+        await one.create(BOB, document)
+        await one.until_condition(which, "False", "VolumePending")
+
+    return plant
 
 
 def test_a_volume_that_is_not_provisioned() -> None:
-    found = {one.check: one for one in run_virtually(_examined(bound_to_nothing, ready=False))}
+    plant = created_with(graph(storageClassName="none-such"), "GraphStoreReady")
+    found = {one.check: one for one in run_virtually(_examined(plant, ready=False))}
     assert found["PVC provisioning"].verdict is Verdict.PROBLEM
     assert "(StorageClass none-such)" in found["PVC provisioning"].evidence
 
 
-async def nats_bound_to_nothing(one: Incident) -> None:
-    document: JsonObject = {
-        "apiVersion": "tapio.io/v1alpha1",
-        "kind": "TapioCluster",
-        "metadata": {"name": NAME},
-        "spec": {**_WHOLE, "nats": {"storageClassName": "none-such"}},
-    }
-    await one.create(BOB, document)
-    await one.until_condition("MessagingReady", "False", "VolumePending")
-
-
 def test_what_keeps_services_from_having_pods_is_to_be_mended_and_not_the_services() -> None:
-    found = {one.check: one for one in run_virtually(_examined(nats_bound_to_nothing, ready=False))}
+    plant = created_with({"nats": {"storageClassName": "none-such"}}, "MessagingReady")
+    found = {one.check: one for one in run_virtually(_examined(plant, ready=False))}
     assert found["service discovery"].verdict is Verdict.PROBLEM
     assert "it waits for a volume of StorageClass none-such" in found["service discovery"].evidence
     assert found["service discovery"].next_step == (

@@ -17,9 +17,11 @@ import typer
 from rich.console import Console
 
 from tapio_cli.doctor.command import add_doctor_command
+from tapio_cli.faults import told_fault
 from tapio_cli.help_text import flow_help
-from tapio_cli.history.codes import MISUSED
+from tapio_cli.history.codes import FAULTY, MISUSED
 from tapio_cli.history.commands import add_history_commands
+from tapio_cli.history.exporting import or_exit
 from tapio_cli.history.keeping import add_keeping_commands
 from tapio_cli.history.readers import NewReader, add_reader_command
 from tapio_cli.history.source import Sources
@@ -135,7 +137,7 @@ def root(
     name the operator's NATS (--through CONTEXT, or --nats-url) or an archive (--from FILE).
 
     Exit codes: 0 success; 1 the question can't be answered, or the work can't be done; 2 and 3 are answers, which each
-    command's help explains; 64 an unknown option, argument or value.
+    command's help explains; 64 an unknown option, argument or value; 70 a fault of tapioctl itself; 130 Ctrl-C.
 
     \b
     Examples:
@@ -182,12 +184,7 @@ def run_command(
     )
     setup_logging("warning")
     console = Console(highlight=False)
-    try:
-        code = asyncio.run(until_interrupted(run(options, _nats, console), 0))
-    except TapioError as err:
-        console.print(f"tapioctl: {err}", style="red", markup=False)
-        code = 1
-    sys.exit(code)
+    sys.exit(or_exit(lambda: asyncio.run(until_interrupted(run(options, _nats, console), 0))))
 
 
 @app.command(name="render")
@@ -300,7 +297,11 @@ def main() -> None:
     for kind in typer.BadParameter.__mro__:
         if issubclass(kind, Exception) and "exit_code" in vars(kind):
             setattr(kind, "exit_code", MISUSED)  # noqa: B010 - the class that declares it is private to Typer
-    app()
+    try:
+        app()
+    except Exception as err:  # noqa: BLE001 - whatever nobody foresaw ends here
+        print(f"tapioctl: {told_fault(err, sys.argv[1:])}", file=sys.stderr)
+        sys.exit(FAULTY)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def _values(text: str, name: str) -> list[JsonValue]:
     try:
         return [_json(value) for value in yaml.load_all(text, Loader=_Loader)]
     except (yaml.YAMLError, ValueError, RecursionError) as err:
-        why = " ".join(str(err).split()) or type(err).__name__
+        why = " ".join(str(err).replace('in "<unicode string>", ', "at ").split()) or type(err).__name__
         raise InvalidSettings(f"{name} is not valid YAML: {why}.") from err
 
 

@@ -23,13 +23,15 @@ async def show_until_ready(kubectl: Kubectl, clusters: Sequence[tuple[str, str]]
 
 
 async def _show_one(kubectl: Kubectl, namespace: str, name: str, console: Console) -> None:
-    last = ""
+    last = trouble = ""
     with Live(console=console, refresh_per_second=4, transient=False) as live:
         while True:
             try:
                 document = await kubectl.document("get", "tapiocluster", name, "-n", namespace)
             except KubectlError as err:
-                console.print(str(err))
+                if str(err) != trouble:
+                    trouble = str(err)
+                    console.print(trouble, markup=False)
                 await asyncio.sleep(_EVERY)
                 continue
             if console.is_terminal:

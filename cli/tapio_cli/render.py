@@ -54,9 +54,13 @@ class Answer:
 
 def render(request: Request) -> Answer:
     """Carry `request` out. Raises InvalidSettings for what can't be read or used at all (exit code 2)."""
+    if not _LABEL.fullmatch(request.namespace):
+        raise InvalidSettings(
+            f"--namespace is {request.namespace!r}; it must be a lower-case DNS label, such as default."
+        )
     resources, config_maps, remarks = _sorted_out(read_documents(request.files), request.namespace)
     if not resources:
-        raise InvalidSettings(f"{' and '.join(request.files)} hold no TapioCluster; there is nothing to render.")
+        raise InvalidSettings(f"There is no TapioCluster in {' and '.join(request.files)}; there is nothing to render.")
     config = _config(config_maps)
     surroundings = Surroundings(
         discovery=assumed_discovery(request.kubernetes, tuple(request.served)),

@@ -13,24 +13,25 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
-import yaml
 from rich.console import Console
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from tapio_cli.children import Child, Children, wait_for_line, wait_until_ready
+from tapio_cli.documents import read_documents
 from tapio_cli.history.where import CLIENT_FILE
 from tapio_cli.kubectl import Kubectl, KubectlError
 from tapio_cli.progress import show_until_ready
 from tapio_cli.service_accounts import service_kubeconfig
+from tapio_shared.api.names import CLUSTER_KIND
 from tapio_shared.errors import InvalidSettings
 from tapio_shared.installation import NAMESPACE, WEBHOOK
-from tapio_shared.json import JsonValue, str_at
+from tapio_shared.json import str_at
 from tapio_shared.subprocesses import free_port
 
 WORKERS = 2
@@ -74,7 +75,13 @@ class Options:
 
 
 async def run(options: Options, make_nats: MakeNats, console: Console) -> int:
-    """Run until Ctrl-C (answers 0) or until a process fails (answers 1)."""
+    """Run until Ctrl-C (answers 0) or until a process fails (answers 1). InvalidSettings for what can't be used."""
+    example = _Example.read(options.example)
+    if not (options.manifests / "base").is_dir():
+        raise InvalidSettings(
+            f"{options.manifests} is not the deploy/ folder of this project, with what is to be installed. Run this in "
+            "a checkout, or name the folder (--manifests)."
+        )
     with _only_one(options.directory):
         children = Children(options.directory / "logs")
         _clear(options.directory)
@@ -89,7 +96,7 @@ async def run(options: Options, make_nats: MakeNats, console: Console) -> int:
                 async with _kubernetes(options, children, console) as (kubectl, kubeconfig, webhook_port):
                     await _install(kubectl, options, console)
                     await _services(options, children, nats, partitions, kubectl, kubeconfig, webhook_port, console)
-                    return await _until_the_end(options, children, nats, kubectl, kubeconfig, console)
+                    return await _until_the_end(options, example, children, nats, kubectl, kubeconfig, console)
             finally:
                 console.print("stopping …")
                 await children.stop()
@@ -106,7 +113,7 @@ async def _kubernetes(
         path = options.kubeconfig or Path(os.environ.get("KUBECONFIG", "") or Path.home() / ".kube" / "config")
         console.print(f"Kubernetes        context {options.context} of {path}")
         own = options.directory / "kubeconfig"
-        text = await Kubectl(path, options.context).run("config", "view", "--minify", "--flatten", "--raw")
+        text = await _context(path, options.context)
         _write_private(own, text)
         yield Kubectl(own), own, webhook_port
         return
@@ -130,6 +137,20 @@ async def _kubernetes(
     _write_private(own, made.read_text())
     console.print(f"simulated API     {own}")
     yield Kubectl(own), own, webhook_port
+
+
+async def _context(kubeconfig: Path, name: str) -> str:
+    """The kubeconfig of one context. InvalidSettings, with those that there are, when it can't be had."""
+    try:
+        return await Kubectl(kubeconfig, name).run("config", "view", "--minify", "--flatten", "--raw")
+    except KubectlError as err:
+        if not kubeconfig.is_file():
+            raise InvalidSettings(f"There is no kubeconfig {kubeconfig}. Name one (--kubeconfig FILE).") from err
+        there_are = (await Kubectl(kubeconfig).run("config", "get-contexts", "-o", "name")).split()
+        raise InvalidSettings(
+            f"Context {name} of {kubeconfig} can't be used: {err}. It has these contexts: "
+            f"{', '.join(there_are) or 'none'}."
+        ) from err
 
 
 async def _install(kubectl: Kubectl, options: Options, console: Console) -> None:
@@ -196,7 +217,13 @@ async def _services(
 
 
 async def _until_the_end(
-    options: Options, children: Children, nats: NatsServer, kubectl: Kubectl, kubeconfig: Path, console: Console
+    options: Options,
+    example: _Example | None,
+    children: Children,
+    nats: NatsServer,
+    kubectl: Kubectl,
+    kubeconfig: Path,
+    console: Console,
 ) -> int:
     named = shlex.quote(str(kubeconfig.resolve()))
     console.print(f"ready: in another terminal, type: export KUBECONFIG={named}", soft_wrap=True)
@@ -207,13 +234,13 @@ async def _until_the_end(
         beside = shlex.quote(str(Path(sys.executable).parent))
         console.print(f"       kubectl and tapioctl are in {beside}: export PATH={beside}:$PATH", soft_wrap=True)
     console.print("       Ctrl-C here stops everything.")
-    showing = asyncio.create_task(_show_example(options, kubectl, console), name="example")
+    showing = asyncio.create_task(_show_example(example, kubectl, console), name="example")
     ending = asyncio.create_task(_until_one_ends(children, nats), name="processes")
     try:
         await asyncio.wait({showing, ending}, return_when=asyncio.FIRST_COMPLETED)
         if showing.done():
             showing.result()
-            if options.once and options.example is not None:
+            if options.once and example is not None:
                 return 0
             await ending
         console.print(ending.result(), markup=False)
@@ -240,18 +267,30 @@ async def _until_one_ends(children: Children, nats: NatsServer) -> str:
         await asyncio.gather(child, server, return_exceptions=True)
 
 
-async def _show_example(options: Options, kubectl: Kubectl, console: Console) -> None:
-    if options.example is None:
-        return
-    text = options.example.read_text()
-    await kubectl.run("apply", "-f", "-", stdin=text.encode())
-    documents = cast("list[JsonValue]", list(yaml.safe_load_all(text)))
-    clusters = [
-        (str_at(document, "metadata", "namespace", default="default"), str_at(document, "metadata", "name"))
-        for document in documents
-        if str_at(document, "kind") == "TapioCluster"
-    ]
-    await show_until_ready(kubectl, clusters, console)
+@dataclass(frozen=True, slots=True)
+class _Example:
+    """A file to apply, and the TapioClusters in it, by namespace and name."""
+
+    text: bytes
+    clusters: Sequence[tuple[str, str]]
+
+    @classmethod
+    def read(cls, file: Path | None) -> _Example | None:
+        """What `file` holds, read before anything is started for it."""
+        if file is None:
+            return None
+        clusters = [
+            (str_at(document, "metadata", "namespace", default="default"), str_at(document, "metadata", "name"))
+            for document in read_documents([str(file)])
+            if str_at(document, "kind") == CLUSTER_KIND
+        ]
+        return cls(file.read_bytes(), clusters)
+
+
+async def _show_example(example: _Example | None, kubectl: Kubectl, console: Console) -> None:
+    if example is not None:
+        await kubectl.run("apply", "-f", "-", stdin=example.text)
+        await show_until_ready(kubectl, example.clusters, console)
 
 
 class _only_one:  # noqa: N801 - reads as a statement

@@ -89,6 +89,7 @@ class Settings(BaseModel):
             if address.scheme not in _NATS_SCHEMES or not address.hostname:
                 allowed = ", ".join(f"{scheme}://" for scheme in _NATS_SCHEMES)
                 raise ValueError(f"every address must begin with one of {allowed} and name a host")
+            _ = address.port  # ValueError where that is none
         return text
 
     @model_validator(mode="after")

@@ -247,7 +247,7 @@ def test_what_would_be_stalled_is_refused_with_its_reason(stdin: str, said: str)
             "standard input is not valid YAML: the key spec stands twice",
             id="a key that stands twice",
         ),
-        pytest.param(["-f", "-"], "", "- hold no TapioCluster; there is nothing to render.", id="nothing"),
+        pytest.param(["-f", "-"], "", "There is no TapioCluster in -; there is nothing to render.", id="nothing"),
         pytest.param(["-f", "-"], "- a\n", "A document of standard input is no Kubernetes object", id="no object"),
         pytest.param(
             ["-f", "-"],

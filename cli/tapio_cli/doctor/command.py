@@ -184,7 +184,9 @@ async def _examined(
         keys = [where.key(cluster)] if every is None else await recorded_keys(sources.log, where.target, every)
         stories = [await read_story(sources.log, key) for key in keys]
         living = await _living(sources)
-        own = await examine_log(sources.log, stories, now=now, is_live=where.archive is None, living=living)
+        own = await examine_log(
+            sources.log, stories, now=now, is_live=where.archive is None, target=where.target, living=living
+        )
         info = await sources.log.info()
     own += await examine_kubernetes(kubectl, namespace=namespace, target=where.target, now=now)
     of_clusters = {f"{one.key.namespace}/{one.key.name}": examine(one.state(one.ends), now) for one in stories}

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from tapio_cli.doctor.findings import Finding, finding, unknown
 from tapio_cli.history.printing import moment
+from tapio_cli.history.signs_of_life import silence
 from tapio_cli.history.source import Recorded
 from tapio_cli.history.story import Story
 from tapio_cli.kubectl import Kubectl, KubectlError
@@ -18,7 +19,7 @@ from tapio_shared.certificates import UnusableCertificate, certificate_facts
 from tapio_shared.codec import decode_record
 from tapio_shared.errors import LogRefused, TapioError
 from tapio_shared.facts import ConfigurationObserved, DecisionRecorded, EpochAdvanced, SweepMarked, TargetObserved
-from tapio_shared.installation import NAMESPACE, WEBHOOK_CERTIFICATE, WEBHOOK_CONFIGURATION, watcher_lease
+from tapio_shared.installation import NAMESPACE, OWN_TARGET, WEBHOOK_CERTIFICATE, WEBHOOK_CONFIGURATION, watcher_lease
 from tapio_shared.json import JsonObject, int_at, objects_at, str_at
 from tapio_shared.keys import address_of
 
@@ -48,15 +49,17 @@ async def examine_log(
     *,
     now: int,
     is_live: bool,
+    target: str = OWN_TARGET,
     living: Sequence[str] | None = None,
 ) -> list[Finding]:
     """What the log itself tells, and who of its workers is `living`: None where that is not known."""
     info = await recorded.info()
+    silent = await silence(recorded, target, now=now) if is_live else ""
     room = f", {info.bytes * 100 // info.max_bytes} % of its room" if info.max_bytes > 0 else ""
     reached = finding(
         AREA,
         LOG,
-        [] if info.last_sequence else ["The log is empty: no watcher has written to it."],
+        [*filter(None, [silent])] if info.last_sequence else ["The log is empty: no watcher has written to it."],
         ok=f"{info.messages} messages up to @{info.last_sequence}{room}.",
         next_step="Look at the watcher: kubectl logs -n tapio-system deploy/tapio-watcher.",
     )

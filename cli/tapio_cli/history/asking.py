@@ -12,6 +12,7 @@ from tapio_cli.history.exporting import Connect, opened
 from tapio_cli.history.instants import Span, position, span
 from tapio_cli.history.looking_back import STEPS, Steps, answered, beginning, latest
 from tapio_cli.history.options import Where
+from tapio_cli.history.signs_of_life import silence
 from tapio_cli.history.source import Sources
 from tapio_cli.history.story import Story, read_present, read_state, read_story, recorded_keys
 from tapio_cli.history.timeline import Event, stretch
@@ -88,12 +89,23 @@ async def told(
 ) -> T:
     """What `ask` answers about one TapioCluster as of `instants`, from what the webhook answered and as much of the
     story as that takes. An archive is read whole."""
-    until = [position(one, now=now) for one in instants]
     async with opened(connect, where) as sources:
-        if where.archive is not None:
-            return ask(await read_story(sources.log, key), await admissions_of(sources.admitted, key))
-        story, admissions = await asyncio.gather(latest(sources.log, key, until), admissions_of(sources.admitted, key))
-        return await answered(sources.log, story, lambda story: ask(story, admissions))
+        return await _told(sources, key, where, ask, *instants, now=now)
+
+
+async def _told(
+    sources: Sources,
+    key: OrderingKey,
+    where: Where,
+    ask: Callable[[Story, Sequence[Admission]], T],
+    *instants: str,
+    now: int,
+) -> T:
+    until = [position(one, now=now) for one in instants]
+    if where.archive is not None:
+        return ask(await read_story(sources.log, key), await admissions_of(sources.admitted, key))
+    story, admissions = await asyncio.gather(latest(sources.log, key, until), admissions_of(sources.admitted, key))
+    return await answered(sources.log, story, lambda story: ask(story, admissions))
 
 
 async def planned(connect: Connect, documents: list[JsonObject], where: Where, now: int) -> list[Ahead]:
@@ -111,15 +123,33 @@ async def planned(connect: Connect, documents: list[JsonObject], where: Where, n
         return found
 
 
-async def all_told(connect: Connect, where: Where, namespace: str) -> list[tuple[Story, list[Admission]]] | None:
-    """The stories of all TapioClusters of a namespace, or of all; None where those are too many to read each whole."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How TapioClusters stand."""
+
+    statuses: list[JsonObject]
+    silence: str
+    """That nobody may be watching any more, as a sentence; empty where that is not so."""
+
+
+async def standing(connect: Connect, where: Where, cluster: str, *, now: int) -> Standing:
+    """How `cluster` stands; a namespace and a slash mean all in it, nothing means all.
+
+    Of more than TOLD_WHOLE it is not told what changed last: nobody waits until the whole story of each is read.
+    """
+    from tapio_cli.history.standing import status_of
+
+    namespace = where.keys_in(cluster)
     async with opened(connect, where) as sources:
+        silent = await silence(sources.log, where.target, now=now) if where.archive is None else ""
+        if namespace is None:
+            found = [await _told(sources, where.key(cluster), where, status_of, now=now)]
+            return Standing(statuses=found, silence=silent)
         keys = await recorded_keys(sources.log, where.target, namespace)
         if len(keys) > TOLD_WHOLE:
-            return None
-        return [(await read_story(sources.log, key), await admissions_of(sources.admitted, key)) for key in keys]
-
-
-async def present(connect: Connect, where: Where, namespace: str) -> list[Story]:
-    async with opened(connect, where) as sources:
-        return await read_present(sources.log, where.target, namespace)
+            stories = await read_present(sources.log, where.target, namespace)
+            return Standing(statuses=[status_of(one, (), is_whole=False) for one in stories], silence=silent)
+        statuses = [
+            status_of(await read_story(sources.log, key), await admissions_of(sources.admitted, key)) for key in keys
+        ]
+        return Standing(statuses=statuses, silence=silent)

@@ -8,5 +8,7 @@ REFUSED = 3
 """The operator would refuse what was asked about."""
 MISUSED = 64
 """An option or argument that there is not (EX_USAGE of sysexits.h): never to be taken for an answer of a command."""
+FAULTY = 70
+"""A fault of tapioctl itself, whatever was asked (EX_SOFTWARE)."""
 PARTIAL = ".partial"
 """What a file's name ends with while it is being written."""

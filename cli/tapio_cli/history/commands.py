@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.console import Console
 
-from tapio_cli.history.asking import TOLD_WHOLE, all_told, planned, present, told, told_between
+from tapio_cli.history.asking import TOLD_WHOLE, planned, standing, told, told_between
 from tapio_cli.history.codes import DIVERGED, REFUSED
 from tapio_cli.history.completing import clusters, objects
 from tapio_cli.history.exporting import Connect, exported, or_exit, progress_bar
@@ -40,6 +40,7 @@ from tapio_cli.history.where import live
 from tapio_shared.admissions import Admission
 from tapio_shared.codec import to_document
 from tapio_shared.errors import InvalidSettings
+from tapio_shared.installation import NAMESPACE
 from tapio_shared.json import JsonObject
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def add_history_commands(
                 autocompletion=clusters,
             ),
         ] = None,
-        jobs: Annotated[int, typer.Option(help="Number of processes; 0 means one per core.")] = 0,
+        jobs: Annotated[int, typer.Option(min=0, help="Number of processes; 0 means one per core.")] = 0,
         release: Annotated[
             str,
             typer.Option(
@@ -358,18 +359,10 @@ def add_history_commands(
           tapioctl status team/production -o json
         """
 
-        from tapio_cli.history.standing import status_of
-
-        def work() -> list[JsonObject]:
-            namespace = where.keys_in(cluster)
-            if namespace is None:
-                return [asyncio.run(told(connect, where.key(cluster), where, status_of, now=now()))]
-            stories = asyncio.run(all_told(connect, where, namespace))
-            if stories is not None:
-                return [status_of(story, admissions) for story, admissions in stories]
-            return [status_of(story, (), is_whole=False) for story in asyncio.run(present(connect, where, namespace))]
-
-        found = or_exit(work)
+        answer = or_exit(lambda: asyncio.run(standing(connect, where, cluster, now=now())))
+        found = answer.statuses
+        if answer.silence:
+            print(f"{answer.silence} Look at its pods: kubectl get pods -n {NAMESPACE}.", file=sys.stderr)
         if output is Format.PEOPLE:
             for one in found:
                 print_tree(one, _people())

@@ -13,6 +13,8 @@ from tapio_shared.errors import InvalidSettings
 
 _AGO = re.compile(r"-(\d+)(ms|s|m|h|d)", re.ASCII)
 _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_LATEST = 253_402_300_799_000
+"""The last second of the year 9999: no later one can be written."""
 _REVISION = re.compile(r"@?(\d+)", re.ASCII)
 
 
@@ -114,6 +116,11 @@ def _name(story: Story) -> str:
 
 
 def _instant(text: str, now: int) -> int:
+    """Milliseconds since the epoch; what lies before that, or beyond what can be written, is its nearest end."""
+    return min(max(_unbounded(text, now), 1), _LATEST)
+
+
+def _unbounded(text: str, now: int) -> int:
     ago = _AGO.fullmatch(text)
     if ago is not None:
         return now - int(ago[1]) * _MILLISECONDS[ago[2]]

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from tapio_shared.installation import OWN_TARGET
 from tapio_shared.json import JsonObject, JsonValue, int_at, list_at, object_at, objects_at, str_at
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ _SIGNS = {"create": ("+", "green"), "change": ("~", "yellow"), "delete": ("-", "
 
 def print_ahead(found: Ahead, console: Console) -> None:
     """What would happen, wave after wave; then whose pods would restart."""
-    console.print(Text(found.cluster, style="bold"))
+    console.print(Text(found.cluster.removeprefix(f"{OWN_TARGET}/"), style="bold"))
     for sentence in found.refusals:
         console.print(Text(f"  would be refused: {sentence}", style="red"))
     wave = -1

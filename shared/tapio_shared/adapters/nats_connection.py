@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import structlog
 from nats.aio.client import Client
@@ -36,6 +37,13 @@ _RETRY_WAIT = 0.25
 _VIOLATION = re.compile(r"permissions violation for (publish|subscription) to \"([^\"]+)\"")
 
 
+def _refuse_if_no_address(server: str) -> None:
+    try:
+        _ = urlsplit(server if "://" in server else f"nats://{server}").port
+    except ValueError as err:
+        raise InvalidSettings(f"{server} can't be an address of NATS: {err}. Write it like nats://host:4222.") from err
+
+
 class NatsConnection:
     """One connection. Made by `connect`; `close` ends it."""
 
@@ -50,6 +58,8 @@ class NatsConnection:
         server_name: str = "",
         inbox_prefix: str = "",
     ) -> None:
+        for one in servers:
+            _refuse_if_no_address(one)
         self._servers, self._name = servers, name
         self._login = read_login(credentials) if credentials else login
         self._credentials = credentials_callbacks(credentials) if credentials and self._login is None else None

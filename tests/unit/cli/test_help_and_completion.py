@@ -79,6 +79,7 @@ def test_bash_completes(words: str, position: int, completed: list[str]) -> None
         pytest.param(["diff", "-1h", "now"], id="an argument is missing"),
         pytest.param(["doctor", "--no-such-option"], id="an option that there is not"),
         pytest.param(["replay", "-o", "xml"], id="a value that there is not"),
+        pytest.param(["replay", "--jobs", "-5"], id="fewer than no processes"),
         pytest.param(["explian"], id="a command that there is not"),
     ],
 )

@@ -67,6 +67,8 @@ async def _served(
         library = Library(sources, where.target, live=where.archive is None)
         if only is not None:
             await library.chapter(only)
+        elif where.archive is not None:
+            await library.keys()  # So that a damaged archive is refused here, and not by every page.
         page = Page(library, target=where.target, title=title, only=only, token=token, host=host, port=port)
         async with page:
             print(f"The page is at {page.url} (Ctrl-C ends it).", flush=True)

@@ -5,6 +5,7 @@ All problems are told at once. Each setting says its unit, its default and why t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from tapio_shared.keys import DEFAULT_PARTITIONS, MAX_PARTITIONS
 Port = Annotated[int, Field(ge=0, le=65_535)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lambda text: str(text).lower())]
 _PREFIX = "TAPIO_"
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", re.ASCII)
 _NATS_SCHEMES = ("nats", "tls", "ws", "wss")
 
 
@@ -44,9 +46,12 @@ class Settings(BaseModel):
     log_max_bytes: int = Field(
         default=2 << 30,
         ge=1 << 20,
+        lt=1 << 63,
         description="Bytes the log may take, uncompressed; 2 GiB suits some 1,000 clusters.",
     )
-    log_max_age_days: float = Field(default=30, gt=0, description="Days a message is kept unless it is swept onward.")
+    log_max_age_days: float = Field(
+        default=30, gt=0, le=36_500, description="Days a message is kept unless it is swept onward."
+    )
     kubeconfig: str = Field(
         default="", description="Path of a kubeconfig; empty means the pod's own service account, never ~/.kube/config."
     )
@@ -80,6 +85,13 @@ class Settings(BaseModel):
     ports_file: str = Field(
         default="", description="File that the ports in use are written to as JSON, for `make run`; empty means none."
     )
+
+    @field_validator("target")
+    @classmethod
+    def _is_label(cls, text: str) -> str:
+        if not _LABEL.fullmatch(text):
+            raise ValueError("it must be a lower-case DNS label, such as local, since a Lease is named after it")
+        return text
 
     @field_validator("nats_url")
     @classmethod

@@ -71,9 +71,21 @@ async def load_configuration(kubeconfig: str, context: str) -> Configured:
         else:
             load_incluster_config(client_configuration=configuration)
     except (ConfigException, OSError) as err:
-        where = f"context {context or '(current)'} of {kubeconfig}" if kubeconfig else "this pod's service account"
-        raise InvalidSettings(f"The Kubernetes configuration of {where} can't be used: {err}.") from err
+        raise InvalidSettings(_unusable(kubeconfig, context, str(err).rstrip("."))) from err
     return cast("Configured", configuration)
+
+
+def _unusable(kubeconfig: str, context: str, why: str) -> str:
+    """That there is no configuration where it was looked for, and where else it may be."""
+    if not kubeconfig:
+        return (
+            f"The Kubernetes configuration of this pod's service account can't be used: {why}. Outside of a cluster, "
+            "name a kubeconfig (TAPIO_KUBECONFIG)."
+        )
+    if not Path(kubeconfig).is_file():
+        return f"There is no kubeconfig {kubeconfig}. Name one that there is (TAPIO_KUBECONFIG)."
+    where = f"context {context or '(current)'} of {kubeconfig}"
+    return f"The Kubernetes configuration of {where} can't be used: {why}."
 
 
 class HttpKube:

@@ -105,7 +105,8 @@ class Reason(StrEnum):
     PAUSED_BY_ANNOTATION = (
         "PausedByAnnotation",
         ReasonFamily.PROGRESS,
-        'The annotation tapio.io/paused is "true"; remove it to let the operator write again.',
+        'The annotation tapio.io/paused is "true"; remove it to let the operator write again. Ready is False by it '
+        "when what was ready has ceased to run meanwhile.",
     )
 
     INVALID_SPEC = (

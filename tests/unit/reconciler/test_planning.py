@@ -138,6 +138,63 @@ def test_a_disputed_field_is_not_fought_over_at_full_speed() -> None:
     assert world.plan().decision.timers[0].due_at > world.now
 
 
+def test_what_is_lost_while_paused_is_not_ready_and_back_when_it_is_back() -> None:
+    world = World.of(example("development"))
+    world.settle()
+    before = condition(world.cluster, "Ready")
+    world.annotate(PAUSED, "true")
+    world.step()
+    assert condition(world.cluster, "Ready") == before
+    ref = ObjectRef("apps", "StatefulSet", "default", "dev-nats")
+    live = world.find(ref)
+    assert live is not None
+
+    world.lose(ref)
+    world.step()
+    ready = condition(world.cluster, "Ready")
+    assert (ready["status"], ready["reason"], ready["message"]) == (
+        "False",
+        "PausedByAnnotation",
+        "StatefulSet.apps default/dev-nats does not exist, and is not made while the TapioCluster is paused.",
+    )
+    assert str_at(world.cluster, "status", "phase") == "Paused"
+    assert not world.step().has_effects
+
+    status = object_at(live, "status")
+    world.observe({**live, "status": {**status, "readyReplicas": 0, "availableReplicas": 0}})
+    world.step()
+    said = "nats: StatefulSet dev-nats has 0 of 1 pods ready and 1 of them up to date."
+    assert condition(world.cluster, "Ready")["message"] == said
+
+    world.observe(live)
+    world.step()
+    assert condition(world.cluster, "Ready")["message"] == before["message"]
+    assert condition(world.cluster, "Ready")["status"] == "True"
+
+
+def test_under_rules_from_before_what_is_lost_while_paused_is_not_looked_for() -> None:
+    world = World.of(example("development"))
+    world.logic = 5
+    world.settle()
+    world.annotate(PAUSED, "true")
+    world.lose(ObjectRef("apps", "StatefulSet", "default", "dev-nats"))
+    world.step()
+    assert condition(world.cluster, "Ready")["status"] == "True"
+
+
+def test_a_pause_forgets_that_everything_was_observed_again() -> None:
+    world = World.of(example("development"))
+    world.settle()
+    world.annotate(PAUSED, "true")
+    world.step()
+    synced = world.state.shared.pop("synced")
+    world.step()
+    assert condition(world.cluster, "Ready")["reason"] == "Resynchronising"
+    world.state.shared["synced"] = synced
+    world.step()
+    assert condition(world.cluster, "Ready")["message"] == "All 6 components are ready."
+
+
 def test_the_finalizer_goes_on_first() -> None:
     planned = World.of(example("edge")).plan()
     assert planned.decision.finalizer == "add"

@@ -56,6 +56,7 @@ def test_a_revision_that_was_ever_recorded_keeps_its_rules() -> None:
             backs_off_unobserved=True,
             revives_from_zero=True,
             compares_whole=True,
+            looks_while_paused=True,
         ),
     } == RULES
 

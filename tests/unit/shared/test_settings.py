@@ -69,9 +69,7 @@ def test_variables_are_read_by_name_and_empty_ones_are_unset() -> None:
         pytest.param("NATS_URL", "nats://a:99999", "Port out of range 0-65535", id="a port of NATS that there is not"),
         pytest.param("LOG_MAX_BYTES", "9" * 26, "less than 9223372036854775808", id="more than NATS can count"),
         pytest.param("LOG_MAX_AGE_DAYS", "inf", "less than or equal to 36500", id="for ever"),
-        pytest.param(
-            "TARGET", "a.*", "it must be a lower-case DNS label, such as local", id="a target by a pattern"
-        ),
+        pytest.param("TARGET", "a.*", "it must be a lower-case DNS label, such as local", id="a target by a pattern"),
         pytest.param("KUBE_CONTEXT", "prod", "TAPIO_KUBECONFIG no file that holds it", id="a context of no file"),
     ],
 )

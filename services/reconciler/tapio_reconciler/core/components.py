@@ -13,11 +13,13 @@ from tapio_reconciler.core.state import Sight
 from tapio_shared.api.labels import COMPONENT
 from tapio_shared.api.reasons import ComponentState, Reason
 from tapio_shared.facts import FailedWrite
-from tapio_shared.json import JsonObject, strings_at
+from tapio_shared.json import JsonObject, objects_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef
 
 SOMEBODY_ELSES = str(Reason.OBJECT_CONFLICT)
 """The reason of a refused creation after a look at what exists: no retry is needed to know that it is not ours."""
+_STAYING = frozenset({"DaemonSet", "Deployment", "StatefulSet"})
+"""Workloads that are there for good; a Job goes when it is done."""
 _CHANGING = frozenset({Act.CREATE, Act.APPLY, Act.AWAIT})
 _WORST_FIRST = (
     ComponentState.FAILED,
@@ -152,8 +154,7 @@ def _workload_progress(
         return Progress(
             state=ComponentState.PROGRESSING, reason=Reason.APPLYING, message=f"{ref} is being created.", desired=0
         )
-    pods, refusal = _told_of_pods("Pods", ref, seen), _told_of_pods("Refusal", ref, seen)
-    progress = progress_of(document, pods, _claims(ref, seen), refusal)
+    progress = _observed_progress(document, ref, seen)
     if progress.is_ready and change is not None and not change.repeated and change.act in _CHANGING:
         return Progress(
             state=ComponentState.PROGRESSING,
@@ -164,6 +165,30 @@ def _workload_progress(
             updated=progress.updated,
         )
     return progress
+
+
+def _observed_progress(document: JsonObject, ref: ObjectRef, seen: Sight) -> Progress:
+    pods, refusal = _told_of_pods("Pods", ref, seen), _told_of_pods("Refusal", ref, seen)
+    return progress_of(document, pods, _claims(ref, seen), refusal)
+
+
+def lost_while_paused(status: JsonObject, seen: Sight) -> list[str]:
+    """What has ceased to run of that which a `status` says was ready when the pause began, as sentences.
+
+    Of a component that is looked at which the status refers to: its only workload, or the first of its members.
+    """
+    lost: list[str] = []
+    for part in objects_at(status, "components"):
+        kind, namespace, name = (str_at(part, "ref", field) for field in ("kind", "namespace", "name"))
+        if str_at(part, "state") != str(ComponentState.READY) or kind not in _STAYING:
+            continue
+        ref = ObjectRef("apps", kind, namespace, name)
+        live = seen.get(ref)
+        if live is None or live.document is None:
+            lost.append(f"{ref} does not exist, and is not made while the TapioCluster is paused.")
+        elif not (progress := _observed_progress(live.document, ref, seen)).is_ready:
+            lost.append(f"{str_at(part, 'name')}: {progress.message}")
+    return lost
 
 
 def _told_of_pods(what: str, workload: ObjectRef, seen: Sight) -> JsonObject | None:

@@ -113,12 +113,17 @@ def _listing(parts: Sequence[ComponentProgress]) -> str:
     return " ".join(one.message or f"{one.component.name} is {str(one.state).lower()}." for one in parts)
 
 
+def all_ready(components: int) -> Condition:
+    """Ready, of so many components."""
+    message = f"All {components} components are ready."
+    return Condition(type=ConditionType.READY, status="True", reason=Reason.ALL_READY, message=message)
+
+
 def overall(progress: Sequence[ComponentProgress]) -> tuple[Condition, Condition | None, Condition | None]:
     """Ready, and Reconciling and Stalled where they apply, from the components alone."""
     missing = [one for one in progress if not one.is_ready]
     if not missing:
-        message = f"All {len(progress)} components are ready."
-        return Condition(type=ConditionType.READY, status="True", reason=Reason.ALL_READY, message=message), None, None
+        return all_ready(len(progress)), None, None
     stuck = [one for one in missing if one.stalled]
     first = (stuck or _most_telling(missing))[0]
     count = f"{ready_count(progress)} components are ready. "

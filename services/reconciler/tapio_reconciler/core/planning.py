@@ -12,7 +12,7 @@ import msgspec
 
 from tapio_reconciler.core.changes import NO_MEMORY, Change, Memory, is_controlled_by_cluster, is_managed
 from tapio_reconciler.core.completeness import incompleteness
-from tapio_reconciler.core.components import ComponentProgress, blockers, component_progress
+from tapio_reconciler.core.components import ComponentProgress, blockers, component_progress, lost_while_paused
 from tapio_reconciler.core.drafting import Draft
 from tapio_reconciler.core.made_secrets import is_copy, is_observed
 from tapio_reconciler.core.members import Members, members_of
@@ -115,7 +115,9 @@ def _plan(draft: Draft, members: Members) -> None:
             _plan_without_cluster(draft, members, served)
         return
     if strings_at(cluster.document, "metadata", "annotations").get(PAUSED) == "true":
-        _write_status(draft, paused_status(cluster, draft.now))
+        looks = rules_of(draft.inputs.logic).looks_while_paused
+        lost = lost_while_paused(object_at(cluster.document, "status"), draft.seen) if looks else None
+        _write_status(draft, paused_status(cluster, draft.now, lost))
         return
     if str_at(cluster.document, "metadata", "deletionTimestamp"):
         _plan_teardown(draft, cluster, served, parked)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from tapio_reconciler.core.state import State
 from tapio_shared.facts import ConfigurationObserved, DeleteAction
@@ -40,55 +41,30 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     anew; not because pods of a former one still end."""
     revives_from_zero: bool = False
     """Whether a Deployment that was scaled to nothing is given a pod, from which its autoscaler goes on."""
-
     compares_whole: bool = False
     """Whether what others add to an entry of an atomic list, or to a selector, is set back as it is owned: whole."""
+    looks_while_paused: bool = False
+    """Whether a TapioCluster that is paused says that it is not Ready when what was ready then has ceased to run."""
 
 
-RULES: Final = {
-    1: Rules(longest_refusal_wait=300_000, deletes_in_order=False),
-    # Who has just mended a permission or a quota waits for nothing else; and a pod that still runs while its
-    # ServiceAccount or its configuration is deleted ends in errors instead of in order.
-    2: Rules(longest_refusal_wait=120_000, deletes_in_order=True),
-    # While nobody tells that an object is gone (the watcher fails over), its deletion was decided 20 times a second.
-    3: Rules(longest_refusal_wait=120_000, deletes_in_order=True, awaits_deletions=True),
-    # The last of the members that `replicas` no longer asks for was not made again when volumes grew; and NATS let a
-    # collector in no more, and its password was deleted, while its spec was invalid.
-    4: Rules(
-        longest_refusal_wait=120_000,
-        deletes_in_order=True,
-        awaits_deletions=True,
-        counts_released=True,
-        counts_kept=True,
-    ),
-    # A TapioCluster that was made anew while the former one's pods still ended did not wait for its Secrets, so that
-    # NATS and all that log in to it were rolled out twice. And while no watcher ran, what was written or deleted last
-    # was repeated every five seconds: three messages each, which pushed the past out of the log. And who scaled a
-    # component to 0 below our autoscaler, which never scales from there, switched it off for good, as if it were ready.
-    5: Rules(
-        longest_refusal_wait=120_000,
-        deletes_in_order=True,
-        awaits_deletions=True,
-        counts_released=True,
-        counts_kept=True,
-        goes_ahead_when_released=True,
-        backs_off_unobserved=True,
-        revives_from_zero=True,
-    ),
-    # Who added a key to the selector of a Service or to a peer of a NetworkPolicy kept everybody out, or let everybody
-    # in, and the status said that all is well.
-    6: Rules(
-        longest_refusal_wait=120_000,
-        deletes_in_order=True,
-        awaits_deletions=True,
-        counts_released=True,
-        counts_kept=True,
-        goes_ahead_when_released=True,
-        backs_off_unobserved=True,
-        revives_from_zero=True,
-        compares_whole=True,
-    ),
-}
+_1: Final = Rules(longest_refusal_wait=300_000, deletes_in_order=False)
+# Who has just mended a permission or a quota waits for nothing else; and a pod that still runs while its ServiceAccount
+# or its configuration is deleted ends in errors instead of in order.
+_2: Final = replace(_1, longest_refusal_wait=120_000, deletes_in_order=True)
+# While nobody tells that an object is gone (the watcher fails over), its deletion was decided 20 times a second.
+_3: Final = replace(_2, awaits_deletions=True)
+# The last of the members that `replicas` no longer asks for was not made again when volumes grew; and NATS let a
+# collector in no more, and its password was deleted, while its spec was invalid.
+_4: Final = replace(_3, counts_released=True, counts_kept=True)
+# A TapioCluster that was made anew while the former one's pods still ended did not wait for its Secrets, so that NATS
+# and all that log in to it were rolled out twice. And while no watcher ran, what was written or deleted last was
+# repeated every five seconds: three messages each, which pushed the past out of the log. And who scaled a component to
+# 0 below our autoscaler, which never scales from there, switched it off for good, as if it were ready.
+_5: Final = replace(_4, goes_ahead_when_released=True, backs_off_unobserved=True, revives_from_zero=True)
+# Who added a key to the selector of a Service or to a peer of a NetworkPolicy kept everybody out, or let everybody in,
+# and the status said that all is well. And so it did of a TapioCluster that is paused, whatever became of it.
+_6: Final = replace(_5, compares_whole=True, looks_while_paused=True)
+RULES: Final = dict(enumerate((_1, _2, _3, _4, _5, _6), start=1))
 NEWEST: Final = max(RULES)
 
 _SCALES: Final = frozenset({"HorizontalPodAutoscaler", "VerticalPodAutoscaler"})

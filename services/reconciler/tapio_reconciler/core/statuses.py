@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tapio_reconciler.core.components import ComponentProgress
 from tapio_reconciler.core.conditions import (
     Condition,
+    all_ready,
     component_documents,
     condition_documents,
     overall,
@@ -18,8 +19,8 @@ from tapio_reconciler.core.model import Notice, Skipped
 from tapio_reconciler.core.state import Seen
 from tapio_reconciler.core.wanting import Wanted
 from tapio_shared.api.names import NEO4J, collector_suffix
-from tapio_shared.api.reasons import ConditionType, Reason
-from tapio_shared.json import JsonObject, JsonValue, at, int_at, list_at, object_at, str_at
+from tapio_shared.api.reasons import ComponentState, ConditionType, Reason
+from tapio_shared.json import JsonObject, JsonValue, at, int_at, list_at, object_at, objects_at, str_at
 from tapio_shared.keys import ObjectRef, OrderingKey
 
 _KEPT = (
@@ -83,23 +84,38 @@ def stalled_status(seen: Seen, reason: str, message: str, now: int) -> JsonObjec
     )
 
 
-def paused_status(seen: Seen, now: int) -> JsonObject:
-    """Status of a paused resource."""
+def paused_status(seen: Seen, now: int, lost: Sequence[str] | None = None) -> JsonObject:
+    """Status of a paused resource: as ready as it was when the pause began, but for what is `lost` since.
+
+    `lost` is None under rules by which nobody looks.
+    """
     message = 'Nothing is written while the annotation tapio.io/paused is "true"; remove it to go on.'
     if str_at(seen.document, "metadata", "deletionTimestamp"):
         message = "The deletion waits: " + message
-    was = _previous(seen, ConditionType.READY)
-    ready = was or Condition(
-        type=ConditionType.READY, status="Unknown", reason=Reason.PAUSED_BY_ANNOTATION, message=message
-    )
+    unknown = Condition(type=ConditionType.READY, status="Unknown", reason=Reason.PAUSED_BY_ANNOTATION, message=message)
+    was = _previous(seen, ConditionType.READY) or unknown
     return _keeping(
         seen,
         [
-            ready,
+            was if lost is None else _ready_while_paused(seen, was, lost, unknown),
             Condition(type=ConditionType.PAUSED, status="True", reason=Reason.PAUSED_BY_ANNOTATION, message=message),
         ],
         now,
     )
+
+
+def _ready_while_paused(seen: Seen, was: Condition, lost: Sequence[str], unknown: Condition) -> Condition:
+    said_here = was.reason in {str(Reason.PAUSED_BY_ANNOTATION), str(Reason.RESYNCHRONISING)}
+    if was.status != "True" and not said_here:
+        return was
+    if lost:
+        reason = Reason.PAUSED_BY_ANNOTATION
+        return Condition(type=ConditionType.READY, status="False", reason=reason, message=" ".join(lost))
+    if was.status == "True":
+        return was
+    states = [str_at(one, "state") for one in objects_at(seen.document, "status", "components")]
+    were_ready = bool(states) and set(states) == {str(ComponentState.READY)}
+    return all_ready(len(states)) if were_ready else unknown
 
 
 def resynchronising_status(seen: Seen, now: int) -> JsonObject:

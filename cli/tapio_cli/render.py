@@ -16,7 +16,7 @@ from tapio_cli.manifests import as_files, as_stream, write_folder
 from tapio_reconciler.core.previewing import UNKNOWN_UID, Preview, Surroundings, preview
 from tapio_reconciler.core.wanting import ref_of
 from tapio_shared.api.kinds import RESOURCE_KINDS
-from tapio_shared.api.names import API_GROUP, API_VERSION, CLUSTER_KIND
+from tapio_shared.api.names import API_GROUP, API_VERSION, CLUSTER_KIND, is_dns_label
 from tapio_shared.api.operator_config import CONFIG_KEY, CONFIG_MAP, OperatorConfig, parse_operator_config
 from tapio_shared.api.served import assumed_discovery
 from tapio_shared.errors import InvalidSettings
@@ -27,7 +27,6 @@ from tapio_watcher.fleet import fleet_of, seen_class, seen_namespace, seen_node
 RENDERED, REFUSED, UNUSABLE = 0, 1, 2
 """Exit codes."""
 _KINDS = frozenset(kind.kind for kind in RESOURCE_KINDS)
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
 
 
@@ -54,7 +53,7 @@ class Answer:
 
 def render(request: Request) -> Answer:
     """Carry `request` out. Raises InvalidSettings for what can't be read or used at all (exit code 2)."""
-    if not _LABEL.fullmatch(request.namespace):
+    if not is_dns_label(request.namespace):
         raise InvalidSettings(
             f"--namespace is {request.namespace!r}; it must be a lower-case DNS label, such as default."
         )
@@ -115,7 +114,7 @@ def _known(document: JsonObject, kind: str, name: str) -> JsonObject:
     if not _NAME.fullmatch(name):
         raise InvalidSettings(f"metadata.name of a {kind} is {name!r}; it must be a lower-case DNS name, such as dev.")
     namespace = at(document, "metadata", "namespace")
-    if namespace is not None and not (isinstance(namespace, str) and _LABEL.fullmatch(namespace)):
+    if namespace is not None and not (isinstance(namespace, str) and is_dns_label(namespace)):
         raise InvalidSettings(
             f"metadata.namespace of {kind} {name} is {namespace!r}; it must be a lower-case DNS label, such as default."
         )

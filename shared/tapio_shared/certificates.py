@@ -215,13 +215,6 @@ def certificate_facts(certificate_pem: bytes) -> CertificateFacts:
     )
 
 
-def service_account_keys() -> tuple[bytes, bytes]:
-    """A new (private, public) key pair in PEM, as kube-apiserver signs and verifies service-account tokens with."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return _private_pem(key), public
-
-
 _PURPOSES = {
     Usage.SERVER: [ExtendedKeyUsageOID.SERVER_AUTH],
     Usage.CLIENT: [ExtendedKeyUsageOID.CLIENT_AUTH],

@@ -5,13 +5,13 @@ All problems are told at once. Each setting says its unit, its default and why t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from tapio_shared.api.names import is_dns_label
 from tapio_shared.errors import InvalidSettings
 from tapio_shared.installation import NAMESPACE, NATS_PORT, NATS_SERVICE, OWN_TARGET
 from tapio_shared.keys import DEFAULT_PARTITIONS, MAX_PARTITIONS
@@ -19,7 +19,6 @@ from tapio_shared.keys import DEFAULT_PARTITIONS, MAX_PARTITIONS
 Port = Annotated[int, Field(ge=0, le=65_535)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lambda text: str(text).lower())]
 _PREFIX = "TAPIO_"
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", re.ASCII)
 _NATS_SCHEMES = ("nats", "tls", "ws", "wss")
 
 
@@ -89,7 +88,7 @@ class Settings(BaseModel):
     @field_validator("target")
     @classmethod
     def _is_label(cls, text: str) -> str:
-        if not _LABEL.fullmatch(text):
+        if not is_dns_label(text):
             raise ValueError("it must be a lower-case DNS label, such as local, since a Lease is named after it")
         return text
 

@@ -9,9 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import yaml
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from tapio_shared.adapters.clock import SystemClock
-from tapio_shared.certificates import CertificateAuthority, Usage, service_account_keys
+from tapio_shared.certificates import CertificateAuthority, Usage
 from tapio_shared.json import JsonObject
 
 VALID_FOR = timedelta(days=7)
@@ -91,3 +93,10 @@ def _file_name(user: str, groups: Sequence[str]) -> str:
     """Readable and unique: two users never share a file, whatever characters their names hold."""
     digest = hashlib.sha256("\0".join((user, *groups)).encode()).hexdigest()[:8]
     return f"{re.sub('[^A-Za-z0-9]+', '-', user)[:60]}-{digest}"
+
+
+def service_account_keys() -> tuple[bytes, bytes]:
+    """A new (private, public) key pair in PEM, as kube-apiserver signs and verifies service-account tokens with."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), public

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.verification import PolicyBuilder, Store
 
 from tapio_shared.adapters.clock import SystemClock
@@ -21,7 +21,6 @@ from tapio_shared.certificates import (
     UnusableCertificate,
     Usage,
     certificate_facts,
-    service_account_keys,
 )
 
 NOW = 1_790_000_000_000
@@ -152,17 +151,8 @@ def test_the_key_of_a_pair_is_not_shown() -> None:
     assert b"BEGIN PRIVATE KEY" in issued.key_pem
 
 
-def test_service_account_keys_belong_together() -> None:
-    private, public = service_account_keys()
-    key = load_pem_private_key(private, password=None)
-
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    assert b"BEGIN PUBLIC KEY" in public
-    assert service_account_keys()[0] != private
-
-
-def _other_curve() -> bytes:
-    key = ec.generate_private_key(ec.SECP384R1())
+def _key_on(curve: ec.EllipticCurve) -> bytes:
+    key = ec.generate_private_key(curve)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
@@ -171,8 +161,8 @@ def _other_curve() -> bytes:
     [
         pytest.param(b"no certificate", None, "This is not a PEM certificate", id="certificate is not PEM"),
         pytest.param(None, b"no key", "not an unencrypted private key in PEM", id="key is not PEM"),
-        pytest.param(None, _other_curve(), "not an ECDSA key on the curve P-256", id="key on another curve"),
-        pytest.param(None, service_account_keys()[0], "does not belong to the certificate", id="somebody else's key"),
+        pytest.param(None, _key_on(ec.SECP384R1()), "not an ECDSA key on the curve P-256", id="key on another curve"),
+        pytest.param(None, _key_on(ec.SECP256R1()), "does not belong to the certificate", id="somebody else's key"),
         pytest.param(_server(_authority()).certificate_pem, None, "is no authority's", id="end entity as authority"),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,11 +12,10 @@ from typing import Annotated
 import typer
 
 from tapio_cli.history.exporting import or_exit
+from tapio_shared.api.names import is_dns_label
 from tapio_shared.errors import InvalidSettings
 from tapio_shared.installation import OWN_TARGET
 from tapio_shared.json import JsonObject
-
-_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +59,7 @@ def add_reader_command(app: typer.Typer, make: Callable[[str, str, bool], NewRea
         """
 
         def work() -> NewReader:
-            if not _NAMESPACE.fullmatch(namespace):
+            if not is_dns_label(namespace):
                 raise InvalidSettings(
                     f"{namespace!r} is no namespace; it must be a lower-case DNS label, such as default."
                 )

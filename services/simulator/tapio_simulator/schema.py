@@ -74,9 +74,6 @@ class Schema:
         """The type of map entry `name`; ANY when it isn't declared."""
         return self.fields.get(name) or self.element or ANY
 
-    def declares(self, name: str) -> bool:
-        return name in self.fields or self.element is not None
-
 
 ANY = Schema("any")
 ANY.preserve = True

@@ -46,13 +46,14 @@ GATEWAY: Final = "gateway"
 _MAX_SUFFIX: Final = 30
 _HASH_LENGTH: Final = 8
 _DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?", re.ASCII)
+_DNS_1123 = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", re.ASCII)
 _OF_RESOURCE = re.compile(r"(ebpf|systemd|cni|kubernetes|etcd)-", re.ASCII)
 _NOT_ALLOWED = re.compile(r"[^a-z0-9]+", re.ASCII)
 
 
-def is_dns_1035_label(text: str) -> bool:
-    """Whether `text` is a name that every kind accepts, Services included."""
-    return len(text) <= 63 and _DNS_1035.fullmatch(text) is not None
+def is_dns_label(text: str) -> bool:
+    """Whether `text` may name a namespace, or a part of a host's name (RFC 1123); a Service's begins with a letter."""
+    return len(text) <= 63 and _DNS_1123.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=8_192)

@@ -44,6 +44,8 @@ class Act(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
+    """The answer about one object. Each flag tells what an `act` and its `reason` leave open."""
+
     act: Act
     reason: str = ""
     due_at: int = 0
@@ -55,7 +57,6 @@ class Change:
     """Whether nothing is known to be different: written again because a person asked for it."""
     unknown: bool = False
     """Whether it is left alone because nothing is known of it."""
-
     lost: bool = False
     """Whether it is gone, and only a person can bring it back."""
 

@@ -73,28 +73,17 @@ def outcome_of(
     deleted = _deletions(memory, seen_by_name) if rules.awaits_deletions else {}
     uids = {str(ObjectRef(one.group, one.kind, one.namespace, one.name)): one.uid for one in decision.delete}
     for result in results:
+        name = result.ref
         if result.error:
-            failures[result.ref] = _failed(
-                result, failures.get(result.ref), retry_after.get(result.ref, 0.0), rules, now
-            )
+            failures[name] = _failed(result, failures.get(name), retry_after.get(name, 0.0), rules, now)
             continue
-        failures.pop(result.ref, None)
-        if result.action == "delete":
-            applied.pop(result.ref, None)
-            if rules.awaits_deletions:
-                uid, earlier = uids[result.ref], deleted.get(result.ref)
-                repeats = _repeats(earlier, earlier is not None and earlier.uid == uid, rules)
-                deleted[result.ref] = DeletedObject(uid=uid, deleted_at=now, repeats=repeats)
-        else:
-            write = applied.get(result.ref)
-            # A status tells the instant of each condition, so that none is quite the one before.
-            is_same = write is not None and (write.digest == result.digest or result.action == "status")
-            applied[result.ref] = AppliedWrite(
-                resource_version=result.resource_version,
-                digest=result.digest,
-                applied_at=now,
-                repeats=_repeats(write, is_same, rules),
-            )
+        failures.pop(name, None)
+        if result.action != "delete":
+            applied[name] = _written(result, applied.get(name), rules, now)
+            continue
+        applied.pop(name, None)
+        if rules.awaits_deletions:
+            deleted[name] = _deleted(uids[name], deleted.get(name), rules, now)
     kept = {name: value for name, value in before.settled.items() if name in wanted and name not in settled}
     kept |= {name: value for name, value in settled.items() if value is not None}
     return OutcomeRecorded(
@@ -119,6 +108,22 @@ def _deletions(memory: Memory, seen_by_name: dict[str, Seen]) -> dict[str, Delet
         for name, gone in memory.outcome.deleted.items()
         if memory.is_deleted(name, seen_by_name.get(name))
     }
+
+
+def _written(result: ObjectResult, earlier: AppliedWrite | None, rules: Rules, now: int) -> AppliedWrite:
+    # A status tells the instant of each condition, so that none is quite the one before.
+    is_same = earlier is not None and (earlier.digest == result.digest or result.action == "status")
+    return AppliedWrite(
+        resource_version=result.resource_version,
+        digest=result.digest,
+        applied_at=now,
+        repeats=_repeats(earlier, is_same, rules),
+    )
+
+
+def _deleted(uid: str, earlier: DeletedObject | None, rules: Rules, now: int) -> DeletedObject:
+    is_same = earlier is not None and earlier.uid == uid
+    return DeletedObject(uid=uid, deleted_at=now, repeats=_repeats(earlier, is_same, rules))
 
 
 def _is_put_off(failure: FailedWrite, now: int) -> bool:

@@ -122,6 +122,11 @@ def _plan(draft: Draft, members: Members) -> None:
     if str_at(cluster.document, "metadata", "deletionTimestamp"):
         _plan_teardown(draft, cluster, served, parked)
         return
+    _plan_living(draft, cluster, members, served, parked)
+
+
+def _plan_living(draft: Draft, cluster: Seen, members: Members, served: Served, parked: Parked) -> None:
+    """The TapioCluster is there, and is to be acted on."""
     if parked.blocker:
         _write_status(draft, stalled_status(cluster, Reason.MESSAGE_PARKED, parked.blocker, draft.now))
         return

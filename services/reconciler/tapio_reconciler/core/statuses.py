@@ -56,7 +56,7 @@ def cluster_status(
         ready,
         *([reconciling] if reconciling else []),
         *([stalled] if stalled else []),
-        _degraded(progress, notices, wanted.rendered.skipped),
+        _degraded(progress, notices),
         *([_not_yet_supported(wanted.not_yet_supported)] if wanted.not_yet_supported else []),
         *part_conditions(progress),
     ]
@@ -187,7 +187,7 @@ def collector_status(
     elif left_out and not own:
         status = {**_nowhere(seen, left_out, now), "components": []}
     else:
-        status = _part_status(seen, own, now, [_degraded(own, (), ())])
+        status = _part_status(seen, own, now, [_degraded(own, ())])
     if left_out:
         status["skipped"] = [_skipped(one) for one in left_out]
     for field, count in (
@@ -276,12 +276,10 @@ def _status(
     }
 
 
-def _degraded(
-    progress: Sequence[ComponentProgress], notices: Sequence[Notice], skipped: Sequence[Skipped]
-) -> Condition:
+def _degraded(progress: Sequence[ComponentProgress], notices: Sequence[Notice]) -> Condition:
+    """Whether less runs than was asked for. A collector that can't run here is none of that: status.skipped tells."""
     found = [(one.reason, one.message) for one in notices if one.condition == str(ConditionType.DEGRADED)]
     found += [(one.reason, one.message) for one in progress if one.degraded]
-    del skipped  # left out on purpose: a collector that can't run here is no degradation, status.skipped tells
     if found:
         return Condition(
             type=ConditionType.DEGRADED,

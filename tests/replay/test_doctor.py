@@ -246,6 +246,18 @@ def test_a_healthy_cluster_is_well() -> None:
     assert [one for one in found if one.verdict is not Verdict.OK] == []
 
 
+async def gone(one: Incident) -> None:
+    await one.delete("tapio.io/v1alpha1", "tapioclusters", NAME)
+    await one.until(lambda found: not found)
+
+
+def test_of_a_cluster_that_is_gone_that_is_said_once() -> None:
+    (found,) = run_virtually(_examined(gone))
+    assert (found.check, found.verdict) == ("components", Verdict.UNKNOWN)
+    assert found.evidence == f"TapioCluster default/{NAME} does not exist."
+    assert found.next_step == f"tapioctl explain default/{NAME} says what became of it."
+
+
 async def refused(one: Incident) -> None:
     await one.edit(BOB, {"spec": {"nats": {"podTemplate": {"spec": {"hostNetwork": True}}}}}, webhook=False)
     await one.until_condition("Stalled", "True")

@@ -42,13 +42,14 @@ _SHOWN = 3
 
 
 def examine(state: State, now: int) -> list[Finding]:
-    """All of them; unknown where what is wanted can't be told."""
+    """All of them; unknown where what is wanted can't be told. Of a TapioCluster that is gone, that it is, once."""
     name = f"TapioCluster {state.key.namespace}/{state.key.name}"
     seen = state.seen()
     cluster = seen.get(cluster_ref(state.key.namespace, state.key.name))
     wanted = wanted_now(state, now)
     if cluster is None or cluster.document is None or wanted is None:
-        return _all_unknown(f"{name} does not exist.", "")
+        about = f"{state.key.namespace}/{state.key.name}"
+        return [unknown(*CHECKS[-1], f"{name} does not exist.", f"tapioctl explain {about} says what became of it.")]
     if isinstance(wanted, Refused):
         why = f"{name} is stalled, so nothing is wanted of it: {wanted.reason}: {wanted.message}"
         *others, whole = _all_unknown(why, "Mend the spec, then ask again.")
@@ -66,7 +67,7 @@ def examine(state: State, now: int) -> list[Finding]:
         _credentials(patient),
     ]
     told = " ".join(one.evidence for one in single if one.verdict is Verdict.PROBLEM)
-    return [*single, examine_components(patient, *CHECKS[9], told=told)]
+    return [*single, examine_components(patient, *CHECKS[-1], told=told)]
 
 
 def _all_unknown(why: str, next_step: str) -> list[Finding]:

@@ -51,11 +51,23 @@ STEPS = Steps(read_whole=0, first=0.02)
 _matches = lru_cache(maxsize=None)(subject_matches)
 
 
+def _is_linked(subject: str) -> bool:
+    """Whether each message of a subject names the one before it: of every third."""
+    return not crc32(subject.encode()) % 3
+
+
+def _linked(messages: Sequence[Message]) -> Iterator[Message]:
+    last: dict[str, int] = {}
+    for one in messages:
+        yield replace(one, previous=last.get(one.subject, 0)) if _is_linked(one.subject) else one
+        last[one.subject] = one.sequence
+
+
 class Log:
     """Recorded messages in memory. Counts the places that it was led through."""
 
     def __init__(self, info: LogInfo, messages: Sequence[Message]) -> None:
-        self._info, self.messages = info, messages
+        self._info, self.messages = info, list(_linked(messages))
         self.looked_through = 0
 
     async def read(self, filter_subject: str, *, from_sequence: int = 1, up_to: int) -> AsyncIterator[Message]:
@@ -72,11 +84,11 @@ class Log:
         return None
 
     async def as_of(self, filter_subject: str, sequence: int, *, but: Set[str] = frozenset()) -> AsOf:
-        """As a log of which every third subject's messages name the one before: the others it can't tell of."""
+        """Of subjects whose messages don't name the one before, it can't tell what was before their last."""
         matching = [one for one in self.messages if _matches(filter_subject, one.subject) and one.subject not in but]
         then = {one.subject: one for one in matching if one.sequence <= sequence}
         lasts = {one.subject: one for one in matching}
-        hidden = {name for name, one in lasts.items() if one.sequence > sequence and crc32(name.encode()) % 3}
+        hidden = {name for name, one in lasts.items() if one.sequence > sequence and not _is_linked(name)}
         messages = tuple(one for name, one in then.items() if name not in hidden)
         return AsOf(messages=messages, nothing=frozenset(lasts) - then.keys() - hidden, untold=frozenset(hidden))
 
@@ -89,7 +101,7 @@ class Log:
 
     def grow(self, messages: Sequence[Message]) -> None:
         """Hold all of these, which begin with those that are there."""
-        self.messages = messages
+        self.messages = list(_linked(messages))
         self._info = replace(self._info, last_sequence=messages[-1].sequence, messages=len(messages))
 
 
@@ -252,6 +264,23 @@ def explained_now(story: Story) -> JsonValue:
 
 def snapshot_now(story: Story) -> JsonValue:
     return snapshot(story, story.ends)
+
+
+def test_messages_that_name_the_one_before_them_are_followed_and_nothing_is_looked_through(lives: Log) -> None:
+    key = asyncio.run(recorded_keys(lives, "local"))[0]
+    whole = asyncio.run(read_story(lives, key))
+    subjects = [one for one in {one.message.subject for one in whole.own} if _is_linked(one)]
+    assert len(subjects) > 5
+    lives.looked_through = 0
+    for subject in subjects:
+        expected = [one.sequence for one in whole.own if one.message.subject == subject]
+
+        def told(story: Story, subject: str = subject) -> JsonValue:
+            return [one.sequence for one in story.backwards(subject, story.ends)]
+
+        found = asyncio.run(told_looking_back(lives, key, told, now=0))
+        assert found == expected[::-1], subject
+    assert lives.looked_through == 0
 
 
 def test_what_files_would_do_follows_from_the_newest_records_alone(lives: Log) -> None:

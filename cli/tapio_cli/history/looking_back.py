@@ -7,7 +7,7 @@ answer is tried on the part that was read; what it rests on besides is read, eve
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -26,6 +26,7 @@ from tapio_cli.history.story import (
     unknown,
 )
 from tapio_shared.keys import OrderingKey
+from tapio_shared.ports import Message
 
 T = TypeVar("T")
 
@@ -41,6 +42,8 @@ class Steps:
 
 
 STEPS = Steps()
+_FOLLOWED = 16
+"""Messages of one subject that are gone back at a time, from one to the one before it."""
 
 
 async def answered(recorded: Recorded, story: Story, ask: Callable[[Story], T], *, steps: Steps = STEPS) -> T:
@@ -133,6 +136,10 @@ async def _older(recorded: Recorded, story: Story, part: Part, needed: OlderNeed
         subjects = known | then.nothing | then.untold | {one.message.subject for one in found}
         firsts = {**part.firsts, **dict.fromkeys(then.nothing, part.read_to + 1)}
         return replace(_with(story, found), part=replace(part, subjects=subjects, firsts=firsts))
+    followed = await _followed(recorded, story, needed.subjects)
+    if followed:
+        begun = {one.message.subject: one.sequence for one in followed if one.message.previous == 0}
+        return replace(_with(story, followed), part=replace(part, firsts={**part.firsts, **begun}))
     asked = sorted(needed.subjects - part.firsts.keys())
     if asked:
         those = await asyncio.gather(*(recorded.earliest(one, from_sequence=story.begins) for one in asked))
@@ -149,6 +156,24 @@ async def _older(recorded: Recorded, story: Story, part: Part, needed: OlderNeed
     is_whole = back_to <= story.begins and part.read_to >= story.ends
     longer = None if is_whole else replace(part, read_from=back_to, looked_through=looked_through)
     return replace(_with(story, older), part=longer)
+
+
+async def _followed(recorded: Recorded, story: Story, subjects: Set[str]) -> tuple[Record, ...]:
+    """What stands before the oldest known record of each of its own `subjects`, as far as messages name the one before
+    them, and some way back."""
+    oldest = {one.message.subject: one.message for one in reversed(story.own) if one.message.subject in subjects}
+
+    async def follow(message: Message) -> list[Message]:
+        found: list[Message] = []
+        while message.previous and len(found) < _FOLLOWED:
+            before = await recorded.earliest(message.subject, from_sequence=message.previous)
+            if before is None or before.sequence != message.previous:
+                break
+            found.append(before)
+            message = before
+        return found
+
+    return records_of(one for found in await asyncio.gather(*map(follow, oldest.values())) for one in found)
 
 
 def _with(story: Story, records: Iterable[Record]) -> Story:

@@ -234,7 +234,8 @@ NATS: Final = st.one_of(
 
 def _with_somebody_to_end_tls(gateway: JsonObject) -> JsonObject:
     """A gateway whose TLS, where it has no certificate, is ended by what stands in front."""
-    ended = gateway.get("tls") != {} or str_at(gateway, "exposure", "type") in ("Ingress", "HTTPRoute")
+    named = str_at(gateway, "exposure", "parentRef", "sectionName")
+    ended = gateway.get("tls") != {} or str_at(gateway, "exposure", "type") == "Ingress" or named
     return gateway if ended else {name: value for name, value in gateway.items() if name != "tls"}
 
 

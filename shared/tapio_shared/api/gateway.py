@@ -31,7 +31,9 @@ class ParentReference(ApiModel):
         default=None, description="Namespace of the Gateway; absent means that of this resource."
     )
     section_name: ObjectName | None = Field(
-        default=None, description="Listener of the Gateway; absent means all that allow the route."
+        default=None,
+        description="Listener of the Gateway; absent means all that allow the route. The one that ends TLS must be "
+        "named where the gateway's tls has no secretRef.",
     )
 
 
@@ -199,6 +201,13 @@ class Gateway(Component):
                 "(has(self.exposure) && self.exposure.type in ['Ingress', 'HTTPRoute'])",
                 "tls.secretRef must be set, unless exposure.type is Ingress or HTTPRoute, which can end TLS "
                 "themselves.",
+            ),
+            (
+                "!(has(self.tls) && !has(self.tls.secretRef) && has(self.exposure) && "
+                "self.exposure.type == 'HTTPRoute' && has(self.exposure.parentRef) && "
+                "!has(self.exposure.parentRef.sectionName))",
+                "exposure.parentRef.sectionName must be the listener that ends TLS while tls has no secretRef: a route "
+                "on all of them is served by HTTP too.",
             ),
         )
     )

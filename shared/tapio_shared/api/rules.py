@@ -332,6 +332,11 @@ def _gateway(spec: JsonObject, _setting: Setting) -> Iterator[Problem]:
         if gateway.get("tls") is not None and kind not in ("Ingress", "HTTPRoute"):
             ends = "set, unless exposure.type is Ingress or HTTPRoute, which can end TLS themselves"
             yield problem((*path, "tls", "secretRef"), None, ends)
+        parent = at(exposure, "parentRef")
+        if gateway.get("tls") is not None and kind == "HTTPRoute" and at(parent, "sectionName") is None and parent:
+            # https://gateway-api.sigs.k8s.io/guides/http-redirect-rewrite/#http-to-https-redirects
+            ends = "the listener that ends TLS while tls has no secretRef: a route on all of them is served by HTTP too"
+            yield problem((*path, "exposure", "parentRef", "sectionName"), None, ends)
         if tls.get("caConfigMapRef") is not None:
             yield problem((*path, "tls", "caConfigMapRef"), tls["caConfigMapRef"], "absent while tls.secretRef is")
     if list_at(gateway, "auth", "rules") and at(gateway, "auth", "oidc") is None:

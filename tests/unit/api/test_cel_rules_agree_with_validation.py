@@ -97,8 +97,12 @@ BREAKING: list[tuple[str, JsonObject, JsonObject | None, str]] = [
      "exposure.host must be without * for the type HTTPRoute when tls.secretRef is set."),
     (CLUSTER_KIND, {"gateway": {"tls": {}}}, None,
      "tls.secretRef must be set, unless exposure.type is Ingress or HTTPRoute, which can end TLS themselves."),
-    (CLUSTER_KIND, {"gateway": {"tls": {"caConfigMapRef": {"name": "c"}}, "exposure": {
+    (CLUSTER_KIND, {"gateway": {"tls": {}, "exposure": {
         "type": "HTTPRoute", "host": "a.example.com", "parentRef": {"name": "public"}}}}, None,
+     "exposure.parentRef.sectionName must be the listener that ends TLS while tls has no secretRef: a route on all of "
+     "them is served by HTTP too."),
+    (CLUSTER_KIND, {"gateway": {"tls": {"caConfigMapRef": {"name": "c"}}, "exposure": {
+        "type": "HTTPRoute", "host": "a.example.com", "parentRef": {"name": "public", "sectionName": "https"}}}}, None,
      "tls.caConfigMapRef must be absent while tls.secretRef is."),
     (CLUSTER_KIND, {"gateway": {"auth": {"oidc": {"issuerURL": "https://a.example.com?b", "audiences": ["c"]}}}}, None,
      "auth.oidc.issuerURL must be without ? and #, as tokens name their issuer."),

@@ -184,8 +184,14 @@ def messages(problems: tuple[Problem, ...]) -> list[str]:
                       "tls.secretRef is set."],
                      id="a certificate of any host behind an HTTPRoute"),
         pytest.param({"gateway": {"tls": {}, "exposure": {
-                        "type": "HTTPRoute", "host": "*.example.com", "parentRef": {"name": "public"}}}}, [],
+                        "type": "HTTPRoute", "host": "*.example.com",
+                        "parentRef": {"name": "public", "sectionName": "https"}}}}, [],
                      id="an HTTPRoute of any host"),
+        pytest.param({"gateway": {"tls": {}, "exposure": {
+                        "type": "HTTPRoute", "host": "a.example.com", "parentRef": {"name": "public"}}}},
+                     ["spec.gateway.exposure.parentRef.sectionName is not set; it must be the listener that ends TLS "
+                      "while tls has no secretRef: a route on all of them is served by HTTP too."],
+                     id="TLS that some listener of a Gateway may end"),
         pytest.param({"nats": {"podTemplate": {"spec": {"containers": None, "volumes": None}}},
                       "gateway": {"podTemplate": {"spec": {
                           "containers": [{"$patch": "replace"}, {"name": "x"}], "volumes": [{"$patch": "replace"}]}}},

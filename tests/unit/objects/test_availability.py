@@ -333,6 +333,28 @@ def test_a_budget_is_withheld_where_what_is_evicted_starts_nowhere(
     assert ("any-nats" in budgets(on(groups, {"nats": nats}))) == expected
 
 
+@pytest.mark.parametrize(
+    ("gateway", "scalers", "expected"),
+    [
+        pytest.param({"replicas": 1}, {}, WITHHELD, id="one for ever"),
+        pytest.param({"autoscaling": {"min": 1, "max": 1}}, {}, WITHHELD, id="scaled from one to one"),
+        pytest.param({"autoscaling": {"min": 1, "max": 2}}, {}, GIVEN, id="scaled from one to two"),
+        pytest.param({"replicas": 1}, {"any-gateway": "keda-hpa-any"}, GIVEN, id="scaled by somebody else"),
+        pytest.param(
+            {"autoscaling": {"min": 1, "max": 2}, **patched(nodeName="node-7")}, {}, WITHHELD, id="scaled on one node"
+        ),
+    ],
+)
+def test_a_budget_counts_the_pods_that_there_may_be(
+    gateway: JsonObject, scalers: dict[str, str], expected: bool
+) -> None:
+    """One that lets one pod go holds nobody up while there is one alone."""
+    spec: JsonObject = {"profile": "development", "gateway": {"enabled": True, **gateway}}
+    context = context_of({"metadata": {"name": "any", "namespace": "some"}, "spec": spec})
+    fleet = msgspec.structs.replace(FLEET, groups=POOLS)
+    assert ("any-gateway" in budgets(render(replace(context, fleet=fleet, scalers=scalers)))) == expected
+
+
 def test_a_budget_comes_with_the_second_node() -> None:
     pinned: JsonObject = {"nats": to_nodes(label("pool", "In", "x"))}
     assert "any-nats" not in budgets(on(POOLS, pinned))
@@ -459,3 +481,11 @@ def test_a_slow_answer_of_nats_is_waited_for() -> None:
     container = objects_at(pods(on([group("a", 3)]))["StatefulSet/any-nats"], "containers")[0]
     probes = [object_at(container, name) for name in ("startupProbe", "readinessProbe", "livenessProbe")]
     assert [one.get("timeoutSeconds") for one in probes] == [5, 5, 5]
+
+
+def test_metrics_that_are_slow_take_no_server_of_nats_out_of_its_service() -> None:
+    """Ready are pods of which all containers are."""
+    exporter = objects_at(pods(on([group("a", 3)]))["StatefulSet/any-nats"], "containers")[1]
+    assert [exporter[name] for name in ("readinessProbe", "livenessProbe")] == [
+        {"tcpSocket": {"port": "metrics"}, "periodSeconds": 30}
+    ] * 2

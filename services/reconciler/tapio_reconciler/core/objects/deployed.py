@@ -106,6 +106,9 @@ def deployed(ctx: Context, one: Deployed, workload: BuildWorkload | None = None)
         built = workload(name, selector, template, version)
     kind = str_at(built, "kind")
     scaling = one.scaling if kind == "Deployment" else Scaling(replicas=1)
+    # Where more than one may be asked for at some time, as few as can hold each other up.
+    most = 2 if name in ctx.scalers and kind == "Deployment" else scaling.maximum
+    together = max(scaling.replicas, min(most, 2))
     return Component(
         name=one.name,
         condition=one.condition,
@@ -119,7 +122,7 @@ def deployed(ctx: Context, one: Deployed, workload: BuildWorkload | None = None)
                 built,
                 build_horizontal_autoscaler(ctx, metadata(), name, scaling, one.load),
                 build_vertical_autoscaler(ctx, metadata(), kind, name, one.suffix, scaling),
-                build_disruption_budget(ctx, metadata(), template, selector, scaling.replicas),
+                build_disruption_budget(ctx, metadata(), template, selector, together),
             ]
         ),
         workloads=(ObjectRef("apps", kind, ctx.namespace, name),),

@@ -101,6 +101,8 @@ def holds_up_drains(ctx: Context, template: JsonObject, replicas: int) -> bool:
         return False
     rules = _rules(ctx, ctx.fleet, template)
     nodes = _nodes(ctx.fleet, choice, rules, replicas)
+    if not rules.keys:
+        return replicas > 1 and sum(node.takes for node in nodes) == 1
     there: Counter[int] = Counter()
     for _ in range(replicas):
         place = _place(nodes, rules, there)

@@ -43,6 +43,7 @@ from tapio_reconciler.core.objects.pod import (
     mount,
     pull_policy,
     secret_volume,
+    tcp_probe,
 )
 from tapio_reconciler.core.objects.spreading import spread
 from tapio_shared.api import names
@@ -220,7 +221,8 @@ def _certificates_volume(ctx: Context) -> JsonObject:
 
 def _exporter(ctx: Context) -> JsonObject:
     """Turns the server's monitoring endpoints into metrics: NATS itself has none that Prometheus understands."""
-    probe = http_probe("/metrics", "metrics", periodSeconds=30, timeoutSeconds=5)
+    # That it listens is enough: a server that answers it slowly is not to leave the Service for that.
+    probe = tcp_probe("metrics", periodSeconds=30)
     return {
         "name": "exporter",
         "image": ctx.sidecar_image(NATS_EXPORTER),

@@ -463,6 +463,22 @@ def test_the_gateway_answers_until_nobody_asks_it_any_more(version: str, hook: J
 
 
 @pytest.mark.parametrize(
+    ("grace", "hook"),
+    [
+        pytest.param(60, {"preStop": {"sleep": {"seconds": 5}}}, id="longer than it answers"),
+        pytest.param(4, {"preStop": {"sleep": {"seconds": 3}}}, id="shorter"),
+        pytest.param(1, None, id="at once"),
+    ],
+)
+def test_the_gateway_answers_no_longer_than_its_pod_has_to_end(grace: int, hook: JsonObject | None) -> None:
+    """The API server refuses a sleep that is longer."""
+    spec: JsonObject = {**PRODUCTION, "gateway": patched(terminationGracePeriodSeconds=grace)}
+    (gateway,) = [one for name, one in pods(on([group("a", 3)], spec)).items() if "gate" in name]
+    (container,) = objects_at(gateway, "containers")
+    assert (container.get("lifecycle"), gateway["terminationGracePeriodSeconds"]) == (hook, grace)
+
+
+@pytest.mark.parametrize(
     ("limits", "expected"),
     [
         pytest.param({"memory": "1Gi"}, "921MiB", id="nine tenths of the limit"),

@@ -148,6 +148,6 @@ def _pod(ctx: Context, replicas: int) -> PodParts:
         probes=default_probes(),
         resources=ctx.effective.resources["gateway"],
         group=65532 if mounted else 0,
-        pre_stop=lingering(ctx, _LINGER),
+        pre_stop=lingering(ctx, ctx.effective.spec.gateway, _LINGER),
         spread=spread(ctx, ctx.effective.spec.gateway, ctx.selector(APP, COMPONENT), replicas),
     )

@@ -14,7 +14,7 @@ from tapio_reconciler.core.objects.merging import merged_by_name, merged_templat
 from tapio_reconciler.core.objects.outward import authorities_mounts, authorities_volumes, proxy_env, with_authorities
 from tapio_shared.api.component import Component as ComponentSpec
 from tapio_shared.api.labels import CONFIG_HASH
-from tapio_shared.json import JsonObject, JsonValue
+from tapio_shared.json import JsonObject, JsonValue, int_at
 
 NON_ROOT = 65532
 HTTP_PORT = 8080
@@ -22,6 +22,8 @@ METRICS_PORT = 9090
 
 _LINUX: JsonObject = {"kubernetes.io/os": "linux"}
 """Nodes with Windows are often not tainted, and would take pods that can't run there."""
+_GRACE = 30
+"""Seconds that a pod has to end."""
 _SLEEPS_SINCE = (1, 30)
 """lifecycle.preStop.sleep is on by default; https://kubernetes.io/docs/concepts/containers/container-lifecycle-hooks/"""
 
@@ -56,7 +58,7 @@ class PodParts:
     user: int = NON_ROOT
     group: int = 0
     """fsGroup; 0 means none."""
-    grace: int = 30
+    grace: int = _GRACE
     pre_stop: JsonObject | None = None
     uses_token: bool = False
     outward: bool = True
@@ -100,12 +102,15 @@ def default_probes(
     }
 
 
-def lingering(ctx: Context, seconds: int) -> JsonObject | None:
+def lingering(ctx: Context, spec: ComponentSpec, seconds: int) -> JsonObject | None:
     """A preStop hook for pods behind a Service: they answer for `seconds` more, until nobody sends them connections.
+    For less where `podTemplate` has a pod end sooner, since a longer one is refused.
 
     The kubelet sleeps, not the image, which may hold no such program; None where it can't.
     """
-    return {"sleep": {"seconds": seconds}} if ctx.served.is_at_least(*_SLEEPS_SINCE) else None
+    grace = int_at(spec.pod_template, "spec", "terminationGracePeriodSeconds", default=_GRACE)
+    sleep = min(seconds, grace - 1)
+    return {"sleep": {"seconds": sleep}} if sleep > 0 and ctx.served.is_at_least(*_SLEEPS_SINCE) else None
 
 
 def build_pod_template(ctx: Context, spec: ComponentSpec, parts: PodParts) -> JsonObject:

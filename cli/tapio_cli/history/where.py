@@ -52,13 +52,27 @@ def live(named: Where) -> Live:
         return Live(url=named.url, credentials=named.credentials, ca=named.ca)
     running = named.directory / CLIENT_FILE
     if running.is_file():
-        known = cast("JsonObject", json.loads(running.read_text()))
+        known = _read(running)
         return Live(url=str_at(known, "url"), credentials=str_at(known, "credentials"), run=str(named.directory))
     raise InvalidSettings(
         "No history is named and none is running here. Name an archive (--from FILE) or the operator's NATS "
         "(--nats-url, --nats-credentials), have its port forwarded (--through CONTEXT), or start a run in this folder "
         "(make run)."
     )
+
+
+def _read(file: Path) -> JsonObject:
+    """What a run has written down of its NATS."""
+    try:
+        known: object = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        known = None
+    if not isinstance(known, dict) or "url" not in known:
+        raise InvalidSettings(
+            f"{file} does not say where the NATS of the run in this folder is: start it again (make run), or name "
+            "another history (--from, --nats-url, --through)."
+        )
+    return cast("JsonObject", known)
 
 
 def _through(named: Where) -> Live:

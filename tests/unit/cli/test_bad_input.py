@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tapio_cli.__main__ import app
+from tapio_cli.history.where import CLIENT_FILE
 from tests.support.operator_in_process import NAMES
 from tests.support.recorded_histories import recorded_history, write_archive
 
@@ -24,6 +25,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     whole = write_archive(made / "good", recorded_history()).read_bytes()
     (made / "cut").write_bytes(whole[: len(whole) // 2])
     (made / "empty").touch()
+    for name, text in (("half", '{"url": "nats://'), ("other", "[1]")):
+        client = made / name / CLIENT_FILE
+        client.parent.mkdir(parents=True)
+        client.write_text(text)
     (made / "pod.yaml").write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: x}\n")
     (made / "open.yaml").write_text("a: [\n")
     return made
@@ -59,6 +64,15 @@ def test_more_than_there_is_may_be_asked_for(folder: Path) -> None:
         pytest.param(["ui", "--from", "{}/cut"], 1, "{}/cut is cut off in block ", id="the same as a page"),
         pytest.param(["status", "--from", "{}/empty"], 1, "{}/empty is no archive of a history", id="an empty archive"),
         pytest.param(["status", "--from", "{}"], 1, "There is no file {}. Name an archive", id="a folder"),
+        pytest.param(
+            ["status", "--directory", "{}/half"],
+            1,
+            "{}/half/nats/client.json does not say where the NATS of the run in this folder is: start it again",
+            id="a run that was cut off while it began",
+        ),
+        pytest.param(
+            ["status", "--directory", "{}/other"], 1, "{}/other/nats/client.json does not say where", id="no run at all"
+        ),
         pytest.param(["export", "{}/no/x", "--directory", "{}"], 1, "No history is named and none is", id="no run"),
         pytest.param(
             ["status", "--nats-url", "nats://h:99999"],

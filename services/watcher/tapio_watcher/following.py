@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Container, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -25,6 +26,7 @@ from tapio_shared.shallow import decode_cut
 from tapio_watcher.listing import Listing, name_of
 from tapio_watcher.metrics import Metrics
 from tapio_watcher.past import DOUBTED, Newest
+from tapio_watcher.readings import Readings
 from tapio_watcher.versions import Name, Versions
 from tapio_watcher.watching import (
     Apply,
@@ -123,6 +125,7 @@ class KindWatch:
         self._listing = Listing(api.kube, resource, namespace=namespace, selector=selector or {})
         self._listed = listed
         self._versions = Versions()
+        self._readings = Readings()
         self._newest = Newest(seen)
         self.was_restored = False
         """The API server's versions went back, for good; whoever remembers newer ones is to be told."""
@@ -213,7 +216,7 @@ class KindWatch:
 
     async def fetch(self, name: Name) -> None:
         """Read one object and tell the sink how it is, or that it is gone."""
-        document = await self._listing.one(name)
+        document = await self._readings.latest(name, partial(self._listing.one, name))
         if document is None:
             self._forget(name)
             self._sink.gone(name)
@@ -317,6 +320,7 @@ class KindWatch:
 
     def _apply(self, document: JsonObject) -> None:
         name, version = name_of(document), str_at(document, "metadata", "resourceVersion")
+        self._readings.told(name)
         known = self._versions.get(name)
         if self._api.comparable and known is not None and is_older(version, known):
             # A comparison read a newer one before the watch came to this.
@@ -330,6 +334,7 @@ class KindWatch:
 
     def _delete(self, document: JsonObject) -> None:
         name = name_of(document)
+        self._readings.told(name)
         uid, version = str_at(document, "metadata", "uid"), str_at(document, "metadata", "resourceVersion")
         known = self._versions.get(name)
         if self._api.comparable and known is not None and is_older(version, known):
@@ -345,6 +350,7 @@ class KindWatch:
     def _list_done(self) -> None:
         listed, self._listed_so_far = self._listed_so_far or Versions(), None
         self._versions = listed
+        self._readings.told_all()
         self._sink.complete(listed)
         self.is_listed.set()
         if self._listed is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import replace
 
 import structlog
@@ -36,6 +37,8 @@ MOST_WAITING = 256
 """Objects whose facts may wait, some 8 KB each; beyond it the watches are not read any further."""
 
 Refetch = Callable[[], Awaitable[None]]
+_IS_READ: ContextVar[bool] = ContextVar("is_read", default=False)
+"""Whether what is told here was read from the API server because of a doubt, so that it ends the doubt."""
 
 
 class FactWriter:
@@ -132,7 +135,8 @@ class FactWriter:
             for former in self.known.places(ref):
                 if former != subject:
                     self.known.remove_place(ref, former)
-                    self._put(former, gone_fact(uid=fact.uid, resource_version="", now=self._clock.now()), None)
+                    end = gone_fact(uid=fact.uid, resource_version="", now=self._clock.now())
+                    self._put(former, end, refetch)
         self.known.add_place(ref, subject)
         self._put(subject, fact, refetch)
 
@@ -188,7 +192,9 @@ class FactWriter:
         span = tracer.start_span("observe", attributes={"tapio.subject": subject, "tapio.uid": fact.uid})
         with trace.use_span(span):
             headers = inject_context({})
-        entry = Waiting(fact, self._ticket(), self._clock.monotonic(), headers, span, refetch, is_awaited)
+        entry = Waiting(
+            fact, self._ticket(), self._clock.monotonic(), headers, span, refetch, is_awaited, is_read=_IS_READ.get()
+        )
         if queue is None:
             self._begin(subject, entry)
             return
@@ -314,10 +320,14 @@ class FactWriter:
         if isinstance(entry, Again):
             await self._attempt_again(subject)
             return
-        if entry.is_stale and entry.refetch is not None:
+        if entry.refetch is not None and (entry.is_stale or self._is_anothers(subject, entry)):
             # An end that waited took its subject off the places. It is given up for what is read now, an end perhaps.
             self.known.place_again(subject)
-            await entry.refetch()
+            token = _IS_READ.set(True)
+            try:
+                await entry.refetch()
+            finally:
+                _IS_READ.reset(token)
             return
         if self._says_nothing(subject, entry.fact, is_awaited=entry.is_awaited):
             self._metrics.suppressed.inc()
@@ -328,6 +338,16 @@ class FactWriter:
             end = gone_fact(uid=former.uid, resource_version="", now=self._clock.now())
             await self._append_fact(subject, entry, end)
         await self._append_fact(subject, entry, entry.fact)
+
+    def _is_anothers(self, subject: str, entry: Waiting) -> bool:
+        """Whether `entry`, which was not read just now, is about another object of that name than the log tells of.
+
+        That one may have come first, or after it: a watch can be behind what a comparison has read, or somebody else.
+        """
+        known, uid = self.known.get(subject), entry.fact.uid
+        if known is None or not known.is_present or entry.is_read:
+            return False
+        return "" not in {known.uid, uid} and known.uid != uid
 
     async def _append_fact(self, subject: str, entry: Waiting, fact: EncodedFact) -> None:
         expected = self.known.sequence_of(subject)

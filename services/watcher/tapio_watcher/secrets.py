@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
@@ -28,6 +29,7 @@ from tapio_watcher.digest_key import DigestKey
 from tapio_watcher.encoding import EncodedFact
 from tapio_watcher.following import Api
 from tapio_watcher.publishing import FactWriter
+from tapio_watcher.readings import Readings
 from tapio_watcher.sinks import fact_of
 from tapio_watcher.versions import Name
 from tapio_watcher.watching import STREAM_REFUSED
@@ -49,6 +51,13 @@ list: for a server that can't tell how it is now (watching.STREAM_REFUSED)."""
 _READS_AT_ONCE = 16
 _RETRY = (1.0, 3.0)
 _SHORTEST, _LONGEST = 300, 600
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a watch goes on: the version after which events are wanted; empty to begin with all that exist."""
+
+    version: str = ""
 
 
 class SecretWatches:
@@ -84,7 +93,9 @@ class SecretWatches:
         """Set once nothing is expected of that watch any more."""
         if not trusted:
             self._sighted.set()
+        self._readings = Readings()
         self._sightings = 0
+        self._has_begun = False
         self._beginning = _RECENT
         """How a watch of all that exists is asked for."""
 
@@ -216,7 +227,8 @@ class SecretWatches:
                 await self._fetch(name)
             except TapioError as err:
                 log.warning("secret not read", namespace=name[0], name=name[1], error=str(err))
-                self._watch(name)  # which tries again until it succeeds
+                self._unwatch(name)
+                self._watch(name)  # which reads it first, and tries again until that succeeds
             finally:
                 self._being_read.remove(name)
             if name in self._unsettled:
@@ -225,7 +237,8 @@ class SecretWatches:
 
     async def _fetch(self, name: Name) -> str:
         """Read one Secret and publish it; answers its version, empty when it does not exist."""
-        response = await self._api.kube.request("GET", object_path("", "v1", "secrets", *name))
+        path = object_path("", "v1", "secrets", *name)
+        response = await self._readings.latest(name, partial(self._api.kube.request, "GET", path))
         if response.status == 404:
             self._publish_gone(name)
             if not self._is_generated(name):
@@ -278,56 +291,74 @@ class SecretWatches:
 
     async def _follow_one(self, name: Name) -> None:
         """Read and watch one Secret until it is not wanted any more, or shares the watch of our own."""
-        path = object_path("", "v1", "secrets", name[0])
-        version = ""
+        path, place = object_path("", "v1", "secrets", name[0]), _Place()
         while True:
             try:
-                if not version:
-                    version = await self._fetch(name)
-                version = await self._follow(path, {"fieldSelector": f"metadata.name={name[1]}"}, version)
+                if not place.version:
+                    place.version = await self._fetch(name)
+                await self._follow(path, {"fieldSelector": f"metadata.name={name[1]}"}, place)
             except ResourceExpired:
-                version = ""
+                place.version = ""
             except TapioError as err:
                 log.info("secret watch interrupted", namespace=name[0], name=name[1], error=str(err))
-                version = "" if isinstance(err, ApiTerminal) else version
+                place.version = "" if isinstance(err, ApiTerminal) else place.version
                 await self._pause(err)
 
     async def _follow_own(self) -> None:
         """Watch the Secrets that carry our labels, in all namespaces."""
-        path, version = object_path("", "v1", "secrets"), ""
+        path, place = object_path("", "v1", "secrets"), _Place()
         while True:
             try:
-                version = await self._follow(path, {"labelSelector": MANAGED_SELECTOR}, version)
+                await self._follow(path, {"labelSelector": MANAGED_SELECTOR}, place, self._own_began)
             except ResourceExpired:
-                version = ""
-                self._read_again(sorted(self._wanted.keys() - self._watches.keys()))
+                place.version = ""
             except TapioError as err:
                 log.info("secret watch interrupted", error=str(err))
                 await self._pause(err)
 
-    async def _follow(self, path: str, selector: Mapping[str, str], version: str) -> str:
-        """Read one watch to its end; without a version it begins with all that exists. Answers where to go on."""
+    def _own_began(self) -> None:
+        """The shared watch begins with all that exist; if not for the first time, it does not tell what ended since.
+
+        Ours are read even if they are watched one by one: such a watch may be about to leave its Secret to this one.
+        """
+        if self._has_begun:
+            self._read_again(one for one in sorted(self._wanted) if one not in self._watches or self._is_generated(one))
+        self._has_begun = True
+
+    async def _follow(
+        self, path: str, selector: Mapping[str, str], place: _Place, began: Callable[[], None] | None = None
+    ) -> None:
+        """Read one watch to its end; without a version it begins with all that exist, and calls `began`.
+
+        `place` is left where the next one goes on, however this one ends.
+        """
         seconds = int(self._api.random.uniform(_SHORTEST, _LONGEST))
         query = {**selector, "timeoutSeconds": str(seconds)}
-        if version:
-            query |= {"resourceVersion": version, "allowWatchBookmarks": "true"}
-        else:
+        is_all = not place.version
+        if is_all:
             query |= self._beginning
-        async with self._opened(path, query, is_beginning=not version) as lines:
+        else:
+            query |= {"resourceVersion": place.version, "allowWatchBookmarks": "true"}
+        async with self._opened(path, query, is_beginning=is_all) as lines:
+            if is_all and began is not None:
+                began()
             async for line in lines:
                 event = cast("JsonObject", decode_cut(dict, line))
                 kind, document = str_at(event, "type"), object_at(event, "object")
                 name = str_at(document, "metadata", "namespace"), str_at(document, "metadata", "name")
                 if kind == "ERROR":
                     raise error_of(int_at(document, "code", default=500), encode(document), {})
-                version = str_at(document, "metadata", "resourceVersion") or version
+                self._readings.told(name)
                 if kind == "DELETED":
                     # It may only have lost its labels: reading it decides.
                     self._read(name)
                 elif kind in {"ADDED", "MODIFIED"}:
                     self._sight(name, document)
+                # All that exist come first, as ADDED and in no order: who went on from one of them would miss others.
+                is_all = is_all and kind == "ADDED"
+                if not is_all:
+                    place.version = str_at(document, "metadata", "resourceVersion") or place.version
                 await self._api.room()
-        return version
 
     @asynccontextmanager
     async def _opened(

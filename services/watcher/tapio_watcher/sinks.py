@@ -61,7 +61,7 @@ class ObjectSink:
         for one in self._references:
             one.told(self._kind, document, key)
         if key is None:
-            self._writer.gone(ref, uid=str_at(document, "metadata", "uid"))
+            self._writer.gone(ref, uid=str_at(document, "metadata", "uid"), refetch=self._refetch(ref))
             return
         self._writer.observed(key, ref, fact_of(document, self._clock), refetch=self._refetch(ref))
 

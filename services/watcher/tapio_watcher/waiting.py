@@ -16,7 +16,10 @@ from tapio_watcher.encoding import EncodedFact
 
 @dataclass(slots=True)
 class Waiting:
-    """One fact that waits. `is_stale`: somebody else wrote first, so the object must be read again."""
+    """One fact that waits.
+
+    `is_stale`: somebody else wrote first, so the object must be read again. `is_read`: that is how it was found.
+    """
 
     fact: EncodedFact
     ticket: int
@@ -26,6 +29,7 @@ class Waiting:
     refetch: Callable[[], Awaitable[None]] | None = None
     is_awaited: bool = False
     is_stale: bool = False
+    is_read: bool = False
 
     @property
     def is_gone(self) -> bool:

@@ -14,7 +14,7 @@ from tapio_shared.json import JsonObject, object_at, objects_at, str_at
 from tapio_shared.kubernetes import check, object_path
 from tapio_shared.ports import KubeResponse
 from tapio_simulator.kubelet import KubeletSettings
-from tapio_simulator.kubelet.settings import NodeShape, fleet
+from tapio_simulator.kubelet.settings import PROVISIONER, NodeShape, fleet
 from tapio_webhook.admission import MUTATE, answer
 from tests.campaign.acto_values import CLUSTER, COLLECTOR, INTELLIGENCE
 from tests.campaign.sieve_ends import OPERATOR, Named, end_of
@@ -73,7 +73,7 @@ class ActoOperator(StruckOperator):
             "v1",
             "storageclasses",
             "",
-            {"metadata": {"name": "fast"}, "provisioner": "simulator.tapio.io", "allowVolumeExpansion": True},
+            {"metadata": {"name": "fast"}, "provisioner": PROVISIONER, "allowVolumeExpansion": True},
         )
         await self.configure(f"plannerLogic: {NEWEST}\nwebhooks:\n  enabled: {str(webhook).lower()}\n")
         self.begin()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from tapio_cli.__main__ import app
@@ -16,6 +18,13 @@ from tests.support.operator_in_process import NAMES
 from tests.support.recorded_histories import recorded_history, write_archive
 
 ONE = f"default/{NAMES[0]}"
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A command in this process configures the logs of its process: other tests of it would write to its closed end."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="module")

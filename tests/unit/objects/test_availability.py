@@ -38,12 +38,12 @@ def spreads(rendered: Rendered) -> Iterator[JsonObject]:
         yield from objects_at(one, "spec", "template", "spec", "topologySpreadConstraints")
 
 
-def strictness(rendered: Rendered, workload: str) -> dict[str, str]:
+def strictness(rendered: Rendered, workload: str, kind: str = "StatefulSet") -> dict[str, str]:
     """Topology key -> what is done when it can't be."""
     found = next(
         one
         for one in objects_of(rendered)
-        if str_at(one, "kind") == "StatefulSet" and str_at(one, "metadata", "name") == workload
+        if str_at(one, "kind") == kind and str_at(one, "metadata", "name") == workload
     )
     constraints = objects_at(found, "spec", "template", "spec", "topologySpreadConstraints")
     return {str_at(one, "topologyKey").rpartition("/")[2]: str_at(one, "whenUnsatisfiable") for one in constraints}
@@ -119,6 +119,26 @@ def test_a_node_that_takes_no_pod_never_keeps_one_pending(
     rendered = on(groups, version=version)
     assert {str_at(one, "nodeTaintsPolicy") for one in spreads(rendered)} == {policy}
     assert strictness(rendered, "any-nats")["hostname"] == hosts
+
+
+@pytest.mark.parametrize(
+    ("version", "most", "hosts"),
+    [
+        pytest.param("v1.25.16", 3, STRICT, id="1.25, one for each host at most"),
+        pytest.param("v1.25.16", 4, SOFT, id="1.25, and two on one"),
+        pytest.param("v1.26.0", 4, STRICT, id="1.26, where a cordoned node does not count"),
+    ],
+)
+def test_what_an_autoscaler_may_make_counts_where_a_cordoned_node_does(version: str, most: int, hosts: str) -> None:
+    gateway: JsonObject = {"enabled": True, "replicas": 2, "autoscaling": {"max": most}}
+    rendered = on([group("a", 3)], {"gateway": gateway}, version=version)
+    assert strictness(rendered, "any-gateway", "Deployment")["hostname"] == hosts
+    budget = next(
+        one
+        for one in objects_of(rendered)
+        if str_at(one, "kind") == "PodDisruptionBudget" and str_at(one, "metadata", "name") == "any-gateway"
+    )
+    assert object_at(budget, "spec")["maxUnavailable"] == 1
 
 
 @pytest.mark.parametrize(

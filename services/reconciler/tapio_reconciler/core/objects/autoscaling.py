@@ -7,6 +7,7 @@ fights about a field.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 
 from tapio_reconciler.core.model import Component, Notice
@@ -28,6 +29,11 @@ _VERTICAL = ("autoscaling.k8s.io", "VerticalPodAutoscaler")
 def is_autoscaled(ctx: Context, target: str, scaling: Scaling) -> bool:
     """Whether a HorizontalPodAutoscaler, ours or another, owns the replicas of the Deployment `target`."""
     return target in ctx.scalers or _scales(ctx, target, scaling)
+
+
+def most_replicas(ctx: Context, target: str, scaling: Scaling) -> int:
+    """The most that the Deployment `target` may be scaled to: any number by an autoscaler that is not ours."""
+    return sys.maxsize if target in ctx.scalers else max(scaling.replicas, scaling.maximum)
 
 
 def _scales(ctx: Context, target: str, scaling: Scaling) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tapio_reconciler.core.model import Component
 from tapio_reconciler.core.objects import nats_users
-from tapio_reconciler.core.objects.autoscaling import backlog_metric
+from tapio_reconciler.core.objects.autoscaling import backlog_metric, most_replicas
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.deployed import Deployed, deployed
 from tapio_reconciler.core.objects.flows import scraped, to_telemetry
@@ -77,6 +77,7 @@ def _configuration(ctx: Context, way: Access) -> JsonObject:
 
 def _pod(ctx: Context) -> PodParts:
     spec, embedded = ctx.effective.intelligence.correlation, ctx.effective.embedded
+    scaling = ctx.effective.correlation
     env = telemetry_env(ctx, APP)
     mounts = [mount("tmp", "/tmp", read_only=False)]  # noqa: S108 - a path in the container
     if embedded:
@@ -93,7 +94,13 @@ def _pod(ctx: Context) -> PodParts:
         probes=default_probes(),
         resources=ctx.effective.resources["correlation"],
         group=65532 if embedded else 0,
-        spread=spread(ctx, spec, ctx.selector(APP, COMPONENT), ctx.effective.correlation.replicas),
+        spread=spread(
+            ctx,
+            spec,
+            ctx.selector(APP, COMPONENT),
+            scaling.replicas,
+            most_replicas(ctx, ctx.child(COMPONENT), scaling),
+        ),
     )
 
 

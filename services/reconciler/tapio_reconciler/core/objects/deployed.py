@@ -9,7 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tapio_reconciler.core.model import Component, Flow, PodGroup
-from tapio_reconciler.core.objects.autoscaling import build_horizontal_autoscaler, build_vertical_autoscaler
+from tapio_reconciler.core.objects.autoscaling import (
+    build_horizontal_autoscaler,
+    build_vertical_autoscaler,
+    most_replicas,
+)
 from tapio_reconciler.core.objects.common import (
     build_config_map,
     build_deployment,
@@ -107,7 +111,7 @@ def deployed(ctx: Context, one: Deployed, workload: BuildWorkload | None = None)
     kind = str_at(built, "kind")
     scaling = one.scaling if kind == "Deployment" else Scaling(replicas=1)
     # Where more than one may be asked for at some time, as few as can hold each other up.
-    most = 2 if name in ctx.scalers and kind == "Deployment" else scaling.maximum
+    most = most_replicas(ctx, name, scaling) if kind == "Deployment" else scaling.replicas
     together = max(scaling.replicas, min(most, 2))
     return Component(
         name=one.name,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tapio_reconciler.core.model import Component, Flow
 from tapio_reconciler.core.objects import correlation, nats_users
+from tapio_reconciler.core.objects.autoscaling import most_replicas
 from tapio_reconciler.core.objects.common import build_service
 from tapio_reconciler.core.objects.context import Context
 from tapio_reconciler.core.objects.correlation import graph_credentials, telemetry_env
@@ -25,6 +26,7 @@ from tapio_reconciler.core.objects.pod import (
 )
 from tapio_reconciler.core.objects.spreading import spread
 from tapio_shared.api import names
+from tapio_shared.api.effective import Scaling
 from tapio_shared.json import JsonObject
 
 HEALTH = 8080
@@ -52,7 +54,7 @@ def build_gateway(ctx: Context) -> Component | None:
             depends_on=("nats", "neo4j", "graph"),
             configuration=_configuration(ctx, way),
             nats=way,
-            pod=_pod(ctx, scaling.replicas),
+            pod=_pod(ctx, scaling),
             scaling=scaling,
             secrets=(*_graph_secret(ctx), *(one.secret for one in _mounted(ctx))),
             more=(build_metrics_service(ctx), *build_exposure(ctx, ctx.selector(APP, COMPONENT))),
@@ -133,7 +135,7 @@ def _mounted(ctx: Context) -> list[_Mounted]:
     return found
 
 
-def _pod(ctx: Context, replicas: int) -> PodParts:
+def _pod(ctx: Context, scaling: Scaling) -> PodParts:
     mounted = _mounted(ctx)
     env = telemetry_env(ctx, APP)
     for secret in _graph_secret(ctx):
@@ -149,5 +151,11 @@ def _pod(ctx: Context, replicas: int) -> PodParts:
         resources=ctx.effective.resources["gateway"],
         group=65532 if mounted else 0,
         pre_stop=lingering(ctx, ctx.effective.spec.gateway, _LINGER),
-        spread=spread(ctx, ctx.effective.spec.gateway, ctx.selector(APP, COMPONENT), replicas),
+        spread=spread(
+            ctx,
+            ctx.effective.spec.gateway,
+            ctx.selector(APP, COMPONENT),
+            scaling.replicas,
+            most_replicas(ctx, ctx.child(COMPONENT), scaling),
+        ),
     )

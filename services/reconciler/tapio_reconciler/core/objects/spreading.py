@@ -47,19 +47,24 @@ def places(ctx: Context, spec: Component) -> Places | None:
     )
 
 
-def spread(ctx: Context, spec: Component, selector: JsonObject, replicas: int) -> list[JsonObject]:
+def spread(ctx: Context, spec: Component, selector: JsonObject, replicas: int, most: int = 0) -> list[JsonObject]:
     """Spread of the pods of `spec` over hosts and zones: strictly where the fleet has enough of them for it, as well as
-    it goes elsewhere."""
+    it goes elsewhere.
+
+    `most` is what an autoscaler may make of them. Two on a node that is drained hold each other up where a node that
+    is cordoned still counts: the first, which may start nowhere else, is what the budget waits for.
+    """
     if not ctx.effective.high_availability or replicas < 2:
         return []
     found = places(ctx, spec)
     honours = ctx.served.is_at_least(*_TAINTS_COUNT_SINCE)
     can_be_strict = found is not None and (honours or not found.other_nodes)
+    needed = replicas if honours else max(replicas, most)
     return [
         {
             "maxSkew": 1,
             "topologyKey": key,
-            "whenUnsatisfiable": "DoNotSchedule" if can_be_strict and there >= replicas else "ScheduleAnyway",
+            "whenUnsatisfiable": "DoNotSchedule" if can_be_strict and there >= needed else "ScheduleAnyway",
             **({"nodeTaintsPolicy": "Honor"} if honours else {}),
             "labelSelector": {"matchLabels": selector},
         }

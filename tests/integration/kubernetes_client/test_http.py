@@ -263,7 +263,7 @@ async def test_a_proxy_of_the_kubeconfig_is_used(server: Server) -> None:
     ("kubeconfig", "context", "message"),
     [
         pytest.param("kubeconfig", "elsewhere", "context elsewhere of", id="no such context"),
-        pytest.param("missing", "", r"context \(current\) of .*missing can't be used", id="no such file"),
+        pytest.param("missing", "", r"There is no kubeconfig .*missing\. Name one that there is", id="no such file"),
         pytest.param("", "", "this pod's service account can't be used", id="not in a pod"),
     ],
 )

@@ -69,6 +69,8 @@ class FactWriter:
         self._tickets = 0
         self._outstanding: set[int] = set()
         self._flushes: list[tuple[set[int], asyncio.Event]] = []
+        self._readings = 0
+        """How often an object was read again in place of what waited."""
         self.newest = 0
         """The highest sequence that was appended here."""
         self.trouble = ""
@@ -174,11 +176,12 @@ class FactWriter:
 
     async def flush(self) -> None:
         """Wait until everything handed in so far is durable, or replaced by something newer that is."""
-        if not self._outstanding:
-            return
-        done = asyncio.Event()
-        self._flushes.append((set(self._outstanding), done))
-        await done.wait()
+        readings = -1
+        while self._outstanding and readings != self._readings:
+            readings = self._readings  # What is read again meanwhile is handed in anew, and waited for as well.
+            done = asyncio.Event()
+            self._flushes.append((set(self._outstanding), done))
+            await done.wait()
 
     def _put(self, subject: str, fact: EncodedFact, refetch: Refetch | None, *, is_awaited: bool = False) -> None:
         queue = self._waiting.get(subject)
@@ -328,6 +331,7 @@ class FactWriter:
                 await entry.refetch()
             finally:
                 _IS_READ.reset(token)
+            self._readings += 1
             return
         if self._says_nothing(subject, entry.fact, is_awaited=entry.is_awaited):
             self._metrics.suppressed.inc()

@@ -338,6 +338,23 @@ async def test_an_end_that_is_read_again_after_a_refused_reading_is_told() -> No
     assert await told(log) == [1, 2, ""]
 
 
+async def test_what_is_read_again_is_flushed_too() -> None:
+    """Or an observation would be called complete before what was made anew, and is read for that, is told."""
+    log = MemoryEventLog(SystemClock(), partitions=4)
+    async with writing(log) as writer:
+
+        async def read_again() -> None:
+            await asyncio.sleep(0.01)
+            writer.observed(KEY, REF, fact(3, "u-2"), refetch=read_again)
+
+        writer.observed(KEY, REF, fact(1))
+        await writer.flush()
+        writer.observed(KEY, REF, fact(2, "u-2"), refetch=read_again)
+        log.fault = Failing("append", LogUnavailable("away"), 2)
+        await writer.flush()
+        assert await told(log) == [1, "u-1", 3]
+
+
 async def test_on_a_conflict_the_object_is_read_again_until_that_succeeds() -> None:
     log = MemoryEventLog(SystemClock(), partitions=4)
     async with writing(log) as writer:

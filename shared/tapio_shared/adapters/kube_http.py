@@ -16,6 +16,7 @@ from typing import Protocol, cast
 
 import aiohttp
 import structlog
+import yaml
 from multidict import CIMultiDict
 
 from tapio_shared.adapters.kubernetes_configuration import (
@@ -70,7 +71,8 @@ async def load_configuration(kubeconfig: str, context: str) -> Configured:
             await load_kube_config(config_file=kubeconfig, context=context or None, client_configuration=configuration)
         else:
             load_incluster_config(client_configuration=configuration)
-    except (ConfigException, OSError) as err:
+    except (ConfigException, OSError, yaml.YAMLError, AttributeError, LookupError, TypeError, ValueError) as err:
+        # Whoever renews the file may be half way, and the library then fails in any way that a wrong type does.
         raise InvalidSettings(_unusable(kubeconfig, context, str(err).rstrip("."))) from err
     return cast("Configured", configuration)
 
@@ -266,7 +268,7 @@ class HttpKube:
             try:
                 configuration = await self._source.load()
                 self._context = _ssl_context(configuration)
-            except (InvalidSettings, UnusableTarget, ApiError, ApiUnavailable, ssl.SSLError) as err:
+            except (InvalidSettings, UnusableTarget, ApiError, ApiUnavailable, OSError) as err:
                 log.warning("credentials not read again", host=self.host, error=str(err))
                 return False
             self._configuration = configuration

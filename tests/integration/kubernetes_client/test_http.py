@@ -11,7 +11,7 @@ import pytest_asyncio
 import yaml
 from aiohttp import web
 
-from tapio_shared.adapters.kube_http import USER_AGENT, HttpKube
+from tapio_shared.adapters.kube_http import USER_AGENT, HttpKube, load_configuration
 from tapio_shared.api.operator_config import Limits
 from tapio_shared.errors import ApiRetryable, ApiTerminal, ApiUnavailable, InvalidSettings, ResourceExpired
 
@@ -274,6 +274,21 @@ async def test_a_configuration_that_can_not_be_used_is_told(
     path = str(server.directory / kubeconfig) if kubeconfig else ""
     with pytest.raises(InvalidSettings, match=message):
         await HttpKube.connect(kubeconfig=path, context=context)
+
+
+async def test_a_kubeconfig_that_is_being_written_is_no_reason_to_end(server: Server) -> None:
+    """Who renews it may truncate it first, and it is read again at that moment."""
+    path = Path(server.kubeconfig())
+    whole, told = path.read_text(), list[str]()
+    for length in range(len(whole)):
+        path.write_text(whole[:length])
+        try:
+            await load_configuration(str(path), "")
+        except InvalidSettings as err:
+            told.append(str(err))
+    assert len(told) > len(whole) // 2
+    said = f"The Kubernetes configuration of context (current) of {path} can't be used: "
+    assert [one for one in told if not one.startswith(said)] == []
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from tapio_cli.history.ahead import ahead
 from tapio_cli.history.fields import changed_fields
-from tapio_shared.api.labels import COMPONENT, REVISION
+from tapio_shared.api.labels import COMPONENT, DESIRED_HASH, REVISION
 from tapio_shared.facts import ConfigurationObserved
-from tapio_shared.json import JsonObject, JsonValue, object_at, str_at, strings_at
+from tapio_shared.json import JsonObject, JsonValue, object_at, objects_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef
 from tests.support.planned_world import PARTITIONS, START
 from tests.support.random_specs import GIVEN_SECRETS, NAMESPACE, Case, cases, quick
@@ -36,7 +36,8 @@ def documents(case: Case) -> list[JsonObject]:
     """The resources of `case`, with what can't go back pinned: the version, and the volumes' sizes and classes.
 
     A version that is not named is the one that runs, a volume never shrinks and never changes its class: what becomes
-    of those depends on the way, and has tests of its own (test_volumes.py, test_graph_members.py).
+    of those depends on the way, and has tests of its own (test_volumes.py, test_graph_members.py). A graph that the
+    spec doesn't speak of has the size of its profile; see `differences`.
     """
     found = copy.deepcopy(case.resources)
     for one in found:
@@ -120,6 +121,10 @@ def differences(world: VolumeWorld, fresh: VolumeWorld) -> Iterator[str]:
         # How many members a graph began with is never rewritten, and stands in its configuration (graph_members.py).
         # Nor are members taken away: who asks the graph, or watches it, has to do with more of them than are wanted.
         here, there = _without_graph(here), _without_graph(there)
+    if _may_not_shrink(fresh):
+        # A profile that asks for less came before the larger one's claims had all grown, so the StatefulSet still asks
+        # for what the profile asks for; a fresh one is made by the claims that there are (volumes.py).
+        here, there = _without_sizes(here), _without_sizes(there)
     for ref in sorted(here.keys() | there.keys(), key=str):
         if ref not in there:
             yield f"{ref} remains"
@@ -140,6 +145,28 @@ def _beginnings(objects: Objects) -> list[str]:
 def _without_graph(objects: Objects) -> Objects:
     knowing = {"neo4j", "correlation", "gateway", "monitoring"}
     return {ref: one for ref, one in objects.items() if _component_of(one) not in knowing}
+
+
+def _may_not_shrink(fresh: VolumeWorld) -> bool:
+    """Whether claims outlived their StatefulSet that have more than is asked for."""
+    return fresh.condition("Stalled")[:2] == ("True", "StorageShrinkRefused")
+
+
+def _without_sizes(objects: Objects) -> Objects:
+    graph = {"neo4j", "correlation"}
+    return {
+        ref: _without_size(one) if ref.kind == "StatefulSet" and _component_of(one) in graph else one
+        for ref, one in objects.items()
+    }
+
+
+def _without_size(workload: JsonObject) -> JsonObject:
+    """A StatefulSet without how much its claims ask for, and without the digest of that."""
+    found = copy.deepcopy(workload)
+    for template in objects_at(found, "spec", "volumeClaimTemplates"):
+        object_at(template, "spec").pop("resources", None)
+    object_at(found, "metadata", "annotations").pop(DESIRED_HASH, None)
+    return found
 
 
 def _component_of(document: JsonObject) -> str:

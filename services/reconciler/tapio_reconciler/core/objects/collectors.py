@@ -103,13 +103,11 @@ def _observer(collector: EffectiveCollector) -> JsonObject:
     return settings
 
 
-def _node_agent(ctx: Context, collector: EffectiveCollector, learned: Learned) -> Component:
+def _node_agent_pod(
+    ctx: Context, collector: EffectiveCollector, learned: Learned, way: Access, image: str, config: JsonObject
+) -> PodParts:
     suffix, kind = component_name(collector), collector.type
-    app, name, way = f"tapio-{kind}", ctx.node_child(suffix), access(ctx, kind, node=True)
-    image = ctx.image(kind, collector.spec, node_agent=True)
-    version = ctx.version(collector.spec, image)
-    config = build_config_map(ctx.node_metadata(name, app, suffix), {"config.yaml": _config(collector, way)})
-    selector = ctx.selector(app, suffix, node=True)
+    app, name = f"tapio-{kind}", ctx.node_child(suffix)
     paths = host_paths(kind, learned.platform)
     annotations, unconfined = app_armor(kind, suffix, _server(ctx.served.version))
     added = capabilities(
@@ -118,13 +116,13 @@ def _node_agent(ctx: Context, collector: EffectiveCollector, learned: Learned) -
         # While nobody knows the nodes, the oldest kernel that can be observed is reckoned with.
         raises_memlock=learned.memlock or ctx.fleet is None,
     )
-    parts = PodParts(
+    return PodParts(
         app=app,
         component=suffix,
         collector=suffix,
         node=True,
         image=image,
-        version=version,
+        version=ctx.version(collector.spec, image),
         service_account=name,
         ports=_PORTS,
         config_digest=digest([config["data"], way.digest]),
@@ -147,7 +145,18 @@ def _node_agent(ctx: Context, collector: EffectiveCollector, learned: Learned) -
         priority_class="system-node-critical",
         annotations=annotations | ({FLEET: learned.text()} if learned.text() else {}),
     )
-    template = _resolving(build_pod_template(ctx, collector.spec, parts))
+
+
+def _node_agent(ctx: Context, collector: EffectiveCollector, learned: Learned) -> Component:
+    suffix, kind = component_name(collector), collector.type
+    app, name, way = f"tapio-{kind}", ctx.node_child(suffix), access(ctx, kind, node=True)
+    image = ctx.image(kind, collector.spec, node_agent=True)
+    version = ctx.version(collector.spec, image)
+    config = build_config_map(ctx.node_metadata(name, app, suffix), {"config.yaml": _config(collector, way)})
+    selector = ctx.selector(app, suffix, node=True)
+    template = _resolving(
+        build_pod_template(ctx, collector.spec, _node_agent_pod(ctx, collector, learned, way, image, config))
+    )
     return Component(
         name=suffix,
         condition="CollectorsReady",
@@ -228,24 +237,19 @@ def _deployment_strategy(collector: EffectiveCollector) -> JsonObject:
     return {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1, **rolling}}
 
 
-def _cluster_collector(ctx: Context, collector: EffectiveCollector) -> Component:
+def _cluster_collector_pod(
+    ctx: Context, collector: EffectiveCollector, way: Access, image: str, config: JsonObject
+) -> PodParts:
     suffix, kind = component_name(collector), collector.type
-    app, name, way = f"tapio-{kind}", ctx.child(suffix), access(ctx, kind)
-    image = ctx.image(kind, collector.spec)
-    version = ctx.version(collector.spec, image)
-    config = build_config_map(
-        ctx.metadata(ctx.child(f"{suffix}-config"), app, suffix, collector=suffix),
-        {"config.yaml": _config(collector, way)},
-    )
-    selector = ctx.selector(app, suffix)
+    app = f"tapio-{kind}"
     etcd = kind == "etcd" and bool(collector.credentials)
-    parts = PodParts(
+    return PodParts(
         app=app,
         component=suffix,
         collector=suffix,
         image=image,
-        version=version,
-        service_account=name,
+        version=ctx.version(collector.spec, image),
+        service_account=ctx.child(suffix),
         ports=_PORTS,
         config_digest=digest([config["data"], ctx.secret_digests.get(collector.credentials, ""), way.digest]),
         args=("-config", f"{_CONFIG}/config.yaml"),
@@ -262,7 +266,19 @@ def _cluster_collector(ctx: Context, collector: EffectiveCollector) -> Component
         uses_token=kind == "kubernetes",
         container_security=RESTRICTED_CONTAINER,
     )
-    template = build_pod_template(ctx, collector.spec, parts)
+
+
+def _cluster_collector(ctx: Context, collector: EffectiveCollector) -> Component:
+    suffix, kind = component_name(collector), collector.type
+    app, name, way = f"tapio-{kind}", ctx.child(suffix), access(ctx, kind)
+    image = ctx.image(kind, collector.spec)
+    version = ctx.version(collector.spec, image)
+    config = build_config_map(
+        ctx.metadata(ctx.child(f"{suffix}-config"), app, suffix, collector=suffix),
+        {"config.yaml": _config(collector, way)},
+    )
+    selector = ctx.selector(app, suffix)
+    template = build_pod_template(ctx, collector.spec, _cluster_collector_pod(ctx, collector, way, image, config))
     roles = kubernetes_roles(ctx, collector, app, suffix, name) if kind == "kubernetes" else []
     return Component(
         name=suffix,

@@ -24,6 +24,7 @@ from tapio_reconciler.core.objects.node_choice import (
     NodeChoice,
     can_hold_pods,
     label_of,
+    meets,
     node_choice,
 )
 from tapio_reconciler.core.objects.placement import is_unknown
@@ -236,20 +237,10 @@ def _selects(selector: JsonValue, labels: Mapping[str, str]) -> bool:
         return False
     if any(labels.get(key) != value for key, value in strings_at(selector, "matchLabels").items()):
         return False
-    return all(_meets(one, labels.get(str_at(one, "key"))) for one in objects_at(selector, "matchExpressions"))
-
-
-def _meets(requirement: JsonObject, found: str | None) -> bool:
-    values = list_at(requirement, "values")
-    match str_at(requirement, "operator"):
-        case "In":
-            return found in values
-        case "NotIn":
-            return found not in values
-        case "Exists":
-            return found is not None
-        case _:
-            return found is None
+    return all(
+        meets(labels.get(str_at(one, "key")), str_at(one, "operator"), list_at(one, "values"))
+        for one in objects_at(selector, "matchExpressions")
+    )
 
 
 def _takes_host_ports(pod: JsonObject) -> bool:

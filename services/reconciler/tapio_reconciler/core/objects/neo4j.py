@@ -216,10 +216,9 @@ def _copies_defaults(ctx: Context, image: str) -> JsonObject:
     }
 
 
-def _member(ctx: Context, name: str, image: str, version: str, ports: dict[str, int], config_digest: str) -> JsonObject:
+def _pod(ctx: Context, image: str, version: str, ports: dict[str, int], config_digest: str) -> PodParts:
     spec = ctx.effective.neo4j
-    selector: JsonObject = {**ctx.selector(APP, APP), "tapio.io/member": name}
-    parts = PodParts(
+    return PodParts(
         app=APP,
         component=APP,
         image=image,
@@ -265,7 +264,12 @@ def _member(ctx: Context, name: str, image: str, version: str, ports: dict[str, 
         spread=spread(ctx, spec, ctx.selector(APP, APP), ctx.effective.neo4j_members),
         init_containers=(_copies_defaults(ctx, image),),
     )
-    template = build_pod_template(ctx, spec, parts)
+
+
+def _member(ctx: Context, name: str, image: str, version: str, ports: dict[str, int], config_digest: str) -> JsonObject:
+    spec = ctx.effective.neo4j
+    selector: JsonObject = {**ctx.selector(APP, APP), "tapio.io/member": name}
+    template = build_pod_template(ctx, spec, _pod(ctx, image, version, ports, config_digest))
     metadata = template["metadata"]
     if isinstance(metadata, dict) and isinstance(metadata["labels"], dict):
         metadata["labels"] = {**metadata["labels"], "tapio.io/member": name}

@@ -17,7 +17,7 @@ from tapio_reconciler.core.objects.merging import merged_template
 from tapio_reconciler.core.objects.placement import is_unknown
 from tapio_shared.api.component import Component
 from tapio_shared.facts import FleetObserved, NodeGroup
-from tapio_shared.json import JsonObject, at, list_at, object_at, objects_at, str_at, strings_at
+from tapio_shared.json import JsonObject, JsonValue, at, list_at, object_at, objects_at, str_at, strings_at
 
 HOST: Final = "kubernetes.io/hostname"
 ZONE: Final = "topology.kubernetes.io/zone"
@@ -109,10 +109,18 @@ def _may_match(group: NodeGroup, fleet: FleetObserved, term: JsonObject) -> bool
     )
 
 
-def _may_have(group: NodeGroup, fleet: FleetObserved, key: str, operator: str, values: Sequence[str]) -> bool:
+def _may_have(group: NodeGroup, fleet: FleetObserved, key: str, operator: str, values: Sequence[JsonValue]) -> bool:
     found = label_of(group, key)
     if found is None and (key == HOST or is_unknown(key, fleet.dropped_labels)):
         return True
+    return meets(found, operator, values)
+
+
+def meets(found: str | None, operator: str, values: Sequence[JsonValue]) -> bool:
+    """Whether a label meets one requirement of a selector; `found` is its value, None where there is no such label.
+
+    Selectors of nodes know all six operators, label selectors the first four.
+    """
     match operator:
         case "In":
             return found in values
@@ -126,10 +134,10 @@ def _may_have(group: NodeGroup, fleet: FleetObserved, key: str, operator: str, v
             return _compares(found, operator, values)
 
 
-def _compares(found: str | None, operator: str, values: Sequence[str]) -> bool:
+def _compares(found: str | None, operator: str, values: Sequence[JsonValue]) -> bool:
     """Gt and Lt, which read whole numbers alone."""
     try:
-        there, bound = int(found or ""), int(values[0])
+        there, bound = int(found or ""), int(str(values[0]))
     except (ValueError, IndexError):
         return False
     return there > bound if operator == "Gt" else there < bound

@@ -234,10 +234,11 @@ def render_command(
     Examples:
       tapioctl render -f examples/production.yaml
       tapioctl render -f examples/edge.yaml --kubernetes 1.20 > edge.yaml
-      kubectl get tapiocluster dev -o yaml | tapioctl render -f - | kubectl diff --server-side -f -
       tapioctl render -f cluster.yaml -f deploy/operator/config.yaml --served monitoring.coreos.com/v1 -o rendered
       kubectl get nodes,namespaces,storageclasses,priorityclasses -o yaml > fleet.yaml
       tapioctl render -f cluster.yaml -f collectors.yaml --fleet fleet.yaml
+      kubectl get tapiocluster dev -o yaml | tapioctl render -f - --fleet fleet.yaml > dev.yaml
+      kubectl diff --server-side --force-conflicts -f dev.yaml
     """
     from tapio_cli.render import UNUSABLE, Request, render
 

@@ -65,7 +65,9 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> int:
             path.write_text(files[name], encoding="utf-8")
         for path in sorted(ours - {folder / name for name in files}):
             path.unlink()
-    except (OSError, UnicodeDecodeError) as err:
+    except OSError as err:
+        raise InvalidSettings(f"{folder} can't be written: {err.strerror or err}.") from err
+    except UnicodeDecodeError as err:
         raise InvalidSettings(f"{folder} can't be written: {err}.") from err
     return len(files)
 

@@ -100,11 +100,21 @@ def test_an_object_that_may_be_several_or_none_is_asked_for_again(story: Story) 
     last = story.own[-1].sequence
     with pytest.raises(InvalidSettings, match=rf"may mean .*Deployment/{KEY.name}-gateway.*; name the kind too"):
         explain(story, until=last, about=f"{KEY.name}-gateway")
+    components = "nats, streams, neo4j, correlation, gateway, kubernetes"
     with pytest.raises(
         InvalidSettings,
-        match=rf"Nothing is recorded of 'Job/x'; name a component.* There are: .*ConfigMap/{KEY.name}-nats-config",
+        match=r"Nothing is recorded of 'Deployment/gatway'; name a component, or Kind/name of an object\. "
+        rf"There are components: {components}; objects: Deployment/{KEY.name}-gateway, .* and \d+ more\.",
     ):
-        explain(story, until=last, about="Job/x")
+        explain(story, until=last, about="Deployment/gatway")
+
+
+def test_before_there_were_objects_none_is_offered(story: Story) -> None:
+    with pytest.raises(
+        InvalidSettings,
+        match=rf"'gateway': TapioCluster default/{KEY.name} had no objects by then\. Name a later instant\.$",
+    ):
+        explain(story, until=story.own[0].sequence - 1, about="gateway")
 
 
 def test_the_time_line_tells_everything_once_and_in_order(story: Story) -> None:

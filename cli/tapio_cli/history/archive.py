@@ -155,6 +155,8 @@ class Archive:
     @classmethod
     def open(cls, path: Path) -> Archive:
         """The archive in `path`; `ArchiveError` for anything else."""
+        if path.is_dir():
+            raise ArchiveError(f"{path} is a folder. Name an archive that `tapioctl export` has made.")
         if not path.is_file():
             raise ArchiveError(f"There is no file {path}. Name an archive that `tapioctl export` has made.")
         first = next(_blocks(path), None)

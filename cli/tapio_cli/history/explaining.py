@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 
 import msgspec
 
@@ -22,7 +23,7 @@ from tapio_shared.keys import ObjectRef, object_subject
 
 _DECIDED_WITHIN = 30_000
 """Milliseconds after which a decision about a change is overdue; it takes less than one second."""
-_NAMED = 12
+_NAMED = 6
 """Objects that are offered when the one that was asked for is unknown."""
 _NOT_ASKED_ABOUT = frozenset({"Pods", "Refusal", "Authorities"})
 """Facts that the watcher folds from several objects: no objects themselves."""
@@ -216,12 +217,21 @@ def _the_object(state: State, about: str) -> ObjectRef:
     if len(found) == 1:
         return found[0]
     if not found:
-        close = ", ".join(sorted(f"{ref.kind}/{ref.name}" for ref in known)[:_NAMED])
-        raise InvalidSettings(
-            f"Nothing is recorded of {about!r}; name a component, or Kind/name of an object. There are: {close}."
-        )
+        raise InvalidSettings(f"Nothing is recorded of {about!r}{_what_there_is(state, known, about)}")
     choices = ", ".join(f"{ref.kind}/{ref.name}" for ref in found)
     raise InvalidSettings(f"{about!r} may mean {choices}; name the kind too.")
+
+
+def _what_there_is(state: State, known: Sequence[ObjectRef], about: str) -> str:
+    """What may be asked about instead of `about`: components, and the objects whose names are most like it."""
+    if not known:
+        return f": TapioCluster {state.key.namespace}/{state.key.name} had no objects by then. Name a later instant."
+    names = [f"{ref.kind}/{ref.name}" for ref in known]
+    close = get_close_matches(about, names, n=_NAMED, cutoff=0.0)
+    left = f" and {len(names) - len(close)} more" if len(names) > len(close) else ""
+    components = ", ".join(_workloads(state))
+    offered = f"components: {components}; objects: " if components else ""
+    return f"; name a component, or Kind/name of an object. There are {offered}{', '.join(close)}{left}."
 
 
 def _workloads(state: State) -> dict[str, ObjectRef | None]:

@@ -108,6 +108,8 @@ def span(story: Story, since: str, until: str, *, now: int) -> Span:
         end = 0 if newest is None else newest.at
         if not is_revision:
             last, end = 0, _instant(until, now)
+        if since and begin > end:
+            raise InvalidSettings(f"--since {since} is later than --until {until}: nothing lies between. Swap them.")
     return Span(first=first, since=begin, last=last, until=end, remark=remark)
 
 

@@ -132,8 +132,9 @@ def add_keeping_commands(
             for one in found:
                 print(f"{moment(one.answered_at)}  @{one.sequence}  {one.operation} of {one.about}")
             done = "was erased from" if yes else "would be erased from"
-            hint = "" if yes or not found else " Nothing was changed; give --yes to do it."
-            print(f"{user} {done} {len(found)} answers of the webhook.{hint}")
+            hint = "" if yes else " Nothing was changed; give --yes to do it."
+            nowhere = f"{user} is in no answer of the webhook that is recorded."
+            print(f"{user} {done} {len(found)} answers of the webhook.{hint}" if found else nowhere)
         else:
             print_document({"erased": yes, "answers": to_document(found)}, output)
         sys.exit(0 if found else DIVERGED)

@@ -1,7 +1,7 @@
 """Value rules of structural schemas, with the API server's texts (kube-openapi's validate package).
 
 Types were read before (decode.py); this checks required fields, enumerations, ranges, lengths, patterns, formats and
-the logical junctors. CEL rules (`x-kubernetes-validations`) are cel.py's.
+the logical junctors. CEL rules (`x-kubernetes-validations`) are cel_rules.py's.
 """
 
 from __future__ import annotations

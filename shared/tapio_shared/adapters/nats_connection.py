@@ -34,14 +34,19 @@ REQUEST_TIMEOUT = 5.0
 PATIENCE = 30.0
 """Seconds to wait for the first connection; a service that gets none ends and is started again."""
 _RETRY_WAIT = 0.25
+_SCHEMES = ("nats", "tls", "ws", "wss")
 _VIOLATION = re.compile(r"permissions violation for (publish|subscription) to \"([^\"]+)\"")
 
 
 def _refuse_if_no_address(server: str) -> None:
     try:
-        _ = urlsplit(server if "://" in server else f"nats://{server}").port
+        address = urlsplit(server if "://" in server else f"nats://{server}")
+        _ = address.port
+        wrong = "" if address.scheme in _SCHEMES else f"{address.scheme!r} is none of {', '.join(_SCHEMES)}"
     except ValueError as err:
-        raise InvalidSettings(f"{server} can't be an address of NATS: {err}. Write it like nats://host:4222.") from err
+        wrong = str(err)
+    if wrong:
+        raise InvalidSettings(f"{server} can't be an address of NATS: {wrong}. Write it like nats://host:4222.")
 
 
 class NatsConnection:

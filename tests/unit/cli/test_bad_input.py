@@ -50,6 +50,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.param(["at", "9999-12-31T23:59:59-12:00", ONE], "9999-12-31T23:59:59.000Z is outside of", id="far on"),
         pytest.param(["at", "ü", ONE], "'ü' is no instant; write how long ago", id="no instant"),
         pytest.param(["at", f"@{'9' * 30}", ONE], f"@{'9' * 30} is outside of the window", id="a huge revision"),
+        pytest.param(
+            ["history", ONE, "--since", "now", "--until", "-1h"],
+            "--since now is later than --until -1h: nothing lies between. Swap them.",
+            id="the wrong way round",
+        ),
         pytest.param(["status", "a/b/c"], "'a/b/c' names no TapioCluster; write namespace/name", id="no name"),
         pytest.param(["status", "x/ø"], "Nothing is recorded of TapioCluster x/ø of local. There are:", id="unknown"),
     ],
@@ -72,7 +77,7 @@ def test_more_than_there_is_may_be_asked_for(folder: Path) -> None:
         pytest.param(["status", "--from", "{}/cut"], 1, "{}/cut is cut off in block ", id="an archive that is cut off"),
         pytest.param(["ui", "--from", "{}/cut"], 1, "{}/cut is cut off in block ", id="the same as a page"),
         pytest.param(["status", "--from", "{}/empty"], 1, "{}/empty is no archive of a history", id="an empty archive"),
-        pytest.param(["status", "--from", "{}"], 1, "There is no file {}. Name an archive", id="a folder"),
+        pytest.param(["status", "--from", "{}"], 1, "{} is a folder. Name an archive", id="a folder"),
         pytest.param(
             ["status", "--directory", "{}/half"],
             1,
@@ -88,6 +93,18 @@ def test_more_than_there_is_may_be_asked_for(folder: Path) -> None:
             1,
             "nats://h:99999 can't be an address of NATS: Port out of range 0-65535. Write it like nats://host:4222.",
             id="a port that there is not",
+        ),
+        pytest.param(
+            ["status", "--nats-url", "http://h:4222"],
+            1,
+            "http://h:4222 can't be an address of NATS: 'http' is none of nats, tls, ws, wss. Write it like nats://host:",
+            id="another protocol",
+        ),
+        pytest.param(
+            ["render", "-f", "examples/edge.yaml", "-o", "{}/pod.yaml"],
+            2,
+            "{}/pod.yaml can't be written: Not a directory.",
+            id="a file where a folder belongs",
         ),
         pytest.param(
             ["status", "--nats-url", "nats://[::1"],

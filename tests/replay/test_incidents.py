@@ -87,6 +87,17 @@ async def deleted_by_hand(one: Incident) -> None:
     await one.until_condition("Ready", "True")
 
 
+async def credentials_deleted(one: Incident) -> None:
+    await one.delete("v1", "secrets", f"{NAME}-nats-auth")
+    await one.until_condition("Ready", "True")
+
+
+async def credentials_changed(one: Incident) -> None:
+    password: JsonObject = {"data": {"gateway": "bmV3", "kubernetes": "bmV3"}}
+    await one.edit_object("v1", "secrets", f"{NAME}-nats-auth", password, manager="vault")
+    await one.until_condition("Ready", "True")
+
+
 async def somebody_elses(one: Incident) -> None:
     document: JsonObject = {"metadata": {"name": f"{NAME}-nats"}, "spec": {"ports": [{"port": 1}]}}
     await one.make("v1", "services", document)
@@ -250,6 +261,21 @@ INCIDENTS = [
         "",
         ["PodSecurityRefused", 'violates PodSecurity "baseline', "spec.collectors", BOB],
         id="pods that Pod Security refuses",
+    ),
+    pytest.param(
+        credentials_deleted, "", [rf"Secret default/{NAME}-nats-auth was deleted, or lost"], id="lost credentials"
+    ),
+    pytest.param(
+        credentials_deleted,
+        f"StatefulSet/{NAME}-nats",
+        [rf"Secret default/{NAME}-nats-auth was deleted, or lost"],
+        id="who rolled for lost credentials",
+    ),
+    pytest.param(
+        credentials_changed,
+        f"Deployment/{NAME}-kubernetes",
+        [rf"Secret default/{NAME}-nats-auth was changed at .* by vault: digests\.gateway: "],
+        id="credentials that somebody rotates",
     ),
     pytest.param(missing_secret, "", ["creds", BOB], id="a missing Secret"),
     pytest.param(refused_by_the_api_server, "", ["403", "tried again at", BOB], id="rights that were taken away"),

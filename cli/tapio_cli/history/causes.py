@@ -70,21 +70,39 @@ def causes(story: Story, admissions: Sequence[Admission], one: Decided, ref: Obj
     before = None if former is None else former.decision
     since = 0 if before is None else before.revision
     lines = [f"Decided at {when(story, one.sequence)} (revision {record.revision}): {decided(record)}."]
-    changes = list(changes_between(story, admissions, since, record.revision, ref))
-    if len(changes) > _SHOWN_CHANGES:
-        lines.append(f"{len(changes) - _SHOWN_CHANGES} earlier changes are left out; see tapioctl history.")
-    lines += changes[-_SHOWN_CHANGES:]
+    lines += _newest(list(changes_between(story, admissions, since, record.revision, ref)))
     if before is not None:
         if before.inputs.operator_version != record.inputs.operator_version:
             lines.append(
                 f"The operator was upgraded from {before.inputs.operator_version} to {record.inputs.operator_version}."
             )
         lines += _surroundings(story, before, record)
+    if len(lines) == 1 and former is not None:
+        lines += _newest(list(_further_back(story, admissions, former, record, ref)))
     if ref is None and before is not None and before.waiting and not record.waiting:
         lines.append(f"What had been waited for came: {before.waiting[0]}")
     if len(lines) == 1 and record.cause:
         lines.append(f"The newest fact then was {_about(record.cause)}.")
     return lines
+
+
+def _newest(changes: Sequence[str]) -> list[str]:
+    left = len(changes) - _SHOWN_CHANGES
+    said = [f"{left} earlier changes are left out; see tapioctl history."] if left > 0 else []
+    return [*said, *changes[-_SHOWN_CHANGES:]]
+
+
+def _further_back(
+    story: Story, admissions: Sequence[Admission], former: Decided, record: DecisionRecorded, ref: ObjectRef | None
+) -> Iterator[str]:
+    """Where nothing had changed but what was waited for: what had begun the wait. Of an object: Secrets, whose digests
+    its pods hold."""
+    if ref is not None:
+        yield from changes_between(story, admissions, former.decision.revision, record.revision, None, kind="Secret")
+    elif former.decision.waiting:
+        calm = last_decision(story, former.sequence - 1, lambda one: not one.waiting)
+        since = 0 if calm is None else calm.decision.revision
+        yield from changes_between(story, admissions, since, record.revision, None)
 
 
 def _about(cause: str) -> str:
@@ -146,12 +164,14 @@ def changes_between(
     ref: ObjectRef | None,
     *,
     alone: bool = False,
+    kind: str = "",
 ) -> Iterator[str]:
-    """Changes of people's resources, unless `ref` is asked about `alone`, and of it or any managed one; and by whom."""
+    """Changes of people's resources, unless `ref` is asked about `alone`, and of it or any managed one; and by whom.
+    With `kind`, of objects of that kind alone."""
 
     def is_asked_about(one: Record) -> bool:
         about = address_of(one.message.subject).ref
-        if about is None:
+        if about is None or kind not in ("", about.kind):
             return False
         ours = _is_ours(about)
         is_other = (alone or not ours) and ref is not None and about != ref
@@ -203,7 +223,7 @@ def _change(
             yield f"{about} was created at {when(story, one.sequence)}{by}."
         return
     old, new = former.object, record.object
-    compared = ("spec", "metadata") if ours else ("spec", "data", "rules", "metadata")
+    compared = ("spec", "metadata") if ours else ("spec", "data", "digests", "rules", "metadata")
     changes = [
         change
         for part in compared

@@ -9,7 +9,9 @@ import pytest
 from tapio_cli.doctor.cluster import CHECKS, examine
 from tapio_cli.doctor.findings import Finding, Verdict
 from tapio_cli.history.story import read_story
+from tapio_shared.codec import encode
 from tapio_shared.json import JsonObject, JsonValue, objects_at
+from tapio_shared.kubernetes import check, object_path
 from tests.support.incidents import KEY, NAME, Incident, incident
 from tests.support.virtual_time import run_virtually
 
@@ -219,6 +221,27 @@ def test_what_keeps_services_from_having_pods_is_to_be_mended_and_not_the_servic
     found = {one.check: one for one in run_virtually(_examined(plant, ready=False))}
     assert found["service discovery"].verdict is Verdict.PROBLEM
     assert "it waits for a volume of StorageClass none-such" in found["service discovery"].evidence
+    assert found["service discovery"].next_step == (
+        "There is no StorageClass none-such; there is standard. Create it, or create the TapioCluster anew with "
+        "another one. A claim that was kept goes on naming it: kubectl delete pvc -n default "
+        f"data-{NAME}-nats-0, and the pods that wait for it; it holds nothing. "
+        f"tapioctl explain default/{NAME} nats says what led to it."
+    )
+
+
+async def no_provisioner(one: Incident) -> None:
+    slow: JsonObject = {
+        "metadata": {"name": "slow"},
+        "provisioner": "example.org/none",
+        "volumeBindingMode": "Immediate",
+    }
+    path = object_path("storage.k8s.io", "v1", "storageclasses", "")
+    check(await one.operator.admin.request("POST", path, body=encode(slow)))
+    await created_with({"nats": {"storageClassName": "slow"}}, "MessagingReady")(one)
+
+
+def test_a_class_that_there_is_may_be_slow() -> None:
+    found = {one.check: one for one in run_virtually(_examined(no_provisioner, ready=False))}
     assert found["service discovery"].next_step == (
         "kubectl describe pvc -n default says what provisioning waits for, and kubectl get storageclass which classes "
         f"there are. tapioctl explain default/{NAME} nats says what led to it."

@@ -187,6 +187,14 @@ async def node_agents_refused(one: Incident) -> None:
     await one.until_condition("CollectorsReady", "False", "PodSecurityRefused")
 
 
+async def node_agents_without_namespace(one: Incident) -> None:
+    await one.edit(BOB, {"spec": {"collectors": {"ebpf": True}}})
+    await one.until(lambda found: "ebpf" in str(found.get("status")))
+    await one.until_condition("CollectorsReady", "True")
+    check(await one.operator.admin.request("DELETE", "/api/v1/namespaces/tapio-nodes"))
+    await one.until_condition("Stalled", "True", "NamespaceMissing")
+
+
 async def overlap(one: Incident) -> None:
     spec: JsonObject = {"type": "kubernetes", "clusterRef": {"name": NAME}}
     document: JsonObject = {
@@ -197,6 +205,17 @@ async def overlap(one: Incident) -> None:
     }
     await one.create(BOB, document)
     await one.until_condition("Stalled", "True", kind="TapioCollector", name="again")
+
+
+async def collector_without_cluster(one: Incident) -> None:
+    document: JsonObject = {
+        "apiVersion": "tapio.io/v1alpha1",
+        "kind": "TapioCollector",
+        "metadata": {"name": "alone"},
+        "spec": {"type": "kubernetes", "clusterRef": {"name": NAME}},
+    }
+    await one.create(BOB, document)
+    await one.until_condition("Stalled", "True", kind="TapioCollector", name="alone")
 
 
 SCALED = nats(replicas=3)
@@ -277,13 +296,32 @@ INCIDENTS = [
         [rf"Secret default/{NAME}-nats-auth was changed at .* by vault: digests\.gateway: "],
         id="credentials that somebody rotates",
     ),
+    pytest.param(
+        node_agents_without_namespace,
+        "",
+        [
+            "NamespaceMissing",
+            r'and \d more writes in the same way, .*: namespaces "tapio-nodes" not found;',
+            r"\d objects were deleted, or lost the labels by which the operator finds them, from .* and \d more\.",
+        ],
+        id="the node agents' namespace is gone",
+    ),
     pytest.param(missing_secret, "", ["creds", BOB], id="a missing Secret"),
     pytest.param(refused_by_the_api_server, "", ["403", "tried again at", BOB], id="rights that were taken away"),
     pytest.param(throttled, "", ["429", "tried again at", BOB], id="an API server that is busy"),
     pytest.param(full_disk, "", ["Unschedulable", "disk-pressure", "podAnnotations", BOB], id="a full disk"),
     pytest.param(lost_worker, f"StatefulSet/{NAME}-nats", ["podAnnotations", BOB], id="a lost worker"),
     pytest.param(forced, "", ["force-reconcile", BOB], id="a forced reconcile"),
-    pytest.param(deleted, "", ["does not exist since"], id="a deleted cluster"),
+    pytest.param(
+        deleted,
+        "",
+        [
+            "does not exist since",
+            rf"TapioCluster.tapio.io default/{NAME} was deleted at ",
+            r"was asked to be deleted at [^;]*; by whom, only the audit log of the API server says\.",
+        ],
+        id="a deleted cluster",
+    ),
     pytest.param(overlap, "TapioCollector/again", ["is stalled", "Overlap", BOB], id="a collector that overlaps"),
     pytest.param(
         rolled_out({"spec": {"version": "v0.2.0"}}),
@@ -318,6 +356,14 @@ def test_the_first_lines_name_the_cause_and_who(plant: Plant, about: str, expect
         ),
         pytest.param(
             no_storage_class, ["VolumePending", "none-such", f"was created at .* by {BOB}"], id="no such storage class"
+        ),
+        pytest.param(
+            collector_without_cluster,
+            [
+                rf"\ATapioCluster default/{NAME} does not exist\.",
+                "It is named by TapioCollector default/alone: create it, or correct spec.clusterRef.name there.",
+            ],
+            id="a collector of a cluster that there is not",
         ),
     ],
 )
@@ -355,6 +401,31 @@ def test_a_status_that_is_older_than_what_it_stands_for_says_so(plant: Plant, ex
             return status_of(await read_story(one.operator.log, KEY), ())["remarks"]
 
     assert run_virtually(remarks()) == expected
+
+
+@pytest.mark.parametrize(
+    ("plant", "ready", "phase", "remarks"),
+    [
+        pytest.param(deleted, True, "Deleted", [], id="deleted"),
+        pytest.param(
+            collector_without_cluster,
+            False,
+            "Missing",
+            ["It is named by TapioCollector default/alone: create it, or correct spec.clusterRef.name there."],
+            id="it never was",
+        ),
+    ],
+)
+def test_what_is_no_more_is_told_from_what_never_was(
+    plant: Plant, ready: bool, phase: str, remarks: list[JsonValue]
+) -> None:
+    async def status() -> JsonObject:
+        async with incident(ready=ready) as one:
+            await plant(one)
+            return status_of(await read_story(one.operator.log, KEY), ())
+
+    found = run_virtually(status())
+    assert (found["exists"], found["phase"], found["remarks"]) == (False, phase, remarks)
 
 
 async def _first_lines(plant: Plant, about: str, *, ready: bool = True) -> list[str]:

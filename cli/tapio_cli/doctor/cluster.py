@@ -155,7 +155,8 @@ def _volumes(patient: Patient) -> Finding:
         check,
         problems,
         ok=f"{len(claims)} PersistentVolumeClaim{' is' if len(claims) == 1 else 's are'} bound.",
-        next_step="kubectl describe pvc says what provisioning waits for; kubectl get storageclass what there is.",
+        next_step=patient.missing_classes()
+        or "kubectl describe pvc says what provisioning waits for; kubectl get storageclass what there is.",
     )
 
 

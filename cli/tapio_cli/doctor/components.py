@@ -28,6 +28,8 @@ _NEXT: Final[dict[str, str]] = {
     Reason.NO_DEFAULT_STORAGE_CLASS: "Set storageClassName, or mark one as the default: kubectl get storageclass.",
     Reason.POD_SECURITY_REFUSED: "Label the namespace {namespace} for what the pods need: docs/pod-security.md.",
     Reason.INIT_FAILED: "kubectl logs -n {namespace} POD -c INIT-CONTAINER --previous says why it ended.",
+    Reason.NAMESPACE_MISSING: "kubectl create namespace {namespace}; one of node agents needs the label "
+    "pod-security.kubernetes.io/enforce=privileged.",
     Reason.QUOTA_EXCEEDED: "Raise the quota, or ask for less: kubectl describe quota -n {namespace}.",
 }
 
@@ -41,20 +43,28 @@ def examine_components(patient: Patient, area: str, check: str, *, told: str) ->
         f"{str_at(one, 'message')}"
         for one in failing
     ]
-    steps = [next_step(patient, one) for one in failing]
+    steps = [next_step(patient, *failing)] if failing else []
     for problem, step in _unseen(patient):
         problems.append(problem)
         steps.append(step)
     return finding(area, check, problems, ok=_standing(patient, parts), next_step=" ".join(dict.fromkeys(steps)))
 
 
-def next_step(patient: Patient, part: JsonObject) -> str:
-    """What to do about a component of the status that is not ready."""
+def next_step(patient: Patient, *parts: JsonObject) -> str:
+    """What to do about components of the status that are not ready, at least one."""
     key = patient.state.key
-    namespace = str_at(part, "ref", "namespace") or key.namespace
-    known = _NEXT.get(str_at(part, "reason"))
-    asked = f"tapioctl explain {key.namespace}/{key.name} {str_at(part, 'name')} says what led to it."
-    return asked if known is None else f"{known.format(namespace=namespace)} {asked}"
+    steps = [step for one in parts if (step := _step(patient, one))]
+    first, *others = (str_at(one, "name") for one in parts)
+    too = f" (and so for {', '.join(others)})" if others else ""
+    asked = f"tapioctl explain {key.namespace}/{key.name} {first} says what led to it{too}."
+    return " ".join([*dict.fromkeys(steps), asked])
+
+
+def _step(patient: Patient, part: JsonObject) -> str:
+    """What to do about one of them, by its reason; empty where that says nothing of it."""
+    reason, namespace = str_at(part, "reason"), str_at(part, "ref", "namespace") or patient.state.key.namespace
+    missing = patient.missing_classes() if reason == str(Reason.VOLUME_PENDING) else ""
+    return missing or _NEXT.get(reason, "").format(namespace=namespace)
 
 
 def _fails(part: JsonObject) -> bool:

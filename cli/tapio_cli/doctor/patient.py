@@ -10,6 +10,7 @@ from tapio_reconciler.core.state import Seen, State
 from tapio_reconciler.core.wanting import Wanted
 from tapio_shared.api.labels import PAUSED
 from tapio_shared.api.names import NATS, NEO4J
+from tapio_shared.facts import FleetObserved
 from tapio_shared.json import JsonObject, objects_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef
 
@@ -49,6 +50,25 @@ class Patient:
     def pods(self, workload: ObjectRef) -> JsonObject | None:
         """The summary of a workload's pods."""
         return self.document(ObjectRef("tapio.io", "Pods", workload.namespace, f"{workload.kind}-{workload.name}"))
+
+    def missing_classes(self) -> str:
+        """What to do about unbound claims whose StorageClass there is not; empty without such, or if nobody knows."""
+        fleet = self.state.shared_fact("fleet", FleetObserved)
+        known = [] if fleet is None else fleet[1].storage_classes
+        waiting = {
+            ref.name: str_at(one.document, "spec", "storageClassName")
+            for ref, one in sorted(self.seen.items())
+            if ref.kind == "PersistentVolumeClaim" and str_at(one.document, "status", "phase") != "Bound"
+        }
+        lost = {name: asked for name, asked in waiting.items() if asked and asked not in known}
+        if not known or not lost:
+            return ""
+        classes = ", ".join(sorted({*lost.values()}))
+        return (
+            f"There is no StorageClass {classes}; there is {', '.join(known)}. Create it, or create the TapioCluster "
+            "anew with another one. A claim that was kept goes on naming it: kubectl delete pvc "
+            f"-n {self.state.key.namespace} {' '.join(lost)}, and the pods that wait for it; it holds nothing."
+        )
 
     def put_back(self) -> str:
         return _PUT_BACK.format(name=self.state.key.name, namespace=self.state.key.namespace)

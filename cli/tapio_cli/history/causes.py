@@ -16,18 +16,22 @@ from tapio_shared.admissions import Admission
 from tapio_shared.api.labels import DESIRED_HASH, REVISION
 from tapio_shared.api.names import API_GROUP, FIELD_MANAGER
 from tapio_shared.codec import digest
-from tapio_shared.facts import ApplyAction, DecisionRecorded, DeleteAction, ObjectGone, ObjectObserved
+from tapio_shared.facts import ApplyAction, DecisionRecorded, DeleteAction, ObjectGone, ObjectObserved, OutcomeRecorded
 from tapio_shared.json import JsonObject, object_at, objects_at, str_at
-from tapio_shared.keys import ObjectRef, address_of, decision_subject, object_subject
+from tapio_shared.keys import ObjectRef, address_of, decision_subject, object_subject, outcome_subject
 
 _SHOWN = 4
 _SHOWN_CHANGES = 6
 """Changes that led to one decision, the last ones."""
+_LOOKED_AT = 200
+"""Outcomes that are looked at for one that was well: what fails for days is not read to its beginning."""
 _SAME_MOMENT = 5_000
 """Milliseconds by which the clocks of webhook and NATS may differ."""
 _JUST_MADE = 60_000
 """Milliseconds for which an object is new. One that is older, and told of for the first time, was there before: a log
 that has dropped its beginning holds what a sweep has told again, and a new operator is told of what there is."""
+FOLDED = frozenset({"Pods", "Refusal", "Authorities"})
+"""Facts that the watcher folds from several objects: no objects themselves."""
 _SURROUNDINGS = {"config": "operator's configuration", "discovery": "served APIs", "fleet": "nodes"}
 
 
@@ -78,7 +82,7 @@ def causes(story: Story, admissions: Sequence[Admission], one: Decided, ref: Obj
             )
         lines += _surroundings(story, before, record)
     if len(lines) == 1 and former is not None:
-        lines += _newest(list(_further_back(story, admissions, former, record, ref)))
+        lines += _newest(list(_further_back(story, admissions, one, former, ref)))
     if ref is None and before is not None and before.waiting and not record.waiting:
         lines.append(f"What had been waited for came: {before.waiting[0]}")
     if len(lines) == 1 and record.cause:
@@ -93,16 +97,24 @@ def _newest(changes: Sequence[str]) -> list[str]:
 
 
 def _further_back(
-    story: Story, admissions: Sequence[Admission], former: Decided, record: DecisionRecorded, ref: ObjectRef | None
+    story: Story, admissions: Sequence[Admission], one: Decided, former: Decided, ref: ObjectRef | None
 ) -> Iterator[str]:
-    """Where nothing had changed but what was waited for: what had begun the wait. Of an object: Secrets, whose digests
-    its pods hold."""
+    """Where nothing had changed but what was waited for, or tried again: what had changed since the last decision that
+    waited for nothing and whose writes went well. Of an object: Secrets, whose digests its pods hold."""
+    until = one.decision.revision
     if ref is not None:
-        yield from changes_between(story, admissions, former.decision.revision, record.revision, None, kind="Secret")
-    elif former.decision.waiting:
-        calm = last_decision(story, former.sequence - 1, lambda one: not one.waiting)
-        since = 0 if calm is None else calm.decision.revision
-        yield from changes_between(story, admissions, since, record.revision, None)
+        yield from changes_between(story, admissions, former.decision.revision, until, None, kind="Secret")
+        return
+    calm: Decided | None = None
+    outcomes = story.backwards(outcome_subject(story.key, story.partitions), one.sequence - 1)
+    for count, outcome in enumerate(outcomes):
+        record = outcome.entry.record
+        if count == _LOOKED_AT:
+            return
+        if isinstance(record, OutcomeRecorded) and not record.failures:
+            calm = last_decision(story, record.decision, lambda found: not found.waiting)
+            break
+    yield from changes_between(story, admissions, 0 if calm is None else calm.decision.revision, until, None)
 
 
 def _about(cause: str) -> str:
@@ -177,10 +189,35 @@ def changes_between(
         is_other = (alone or not ours) and ref is not None and about != ref
         return not is_other and _may_be_told(one.entry.record, ours=ours)
 
+    gone: list[tuple[ObjectRef, int]] = []
     for one, former in story.between(since, until, is_asked_about):
         about = address_of(one.message.subject).ref
-        if about is not None:
-            yield from _told(story, admissions, one, former, about)
+        if about is None or about.kind in FOLDED:
+            continue
+        if isinstance(one.entry.record, ObjectGone) and former is not None and not _is_ours(about):
+            gone += [(about, one.sequence)] if isinstance(former.entry.record, ObjectObserved) else []
+            continue
+        lines = list(_told(story, admissions, one, former, about))
+        if lines:
+            yield from _lost(story, gone)
+            gone = []
+        yield from lines
+    yield from _lost(story, gone)
+
+
+def _lost(story: Story, gone: Sequence[tuple[ObjectRef, int]]) -> Iterator[str]:
+    """Objects that went one after the other: each by a line, or many by one."""
+    if len(gone) <= _SHOWN:
+        for about, sequence in gone:
+            yield (
+                f"{about} was deleted, or lost the labels by which the operator finds it, at {when(story, sequence)}."
+            )
+        return
+    names = ", ".join(str(about) for about, _ in gone[:_SHOWN])
+    yield (
+        f"{len(gone)} objects were deleted, or lost the labels by which the operator finds them, from "
+        f"{when(story, gone[0][1])} to {when(story, gone[-1][1])}: {names} and {len(gone) - _SHOWN} more."
+    )
 
 
 def _may_be_told(record: object, *, ours: bool) -> bool:
@@ -196,9 +233,7 @@ def _told(
     """The line for one fact about an object, if it is to be told."""
     record, former = one.entry.record, None if before is None else before.entry.record
     if isinstance(record, ObjectGone) and isinstance(former, ObjectObserved):
-        yield (
-            f"{about} was deleted, or lost the labels by which the operator finds it, at {when(story, one.sequence)}."
-        )
+        yield f"{about} was deleted at {when(story, one.sequence)}."
     if isinstance(record, ObjectObserved):
         old = former if isinstance(former, ObjectObserved) else None
         yield from _change(story, admissions, one, about, old, record, ours=_is_ours(about))
@@ -233,7 +268,12 @@ def _change(
     writers = _writers(old, new)
     if writers <= {FIELD_MANAGER} and (writers or not ours):
         return  # The operator's own doing; of a person's change nothing may be told but that it was made.
-    if changes:
+    if any(change.path == "metadata.deletionTimestamp" for change in changes):
+        yield (
+            f"{about} was asked to be deleted at {when(story, one.sequence)}; by whom, only the audit log of the API "
+            "server says."
+        )
+    elif changes:
         shown = ", ".join(str(change) for change in changes[:_SHOWN])
         more = f" and {len(changes) - _SHOWN} more fields" if len(changes) > _SHOWN else ""
         by = _who(admissions, one, about, former, record, ours=ours)

@@ -7,8 +7,18 @@ from difflib import get_close_matches
 
 import msgspec
 
-from tapio_cli.history.causes import actions_on, causes, changed_by, changes_of, last_change_of, last_decision, when
+from tapio_cli.history.causes import (
+    FOLDED,
+    actions_on,
+    causes,
+    changed_by,
+    changes_of,
+    last_change_of,
+    last_decision,
+    when,
+)
 from tapio_cli.history.printing import moment
+from tapio_cli.history.standing import named_by
 from tapio_cli.history.story import Record, Story
 from tapio_reconciler.core.state import State
 from tapio_shared.admissions import Admission
@@ -17,7 +27,7 @@ from tapio_shared.api.labels import COMPONENT, PAUSED
 from tapio_shared.api.names import API_GROUP, CLUSTER_KIND, cluster_ref
 from tapio_shared.api.reasons import Reason
 from tapio_shared.errors import InvalidSettings
-from tapio_shared.facts import DecisionRecorded, DeleteAction, ObjectObserved, OutcomeRecorded
+from tapio_shared.facts import DecisionRecorded, DeleteAction, FailedWrite, ObjectObserved, OutcomeRecorded
 from tapio_shared.json import JsonObject, int_at, objects_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef, object_subject
 
@@ -25,8 +35,6 @@ _DECIDED_WITHIN = 30_000
 """Milliseconds after which a decision about a change is overdue; it takes less than one second."""
 _NAMED = 6
 """Objects that are offered when the one that was asked for is unknown."""
-_NOT_ASKED_ABOUT = frozenset({"Pods", "Refusal", "Authorities"})
-"""Facts that the watcher folds from several objects: no objects themselves."""
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +94,7 @@ def _now(story: Story, admissions: Sequence[Admission], state: State) -> Iterato
     cluster = state.seen().get(cluster_ref(story.key.namespace, story.key.name))
     if cluster is None or cluster.document is None:
         yield f"{name} does not exist" + (f" since {when(story, cluster.sequence)}." if cluster else ".")
+        yield from named_by(state)
         return
     document = cluster.document
     annotations = strings_at(document, "metadata", "annotations")
@@ -126,13 +135,19 @@ def _part_stands(part: JsonObject) -> str:
 def _failures(state: State, about: str = "") -> Iterator[str]:
     """Writes that failed last, of all objects or of the one `about` which is asked."""
     outcome = state.find("outcome", OutcomeRecorded)
+    alike: dict[str, list[tuple[str, FailedWrite]]] = {}
     for ref, failure in sorted({} if outcome is None else outcome[1].failures.items()):
         if about in ("", ref):
-            times = "once" if failure.attempt == 1 else f"{failure.attempt} times"
-            yield (
-                f"The {failure.action} of {ref} failed {times}, last at {moment(failure.failed_at)}: "
-                f"{failure.error}; it is tried again at {moment(failure.retry_at)}."
-            )
+            alike.setdefault(failure.error, []).append((ref, failure))
+    for error, failed in alike.items():
+        (ref, first), last = failed[0], max(one.failed_at for _, one in failed)
+        times = "once" if first.attempt == 1 else f"{first.attempt} times"
+        more = f", and {len(failed) - 1} more writes in the same way" if len(failed) > 1 else ""
+        retry = min(one.retry_at for _, one in failed)
+        yield (
+            f"The {first.action} of {ref} failed {times}{more}, last at {moment(last)}: {error}; it is tried again at "
+            f"{moment(retry)}."
+        )
 
 
 def _stands(name: str, conditions: Mapping[str, JsonObject]) -> Iterator[str]:
@@ -208,7 +223,7 @@ def _workload(part: JsonObject) -> ObjectRef | None:
 def _the_object(state: State, about: str) -> ObjectRef:
     """The object that a person means. InvalidSettings when there is none, or several."""
     kind, slash, name = about.rpartition("/")
-    known = [ref for ref in state.seen() if ref.kind not in _NOT_ASKED_ABOUT]
+    known = [ref for ref in state.seen() if ref.kind not in FOLDED]
     found = sorted(ref for ref in known if ref.name == name and (not slash or ref.kind.lower() == kind.lower()))
     if not found and not slash:  # A component, by the name that status has for it.
         found = sorted(ref for ref in known if ref.kind in WORKLOADS and _component(state, ref) == name)

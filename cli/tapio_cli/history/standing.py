@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tapio_cli.history.causes import causes, last_decision, when
 from tapio_cli.history.story import Story
+from tapio_reconciler.core.state import Seen, State
 from tapio_shared.admissions import Admission
 from tapio_shared.api.labels import PAUSED
 from tapio_shared.api.names import cluster_ref
@@ -37,7 +38,7 @@ def status_of(
     return {
         "cluster": f"{story.key.namespace}/{story.key.name}",
         "exists": document is not None,
-        "phase": str_at(document, "status", "phase", default="Unknown" if document is not None else "Deleted"),
+        "phase": _phase(seen),
         "version": str_at(document, "status", "version"),
         "ready": {} if ready is None else {name: ready.get(name) for name in ("status", "reason", "message")},
         "conditions": [
@@ -48,10 +49,29 @@ def status_of(
         "components": [*list_at(document, "status", "components")],
         "skipped": [*list_at(document, "status", "skipped")],
         "waiting": [] if waiting is None else [*waiting.decision.waiting],
-        "remarks": [*_remarks(document, f"{story.key.namespace}/{story.key.name}")],
+        "remarks": [*_remarks(document, f"{story.key.namespace}/{story.key.name}"), *named_by(state)],
         "endpoints": object_at(document, "status", "endpoints"),
         "lastChange": change,
     }
+
+
+def _phase(seen: Seen | None) -> str:
+    if seen is None:
+        return "Missing"
+    return "Deleted" if seen.document is None else str_at(seen.document, "status", "phase", default="Unknown")
+
+
+def named_by(state: State) -> Iterator[str]:
+    """Which resources name a TapioCluster that nothing was ever told of, and what to do."""
+    if cluster_ref(state.key.namespace, state.key.name) in state.seen():
+        return
+    names = [
+        f"{ref.kind} {ref.namespace}/{ref.name}"
+        for ref, one in sorted(state.seen().items())
+        if str_at(one.document, "spec", "clusterRef", "name") == state.key.name
+    ]
+    if names:
+        yield f"It is named by {', '.join(names)}: create it, or correct spec.clusterRef.name there."
 
 
 def _remarks(document: JsonObject | None, cluster: str) -> Iterator[str]:

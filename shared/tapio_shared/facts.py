@@ -148,9 +148,12 @@ class Synced(LogRecord, frozen=True, kw_only=True, tag="Synced"):
 
 
 class SweepMarked(LogRecord, frozen=True, kw_only=True, tag="SweepMarked"):
-    """Start or end of a sweep: everything live below `below` has been re-published by the end."""
+    """Start or end of a sweep: everything live below `below` has been re-published by the end.
 
-    phase: str  # "started" | "ended"
+    Where the log has little room, it is said meanwhile how far the sweep has come.
+    """
+
+    phase: str  # "started" | "under way" | "ended"
     below: int
     marked_at: int
     complete_from: int = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 import structlog
@@ -16,7 +16,7 @@ from tapio_watcher.known import Known
 from tapio_watcher.metrics import Metrics
 from tapio_watcher.publishing import FactWriter
 from tapio_watcher.shared_facts import SharedFacts
-from tapio_watcher.sweeping import CROWDED, OVERFULL, filling, lost_below, sweep_below
+from tapio_watcher.sweeping import CROWDED, OVERFULL, at_once, filling, lost_below, sweep_below
 
 log = structlog.get_logger(__name__)
 
@@ -91,7 +91,7 @@ class LogGuard:
             below = self._is_due(info, self._live())
             if below:
                 self._notice_filling(info)
-                await self._sweep(below)
+                await self._sweep(info, below)
 
     async def _dropped(self, info: LogInfo) -> str:
         """Why everything must be observed anew, now that live facts were dropped.
@@ -106,7 +106,7 @@ class LogGuard:
         if below and share < OVERFULL:
             with suppress(TimeoutError):  # What waits for the API server holds a sweep up.
                 async with asyncio.timeout(self._within):
-                    await self._sweep(below, is_whole=False)
+                    await self._sweep(info, below, is_whole=False)
         advice = "Raise TAPIO_LOG_MAX_BYTES when this comes again."
         if share >= CROWDED:
             advice = f"What must stay takes about {share:.0%} of its {info.max_bytes} bytes. {_advice(info, share)}"
@@ -152,23 +152,41 @@ class LogGuard:
         yield from self._writer.known.live()
         yield from self._shared_live()
 
-    async def _sweep(self, below: int, *, is_whole: bool = True) -> None:
+    async def _sweep(self, info: LogInfo, below: int, *, is_whole: bool = True) -> None:
         """Append anew whatever is live below `below`, bracketed by marks in every partition.
 
         On the first mark the owners of the partitions append their last decisions and outcomes anew. A log that is not
         whole is vouched for no further by it.
         """
         await self._mark("started", below)
-        subjects = self._writer.known.live_below(below)
-        for subject in subjects:
-            self._writer.again(subject)
-            await self._writer.room()
-        await self._shared.again(below)
-        await self._writer.flush()
-        if self._complete_from and is_whole:
+        objects = self._writer.known.live_below(below)
+        facts = sorted(objects + self._shared.below(below))
+        vouches = self._complete_from > 0 and is_whole
+        step = at_once(info, self._complete_from) if vouches else len(facts) + 1
+        for start in range(0, len(facts), step):
+            vouches = await self._move([subject for _, subject in facts[start : start + step]], below) and vouches
+            if vouches and start + step < len(facts):
+                self._complete_from = max(self._complete_from, facts[start + step][0])
+                await self._mark("under way", below)
+        if vouches:
             self._complete_from = max(self._complete_from, below)
         await self._mark("ended", below)
-        log.info("swept", below=below, objects=len(subjects))
+        log.info("swept", below=below, objects=len(objects))
+
+    async def _move(self, subjects: Sequence[str], below: int) -> bool:
+        """Append the last facts of `subjects` anew, the oldest first: what is appended pushes out what is oldest.
+
+        Answers whether none of them was pushed out before it was appended.
+        """
+        for subject in subjects:
+            if subject in self._shared.known:
+                await self._shared.again(subject)
+            else:
+                self._writer.again(subject)
+                await self._writer.room()
+        await self._writer.flush()
+        known = [self._shared.known.get(subject) or self._writer.known.get(subject) for subject in subjects]
+        return all(one is None or one.sequence >= below for one in known)
 
     async def _mark(self, phase: str, below: int) -> None:
         def after(last: Record | None) -> SweepMarked:

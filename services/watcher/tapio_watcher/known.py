@@ -185,10 +185,9 @@ class KnownFacts:
             sequence, written_at = min(sequence, known.sequence), min(written_at, known.written_at)
         self._oldest = Known(sequence, b"", "", written_at)
 
-    def live_below(self, sequence: int) -> list[str]:
-        """Subjects whose live fact lies below `sequence`, oldest first."""
-        found = [(known.sequence, _subject(where)) for where, known in self._live() if known.sequence < sequence]
-        return [subject for _, subject in sorted(found)]
+    def live_below(self, sequence: int) -> list[tuple[int, str]]:
+        """Where live facts lie that stand before `sequence`, and their subjects, oldest first."""
+        return sorted((known.sequence, _subject(where)) for where, known in self._live() if known.sequence < sequence)
 
     def forget_gone(self, first_sequence: int) -> None:
         """Forget the tombstones that the log has dropped."""

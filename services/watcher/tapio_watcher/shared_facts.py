@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeAlias
 
 import structlog
@@ -70,14 +71,24 @@ class SharedFacts:
                     await self._append([(subject, data, wanted) for subject in stale])
                 self._records[what] = fact
 
-    async def again(self, sequence: int) -> None:
-        """Append anew every shared fact whose last message lies below `sequence`; the marks of sweeps excepted."""
-        for subject in sorted(self.known):
-            if self.known[subject].sequence >= sequence or subject.endswith(".sweep"):
-                continue
-            last = await self._log.last(subject)
-            if last is not None:
-                await self._append([(subject, last.data, self.known[subject].digest)])
+    def below(self, sequence: int) -> list[tuple[int, str]]:
+        """Where last messages lie that stand before `sequence`, and their subjects, oldest first; marks of sweeps
+        excepted."""
+        found = [(known.sequence, subject) for subject, known in self.known.items() if known.sequence < sequence]
+        return sorted(one for one in found if not one[1].endswith(".sweep"))
+
+    async def again(self, subject: str) -> None:
+        """Append the last fact of `subject` anew, unless the log has dropped it already; it counts as lost then."""
+        last, known = await self._log.last(subject), self.known[subject]
+        if last is None:
+            await self._learn_again(subject)
+            return
+        for _ in range(2):
+            with suppress(RevisionConflict):
+                await self._append([(subject, last.data, known.digest)])
+            if self.known[subject].sequence != 0:
+                return  # it stands, or somebody else has told it anew
+            # What was appended since it was read has pushed it out.
 
     async def _append(self, facts: list[tuple[str, bytes, bytes]]) -> None:
         messages = [
@@ -102,10 +113,12 @@ class SharedFacts:
     async def _learn_again(self, subject: str) -> None:
         believed = self.known[subject].sequence if subject in self.known else 0
         last = await self.standing.last(self._log, subject, believed)
-        if last is None:
-            self.known.pop(subject, None)
-        else:
+        if last is not None:
             self._learn(last)
+        elif subject in self.known:
+            # It was dropped. It stays known, at no sequence and like nothing that can be told, so that the log counts
+            # as not whole until it is told again.
+            self.known[subject] = Known(0, b"", "", self.known[subject].written_at)
 
     def _learn(self, message: Message) -> None:
         try:

@@ -32,6 +32,19 @@ def sweep_below(info: LogInfo, live: Iterable[Known], now: int, *, complete_from
     return max(_by_bytes(info, facts), _by_age(info, facts, now), _by_word(info, complete_from))
 
 
+def at_once(info: LogInfo, complete_from: int) -> int:
+    """How many facts a sweep may append before it vouches for more than `complete_from`.
+
+    In a full log each message that is appended takes the place of the oldest one. A quarter of those that stand before
+    what is vouched for, and of those that still fit, leaves room for what others append meanwhile; but the marks take
+    room too, so they are much fewer than facts.
+    """
+    each = info.bytes / max(info.messages, 1)
+    fitting = int((info.max_bytes - info.bytes) / max(each, 1))
+    room = complete_from - info.first_sequence + fitting if info.max_bytes > 0 else info.messages
+    return max(room // 4, info.partitions // 2, 1)
+
+
 def lost_below(info: LogInfo, live: Iterable[Known]) -> int:
     """How many live facts the log has dropped already: the state it holds is not whole."""
     return sum(1 for one in live if one.sequence < info.first_sequence)

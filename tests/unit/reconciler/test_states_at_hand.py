@@ -25,8 +25,8 @@ from tapio_reconciler.shell.targets import Targets
 from tapio_shared.adapters.memory_log import MemoryEventLog
 from tapio_shared.adapters.random import SeededRandom
 from tapio_shared.codec import encode
-from tapio_shared.facts import Inputs, ObjectGone
-from tapio_shared.keys import ObjectRef, OrderingKey, key_prefix, object_subject
+from tapio_shared.facts import Inputs, ObjectGone, OutcomeRecorded, SweepMarked
+from tapio_shared.keys import ObjectRef, OrderingKey, key_prefix, object_subject, outcome_subject, shared_subject
 from tapio_shared.ports import NewMessage, View
 from tapio_simulator.cluster import SimulatedCluster
 from tests.support.virtual_time import VirtualClock, run_virtually
@@ -136,3 +136,33 @@ def test_what_needs_nothing_when_it_is_taken_over_is_read_again_when_there_is_ne
 def _gone(key: OrderingKey, number: int) -> NewMessage:
     gone = ObjectGone(uid=f"u{number}", resource_version="1", gone_at=1)
     return NewMessage(subject=object_subject(key, ObjectRef("", "ConfigMap", "default", "x"), 1), data=encode(gone))
+
+
+@pytest.mark.parametrize(
+    ("phase", "is_moved"),
+    [
+        pytest.param("started", True, id="it has begun"),
+        pytest.param("under way", True, id="it has come some way"),
+        pytest.param("ended", False, id="it is over"),
+    ],
+)
+def test_who_takes_a_partition_over_takes_part_in_the_sweep_of_it(phase: str, is_moved: bool) -> None:
+    async def run() -> None:
+        clock, metrics, capacity = VirtualClock(), Metrics(CollectorRegistry()), Capacity()
+        log = MemoryEventLog(clock, partitions=1)
+        await log.append(_gone(A, 0))
+        outcome = encode(OutcomeRecorded(decision=1, ended_at=1))
+        before = (await log.append(NewMessage(outcome_subject(A, 1), outcome))).sequence
+        mark = SweepMarked(phase=phase, below=before + 1, marked_at=1)
+        await log.append(NewMessage(shared_subject(0, "local", "sweep"), encode(mark)))
+        kube = SimulatedCluster(clock, SeededRandom(1)).kube()
+        targets = Targets("local", Applier(kube, SeededRandom(1), EventWriter(kube, clock), metrics))
+        task = asyncio.create_task(Partition(0, log, targets, Identity("w", "1", 1), clock, metrics, capacity).run())
+        await asyncio.wait([task], timeout=2.0)
+        last = await log.last(outcome_subject(A, 1))
+        assert last is not None
+        assert (last.data, last.sequence > before) == (outcome, is_moved)
+        task.cancel()
+        await asyncio.wait([task])
+
+    run_virtually(run())

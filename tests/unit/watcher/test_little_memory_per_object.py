@@ -127,7 +127,7 @@ def test_what_is_known_is_what_was_told(steps: list[tuple[str, OrderingKey, Obje
             one for one, places in model.places.items() if places and (one.group, one.kind) == (ref.group, ref.kind)
         )
     by_sequence = sorted(live, key=lambda subject: (live[subject].sequence, subject))
-    assert facts.live_below(len(steps) + 1) == by_sequence
+    assert facts.live_below(len(steps) + 1) == [(live[subject].sequence, subject) for subject in by_sequence]
     assert sorted(one.sequence for one in facts.live()) == [live[subject].sequence for subject in by_sequence]
     if live:
         assert facts.oldest().sequence <= live[by_sequence[0]].sequence
@@ -145,7 +145,7 @@ def test_what_can_not_be_read_counts_for_its_sequence() -> None:
     assert facts.learn(Message(told, 7, b"{")).startswith("A message of the log is not a fact about an object")
     assert facts.learn(Message(odd, 8, b"{}")).startswith(f"'{odd}' is not a subject of the log")
     assert (facts.sequence_of(told), facts.sequence_of(odd), len(facts)) == (7, 8, 2)
-    assert facts.live_below(9) == [told, odd]
+    assert facts.live_below(9) == [(7, told), (8, odd)]
     assert facts.places(ObjectRef("apps", "Deployment", "team", "web")) == (told,)
 
 

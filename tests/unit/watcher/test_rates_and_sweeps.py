@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -16,7 +17,7 @@ from tapio_shared.codec import decode_record
 from tapio_shared.errors import LogRewound
 from tapio_shared.facts import SweepMarked, Synced
 from tapio_shared.keys import ObjectRef, OrderingKey, object_subject, shared_subject
-from tapio_shared.ports import LogInfo, NewMessage
+from tapio_shared.ports import Appended, LogInfo, Message, NewMessage
 from tapio_watcher.encoding import GONE, observed_fact
 from tapio_watcher.generation import Remembered, generation_of, went_backwards
 from tapio_watcher.guarding import LogGuard
@@ -25,7 +26,7 @@ from tapio_watcher.metrics import Metrics
 from tapio_watcher.publishing import FactWriter
 from tapio_watcher.rates import Buckets, Rate
 from tapio_watcher.shared_facts import SharedFacts
-from tapio_watcher.sweeping import lost_below, sweep_below
+from tapio_watcher.sweeping import at_once, lost_below, sweep_below
 
 DAY = 86_400_000
 KEY = OrderingKey("local", "team", "tapio")
@@ -100,6 +101,22 @@ def test_what_is_vouched_for_stays_ahead_of_the_beginning_of_the_log(
 ) -> None:
     log = replace(INFO, first_sequence=first, last_sequence=first + 999, max_bytes=-1)
     assert sweep_below(log, [live(log.last_sequence)], 100 * DAY, complete_from=complete_from) == below
+
+
+@pytest.mark.parametrize(
+    ("given_info", "complete_from", "facts"),
+    [
+        pytest.param(replace(INFO, bytes=100), 1_126, 31, id="full: a quarter of those before what is vouched for"),
+        pytest.param(replace(INFO, bytes=80_000, max_bytes=100_000), 1_126, 93, id="and of those that still fit"),
+        pytest.param(replace(INFO, bytes=100), 1_003, 2, id="hardly any room: half as many as there are marks"),
+        pytest.param(replace(INFO, bytes=100, partitions=1), 1_000, 1, id="none, and one partition"),
+        pytest.param(replace(INFO, max_bytes=-1), 1_126, 250, id="no limit of bytes"),
+    ],
+)
+def test_how_much_a_sweep_appends_before_it_says_how_far_it_has_come(
+    given_info: LogInfo, complete_from: int, facts: int
+) -> None:
+    assert at_once(given_info, complete_from) == facts
 
 
 def test_what_was_pushed_out_is_counted() -> None:
@@ -288,6 +305,149 @@ async def test_what_comes_next_is_swept_when_something_live_was_dropped() -> Non
         assert [one for one in live if one < record.below] == [1], "nothing else is left in the oldest quarter"
     assert registry.get_sample_value("tapio_watcher_facts_dropped_total") == 1
     assert registry.get_sample_value("tapio_watcher_log_live_ratio", {"target": "local"}) == pytest.approx(0.3355)
+
+
+class _Vouched(MemoryEventLog):
+    """A log of one partition. After each append: where it begins, and from where on it is vouched for by then."""
+
+    def __init__(self, clock: ManualClock, max_bytes: int) -> None:
+        super().__init__(clock, partitions=1, max_bytes=max_bytes)
+        self.moments: list[tuple[int, int]] = []
+
+    async def append_batch(self, messages: Sequence[NewMessage]) -> Appended:
+        appended = await super().append_batch(messages)
+        await self._note()
+        return appended
+
+    async def append(self, message: NewMessage) -> Appended:
+        appended = await super().append(message)
+        await self._note()
+        return appended
+
+    async def _note(self) -> None:
+        words = [await self.last(shared_subject(0, "local", what)) for what in ("synced", "sweep")]
+        records = [decode_record(one.data) for one in words if one is not None]
+        said = max((one.complete_from for one in records if isinstance(one, Synced | SweepMarked)), default=0)
+        self.moments.append(((await self.info()).first_sequence, said))
+
+
+_FILLING = NewMessage(subject="tapio.cursor.test.filling", data=b"x" * 900)
+
+
+async def _crowded(log: MemoryEventLog, clock: ManualClock, group: asyncio.TaskGroup, *, before: int) -> LogGuard:
+    """A watcher whose log has `before` messages that nobody needs, 30 facts that must stay, and then its fill."""
+    writer, shared = (
+        FactWriter(log, "local", 1, clock, Metrics(CollectorRegistry()), group),
+        SharedFacts(log, "local", 1, clock),
+    )
+    guard = LogGuard(log, await log.info(), writer, shared, clock, Metrics(CollectorRegistry()))
+    for _ in range(before):
+        await log.append(_FILLING)
+    for number in range(30):
+        ref = ObjectRef("", "ConfigMap", "team", f"settings-{number:02}")
+        writer.observed(KEY, ref, observed_fact({"x": "y" * 800}, uid="u", resource_version="1", now=1))
+        await writer.flush()
+    await shared.publish("synced", Synced(generation="1", kinds=[], synced_at=1, complete_from=guard.vouch()))
+    return guard
+
+
+async def test_a_sweep_of_a_crowded_log_says_how_far_it_has_come_before_readers_doubt_the_log() -> None:
+    """Who reads the log while it is swept finds it vouched for from its beginning on, and calls nothing incomplete."""
+    clock = ManualClock()
+    log = _Vouched(clock, max_bytes=55_000)
+    async with asyncio.TaskGroup() as group:
+        guard = await _crowded(log, clock, group, before=8)
+        while (await log.info()).first_sequence < 4:
+            await log.append(_FILLING)
+        log.moments.clear()
+        await guard.look()
+        assert len(log.moments) > 12, "it was swept"
+        assert [(begins, said) for begins, said in log.moments if begins > said] == []
+        assert log.moments[-1][0] > 9, "what was vouched for in the beginning holds no longer"
+
+
+async def test_a_sweep_appends_what_is_oldest_first_whatever_it_tells_of() -> None:
+    clock = ManualClock()
+    log = MemoryEventLog(clock, partitions=1, max_bytes=10_000)
+    async with asyncio.TaskGroup() as group:
+        metrics = Metrics(CollectorRegistry())
+        writer, shared = FactWriter(log, "local", 1, clock, metrics, group), SharedFacts(log, "local", 1, clock)
+        await shared.publish("synced", Synced(generation="1", kinds=[], synced_at=1))
+        for name in "ba":
+            ref = ObjectRef("", "ConfigMap", "team", name)
+            writer.observed(KEY, ref, observed_fact({}, uid="u", resource_version="1", now=1))
+            await writer.flush()
+        guard = LogGuard(log, await log.info(), writer, shared, clock, metrics)
+        for _ in range(16):
+            await log.append(replace(_FILLING, data=b"x" * 400))
+        await guard.look()
+        swept = [one.subject.rpartition(".")[2] async for one in log.read("tapio.>", from_sequence=20, up_to=99)]
+        assert swept == ["sweep", "synced", "b", "a", "sweep"]
+
+
+async def test_a_sweep_vouches_for_nothing_where_its_own_marks_pushed_something_out() -> None:
+    clock = ManualClock()
+    log = _Vouched(clock, max_bytes=50_000)
+    async with asyncio.TaskGroup() as group:
+        guard = await _crowded(log, clock, group, before=0)
+        while (await log.info()).bytes + 1_000 < 50_000:
+            await log.append(_FILLING)
+        await log.append(replace(_FILLING, data=b"x" * (50_000 - (await log.info()).bytes - 60)))
+        assert (await log.info()).first_sequence == 1
+        await guard.look()
+        begins, said = log.moments[-1]
+        assert begins > said == 1
+        with pytest.raises(LogRewound, match="has dropped 1 facts that were still the last of their objects"):
+            await guard.look()
+
+
+class _PushesOut(MemoryEventLog):
+    """A log that drops what it held right after somebody has read the subject `pushed` of it."""
+
+    pushed = ""
+
+    async def last(self, subject: str) -> Message | None:
+        found = await super().last(subject)
+        if subject == self.pushed:
+            self.pushed = ""
+            await _push_out_everything(self)
+        return found
+
+
+async def test_a_shared_fact_that_is_pushed_out_while_it_is_swept_is_appended_all_the_same() -> None:
+    clock = ManualClock()
+    log = _PushesOut(clock, partitions=1, max_bytes=10_000)
+    subject = shared_subject(0, "local", "synced")
+    shared = SharedFacts(log, "local", 1, clock)
+    await shared.publish("synced", Synced(generation="1", kinds=[], synced_at=1))
+    before = await log.last(subject)
+    log.pushed = subject
+    await shared.again(subject)
+    last = await log.last(subject)
+    assert before is not None
+    assert last is not None
+    assert (last.data, last.sequence) == (before.data, shared.known[subject].sequence)
+    assert shared.below(last.sequence) == []
+
+
+async def test_a_shared_fact_that_was_dropped_is_missing_until_it_is_told_again() -> None:
+    """It was forgotten once: a partition held no `Synced`, which nobody noticed until all services were restarted."""
+    clock = ManualClock()
+    log = MemoryEventLog(clock, partitions=2, max_bytes=10_000)
+    subject, fact = shared_subject(1, "local", "synced"), Synced(generation="1", kinds=[], synced_at=1)
+    async with asyncio.TaskGroup() as group:
+        metrics = Metrics(CollectorRegistry())
+        writer, shared = FactWriter(log, "local", 2, clock, metrics, group), SharedFacts(log, "local", 2, clock)
+        await shared.publish("synced", fact)
+        guard = LogGuard(log, await log.info(), writer, shared, clock, metrics)
+        await _push_out_everything(log)
+        await shared.again(subject)
+        assert await log.last(subject) is None
+        with pytest.raises(LogRewound, match="has dropped 2 facts that were still the last of their objects"):
+            await guard.look()
+        await shared.publish("synced", fact)
+        assert await log.last(subject) is not None
+        await guard.look()
 
 
 async def test_what_was_found_dropped_while_it_was_told_is_still_missing() -> None:

@@ -144,7 +144,7 @@ class Partition:
                     self._mark(key, Cause(TAKEOVER, {}))
                 self._announce_ready()
                 for target in sorted(self._states.shared):
-                    self._follow_sweep(target)  # One that began before this owner did.
+                    self._follow_sweep(target, "started", "under way")  # One that began before this owner did.
                 # Not from where the reading ended: a log that loses its end meanwhile puts others there. What is lost
                 # with our epoch or with the newest message is noticed; what comes after both is told.
                 await self._follow(revision + 1, newest)
@@ -194,7 +194,7 @@ class Partition:
         if changes and address.key is None and address.what == "config":
             self._capacity.heed(address.target, self._states.shared)
         if address.what == "sweep":
-            self._follow_sweep(address.target)
+            self._follow_sweep(address.target, "started")
             for key in sorted(self._rounds.incomplete):  # What is vouched for has changed.
                 self._mark(key, cause)
         if not changes:
@@ -202,10 +202,11 @@ class Partition:
         for key in [address.key] if address.key is not None else self._states.keys_of(address.target):
             self._mark(key, cause)
 
-    def _follow_sweep(self, target: str) -> None:
+    def _follow_sweep(self, target: str, *phases: str) -> None:
+        """Take part in a sweep whose last mark tells of one of `phases`."""
         entry = self._states.shared.get(target, {}).get("sweep")
         mark = None if entry is None else entry.record
-        if self._group is not None and isinstance(mark, SweepMarked) and mark.phase == "started":
+        if self._group is not None and isinstance(mark, SweepMarked) and mark.phase in phases:
             self._sweeping = self._group.create_task(self._republish(mark.below), name=f"sweep-{self._number}")
 
     def _mark(self, key: OrderingKey, cause: Cause) -> None:

@@ -15,6 +15,7 @@ import yaml
 
 from tapio_shared.errors import InvalidSettings
 from tapio_shared.json import JsonObject, JsonValue, at, object_at, objects_at, str_at
+from tapio_shared.yaml_keys import refuse_keys_that_stand_twice
 
 STANDARD_INPUT = "-"
 
@@ -23,13 +24,7 @@ class _Loader(yaml.CSafeLoader):
     """A safe loader that refuses keys that stand twice, and leaves dates alone."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
-        found: set[str] = set()
-        for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
-                continue
-            if key.value in found:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} stands twice", key.start_mark)
-            found.add(key.value)
+        refuse_keys_that_stand_twice(node)
         return super().construct_mapping(node, deep=deep)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -12,7 +13,9 @@ from tapio_cli.history.story import read_story
 from tapio_shared.codec import encode
 from tapio_shared.json import JsonObject, JsonValue, objects_at
 from tapio_shared.kubernetes import check, object_path
+from tapio_simulator.faults import Fault
 from tests.support.incidents import KEY, NAME, Incident, incident
+from tests.support.operator_in_process import RECONCILER
 from tests.support.virtual_time import run_virtually
 
 BOB = "bob@example.org"
@@ -245,6 +248,25 @@ def test_a_class_that_there_is_may_be_slow() -> None:
     assert found["service discovery"].next_step == (
         "kubectl describe pvc -n default says what provisioning waits for, and kubectl get storageclass which classes "
         f"there are. tapioctl explain default/{NAME} nats says what led to it."
+    )
+
+
+async def rights_lost(one: Incident) -> None:
+    verbs, users = frozenset({"apply", "patch"}), frozenset({RECONCILER.name})
+    one.operator.cluster.faults.add(Fault(action="refuse", verbs=verbs, status=403, users=users))
+    await one.edit(BOB, {"spec": {"nats": {"podAnnotations": {"note": "x"}}}})
+    await asyncio.sleep(5)  # virtual seconds, for whatever is tried
+
+
+def test_writes_that_are_refused_are_found_though_the_status_can_not_say_so() -> None:
+    found = run_virtually(_examined(rights_lost))
+    problems = [one for one in found if one.verdict is Verdict.PROBLEM]
+    assert [one.check for one in problems] == ["components"]
+    assert problems[0].evidence.startswith(f"The status of TapioCluster default/{NAME} can't be written, so what it ")
+    assert f"The apply of StatefulSet.apps default/{NAME}-nats failed once, last at " in problems[0].evidence
+    assert problems[0].next_step == (
+        "kubectl apply -k deploy/base (before Kubernetes 1.25 deploy/legacy, in a target deploy/target) gives the "
+        "operator its rights again."
     )
 
 

@@ -25,6 +25,7 @@ from tapio_cli.doctor.operator import (
     WORKERS,
     certificate_finding,
     examine_log,
+    is_webhook_off,
     lease_finding,
 )
 from tapio_cli.history.archive import Archive
@@ -105,6 +106,23 @@ async def test_a_worker_that_works_no_more_and_whom_nobody_followed(history: lis
     assert (await examined(log, living=["worker-7"]))[WORKERS].evidence == (
         "3 partitions are owned by worker-7; all of these are running."
     )
+
+
+@pytest.mark.parametrize(
+    ("configuration", "is_off"),
+    [
+        pytest.param({}, False, id="by default"),
+        pytest.param({"webhooks": {"enabled": True}}, False, id="on"),
+        pytest.param({"webhooks": {"enabled": False}}, True, id="off"),
+    ],
+)
+async def test_a_webhook_that_was_switched_off_is_not_missed(
+    history: list[Message], configuration: JsonObject, is_off: bool
+) -> None:
+    log = await log_of(without_epochs(history), range(PARTITIONS))
+    fact = ConfigurationObserved(configuration=configuration, observed_at=NOW)
+    await log.append(NewMessage(shared_subject(0, "local", "config"), encode(fact)))
+    assert await is_webhook_off(log) is is_off
 
 
 async def test_a_configuration_that_was_refused(history: list[Message]) -> None:

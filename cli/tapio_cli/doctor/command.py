@@ -177,7 +177,7 @@ async def _examined(
 ) -> _Examined:
     """What is found, and what it was found by."""
     from tapio_cli.doctor.cluster import examine
-    from tapio_cli.doctor.operator import examine_kubernetes, examine_log
+    from tapio_cli.doctor.operator import examine_kubernetes, examine_log, is_webhook_off
 
     async with opened(connect, where) as sources:
         every = where.keys_in(cluster)
@@ -187,8 +187,8 @@ async def _examined(
         own = await examine_log(
             sources.log, stories, now=now, is_live=where.archive is None, target=where.target, living=living
         )
-        info = await sources.log.info()
-    own += await examine_kubernetes(kubectl, namespace=namespace, target=where.target, now=now)
+        info, is_off = await sources.log.info(), await is_webhook_off(sources.log)
+    own += await examine_kubernetes(kubectl, namespace=namespace, target=where.target, now=now, webhook_is_off=is_off)
     of_clusters = {f"{one.key.namespace}/{one.key.name}": examine(one.state(one.ends), now) for one in stories}
     return _Examined(findings={"operator": own, **of_clusters}, stories=stories, info=info)
 

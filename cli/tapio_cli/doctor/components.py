@@ -7,9 +7,19 @@ from typing import Final
 
 from tapio_cli.doctor.findings import Finding, finding
 from tapio_cli.doctor.patient import Patient
+from tapio_cli.history.failures import failed_writes, failures_of, status_failure, status_not_written
+from tapio_reconciler.core.components import failure_reason
 from tapio_shared.api.reasons import Reason, ReasonFamily
 from tapio_shared.json import JsonObject, int_at, objects_at, str_at
 
+_LASTING: Final = frozenset({400, 401, 403, 404, 405, 422})
+"""Codes of refusals that somebody has to mend."""
+_OFTEN: Final = 3
+"""Tries after which any other failure is one, too."""
+_RIGHTS: Final = (
+    "kubectl apply -k deploy/base (before Kubernetes 1.25 deploy/legacy, in a target deploy/target) gives the operator "
+    "its rights again."
+)
 _FAILS: Final = frozenset({"Failed", "Unavailable"})
 _PASSES: Final = frozenset({Reason.DEPENDENCY_NOT_READY, Reason.NODES_NOT_READY, Reason.SCALED_BY_ANOTHER})
 """Reasons of components that come and go while pods are replaced, or are nobody's fault."""
@@ -44,10 +54,11 @@ def examine_components(patient: Patient, area: str, check: str, *, told: str) ->
         for one in failing
     ]
     steps = [next_step(patient, *failing)] if failing else []
-    for problem, step in _unseen(patient):
+    for problem, step in (*_unwritten(patient, parts), *_unseen(patient)):
         problems.append(problem)
         steps.append(step)
-    return finding(area, check, problems, ok=_standing(patient, parts), next_step=" ".join(dict.fromkeys(steps)))
+    said = " ".join(filter(None, dict.fromkeys(steps)))
+    return finding(area, check, problems, ok=_standing(patient, parts), next_step=said)
 
 
 def next_step(patient: Patient, *parts: JsonObject) -> str:
@@ -71,6 +82,21 @@ def _fails(part: JsonObject) -> bool:
     """Whether a component will not become ready by itself, as far as its reason tells."""
     state = str_at(part, "state")
     return state in _FAILS or (state != "Ready" and str_at(part, "reason") in _TROUBLES)
+
+
+def _unwritten(patient: Patient, parts: list[JsonObject]) -> Iterator[tuple[str, str]]:
+    """Writes that will go on to fail and that no component's message tells of, and what to do."""
+    told = " ".join(str_at(one, "message") for one in parts)
+    lasting = {
+        what: one
+        for what, one in failures_of(patient.state).items()
+        if (one.code in _LASTING or one.attempt >= _OFTEN) and one.error not in told
+    }
+    status = status_failure(patient.state)
+    refused = [one for one in (*lasting.values(), status) if one is not None]
+    is_forbidden = any(failure_reason(one)[0] is Reason.FORBIDDEN for one in refused)
+    for problem in (*status_not_written(patient.state), *failed_writes(lasting)):
+        yield problem, _RIGHTS if is_forbidden else ""
 
 
 def _unseen(patient: Patient) -> Iterator[tuple[str, str]]:

@@ -20,7 +20,7 @@ from tapio_shared.codec import decode_record
 from tapio_shared.errors import LogRefused, TapioError
 from tapio_shared.facts import ConfigurationObserved, DecisionRecorded, EpochAdvanced, SweepMarked, TargetObserved
 from tapio_shared.installation import NAMESPACE, OWN_TARGET, WEBHOOK_CERTIFICATE, WEBHOOK_CONFIGURATION, watcher_lease
-from tapio_shared.json import JsonObject, int_at, objects_at, str_at
+from tapio_shared.json import JsonObject, at, int_at, objects_at, str_at
 from tapio_shared.keys import address_of
 
 AREA = "operator"
@@ -175,13 +175,29 @@ def _versions(stories: Sequence[Story]) -> Finding:
     )
 
 
-async def examine_kubernetes(kubectl: Kubectl | None, *, namespace: str, target: str, now: int) -> list[Finding]:
+async def is_webhook_off(recorded: Recorded) -> bool:
+    """Whether the configuration in force says that the webhook does not register itself; False where nobody knows."""
+    try:
+        facts = await recorded.last_per_subject("tapio.log.0._shared.*.config")
+    except LogRefused:
+        return False
+    records = [decode_record(message.data) for message in facts.messages]
+    return any(
+        at(one.configuration, "webhooks", "enabled") is False
+        for one in records
+        if isinstance(one, ConfigurationObserved)
+    )
+
+
+async def examine_kubernetes(
+    kubectl: Kubectl | None, *, namespace: str, target: str, now: int, webhook_is_off: bool = False
+) -> list[Finding]:
     """What the operator's own cluster tells; unknown without a way to it."""
     if kubectl is None:
         return [unknown(AREA, check, "No kubeconfig was named.", _NO_CLUSTER) for check in (LEASES, CERTIFICATE)]
     return [
         await _lease(kubectl, namespace, watcher_lease(target), now),
-        await _certificate(kubectl, namespace, now),
+        await _certificate(kubectl, namespace, now, is_off=webhook_is_off),
     ]
 
 
@@ -212,13 +228,26 @@ def lease_finding(lease: JsonObject, name: str, now: int) -> Finding:
     )
 
 
-async def _certificate(kubectl: Kubectl, namespace: str, now: int) -> Finding:
+async def _certificate(kubectl: Kubectl, namespace: str, now: int, *, is_off: bool) -> Finding:
+    if is_off:
+        return _switched_off()
+    next_step = (
+        "Without it specs are judged by the planner alone (Stalled). A webhook that runs makes it again at once: "
+        f"kubectl get pods -n {namespace}."
+    )
+    what = f"Secret {namespace}/{WEBHOOK_CERTIFICATE}"
     try:
         secret = await kubectl.document("get", "secret", WEBHOOK_CERTIFICATE, "-n", namespace)
+        what = f"ValidatingWebhookConfiguration {WEBHOOK_CONFIGURATION}"
         registered = await kubectl.document("get", "validatingwebhookconfiguration", WEBHOOK_CONFIGURATION)
     except KubectlError as err:
-        return _refused(CERTIFICATE, "The webhook", err, "Without it specs are judged by the planner alone (Stalled).")
+        return _refused(CERTIFICATE, what, err, next_step)
     return certificate_finding(secret, registered, namespace, now)
+
+
+def _switched_off() -> Finding:
+    ok = f"It is switched off (webhooks.enabled in ConfigMap {CONFIG_MAP}): specs are judged by the planner alone."
+    return finding(AREA, CERTIFICATE, [], ok=ok, next_step="")
 
 
 def certificate_finding(secret: JsonObject, registered: JsonObject, namespace: str, now: int) -> Finding:

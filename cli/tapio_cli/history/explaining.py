@@ -17,7 +17,7 @@ from tapio_cli.history.causes import (
     last_decision,
     when,
 )
-from tapio_cli.history.printing import moment
+from tapio_cli.history.failures import failed_writes, failures_of, status_not_written
 from tapio_cli.history.standing import named_by
 from tapio_cli.history.story import Record, Story
 from tapio_reconciler.core.state import State
@@ -27,7 +27,7 @@ from tapio_shared.api.labels import COMPONENT, PAUSED
 from tapio_shared.api.names import API_GROUP, CLUSTER_KIND, cluster_ref
 from tapio_shared.api.reasons import Reason
 from tapio_shared.errors import InvalidSettings
-from tapio_shared.facts import DecisionRecorded, DeleteAction, FailedWrite, ObjectObserved, OutcomeRecorded
+from tapio_shared.facts import DecisionRecorded, DeleteAction, ObjectObserved
 from tapio_shared.json import JsonObject, int_at, objects_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef, object_subject
 
@@ -96,6 +96,7 @@ def _now(story: Story, admissions: Sequence[Admission], state: State) -> Iterato
         yield f"{name} does not exist" + (f" since {when(story, cluster.sequence)}." if cluster else ".")
         yield from named_by(state)
         return
+    yield from status_not_written(state)
     document = cluster.document
     annotations = strings_at(document, "metadata", "annotations")
     conditions = {str_at(one, "type"): one for one in objects_at(document, "status", "conditions")}
@@ -121,7 +122,7 @@ def _now(story: Story, admissions: Sequence[Admission], state: State) -> Iterato
             yield _part_stands(part)
     if waiting:
         yield f"Waiting for what they depend on: {', '.join(waiting)}."
-    yield from _failures(state)
+    yield from failed_writes(failures_of(state))
 
 
 def _part_stands(part: JsonObject) -> str:
@@ -130,24 +131,6 @@ def _part_stands(part: JsonObject) -> str:
         f"{str_at(part, 'name')} is {str_at(part, 'state')} since {str_at(part, 'since')}: "
         f"{str_at(part, 'reason')}: {str_at(part, 'message')}"
     )
-
-
-def _failures(state: State, about: str = "") -> Iterator[str]:
-    """Writes that failed last, of all objects or of the one `about` which is asked."""
-    outcome = state.find("outcome", OutcomeRecorded)
-    alike: dict[str, list[tuple[str, FailedWrite]]] = {}
-    for ref, failure in sorted({} if outcome is None else outcome[1].failures.items()):
-        if about in ("", ref):
-            alike.setdefault(failure.error, []).append((ref, failure))
-    for error, failed in alike.items():
-        (ref, first), last = failed[0], max(one.failed_at for _, one in failed)
-        times = "once" if first.attempt == 1 else f"{first.attempt} times"
-        more = f", and {len(failed) - 1} more writes in the same way" if len(failed) > 1 else ""
-        retry = min(one.retry_at for _, one in failed)
-        yield (
-            f"The {first.action} of {ref} failed {times}{more}, last at {moment(last)}: {error}; it is tried again at "
-            f"{moment(retry)}."
-        )
 
 
 def _stands(name: str, conditions: Mapping[str, JsonObject]) -> Iterator[str]:
@@ -206,7 +189,7 @@ def _object_stands(story: Story, state: State, ref: ObjectRef) -> Iterator[str]:
         is_paused = strings_at(document, "metadata", "annotations").get(PAUSED) == "true"
         why = f", and is not made again while the TapioCluster is paused ({PAUSED})" if is_paused else ""
         yield f"{ref} is gone since {when(story, one.sequence)}{why}."
-    yield from _failures(state, str(ref))
+    yield from failed_writes({what: one for what, one in failures_of(state).items() if what == str(ref)})
     name = _component(state, ref)
     for part in objects_at(document, "status", "components"):
         is_of = ref.kind in WORKLOADS and str_at(part, "name") == name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tapio_cli.history.causes import causes, last_decision, when
+from tapio_cli.history.failures import status_not_written
 from tapio_cli.history.story import Story
 from tapio_reconciler.core.state import Seen, State
 from tapio_shared.admissions import Admission
@@ -49,7 +50,7 @@ def status_of(
         "components": [*list_at(document, "status", "components")],
         "skipped": [*list_at(document, "status", "skipped")],
         "waiting": [] if waiting is None else [*waiting.decision.waiting],
-        "remarks": [*_remarks(document, f"{story.key.namespace}/{story.key.name}"), *named_by(state)],
+        "remarks": [*_remarks(state, document)],
         "endpoints": object_at(document, "status", "endpoints"),
         "lastChange": change,
     }
@@ -74,8 +75,11 @@ def named_by(state: State) -> Iterator[str]:
         yield f"It is named by {', '.join(names)}: create it, or correct spec.clusterRef.name there."
 
 
-def _remarks(document: JsonObject | None, cluster: str) -> Iterator[str]:
-    """What the status does not say of itself: that it is older than what it stands for."""
+def _remarks(state: State, document: JsonObject | None) -> Iterator[str]:
+    """What the status does not say of itself: that it is older than what it stands for, and why there is none."""
+    cluster = f"{state.key.namespace}/{state.key.name}"
+    yield from named_by(state)
+    yield from status_not_written(state)
     if strings_at(document, "metadata", "annotations").get(PAUSED) == "true":
         yield (
             "The components are shown as they were when the pause began. What has gone or changed since: tapioctl "

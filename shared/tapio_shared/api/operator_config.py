@@ -6,7 +6,7 @@ Refuses YAML anchors: a configuration needs none, and nested ones can grow witho
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from copy import deepcopy
 from datetime import timedelta
 from functools import cache
@@ -37,6 +37,7 @@ from tapio_shared.api.trust import Trust
 from tapio_shared.errors import InvalidSettings
 from tapio_shared.installation import NAMESPACE
 from tapio_shared.json import JsonObject, JsonValue
+from tapio_shared.yaml_keys import refuse_keys_that_stand_twice
 
 CONFIG_MAP: Final = "tapio-operator-config"
 CONFIG_KEY: Final = "config.yaml"
@@ -270,7 +271,7 @@ def _judged(text: str) -> tuple[tuple[Problem, ...], JsonValue]:
         too_long = f"{CONFIG_KEY} holds {len(text)} characters; it must hold at most {MAX_CHARACTERS}."
         return (Problem(CONFIG_KEY, None, too_long),), None
     try:
-        document = _json(yaml.load(text, Loader=_PlainLoader))  # noqa: S506 - a SafeLoader that refuses anchors too
+        document = _json(yaml.load(text, Loader=_PlainLoader))  # noqa: S506 - a SafeLoader that refuses more
     except (yaml.YAMLError, ValueError, RecursionError) as err:
         lines = " ".join(str(err).split()) or type(err).__name__
         return (Problem(CONFIG_KEY, None, f"{CONFIG_KEY} is not valid YAML: {lines}."),), None
@@ -292,6 +293,10 @@ class _PlainLoader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("anchors and aliases are not allowed in it")
         return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        refuse_keys_that_stand_twice(node)
+        return super().construct_mapping(node, deep=deep)
 
 
 def _json(value: object) -> JsonValue:

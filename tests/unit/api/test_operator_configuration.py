@@ -74,6 +74,9 @@ images:
         pytest.param("[]", ["config.yaml must hold an object, such as reconcileInterval: 30s."], id="a list"),
         pytest.param("a: &a [x]\nb: *a",
                      ["config.yaml is not valid YAML: anchors and aliases are not allowed in it."], id="anchors"),
+        pytest.param("webhooks: {enabled: true}\nwebhooks: {enabled: false}",
+                     ["config.yaml is not valid YAML: the key webhooks stands twice "
+                      'in "<unicode string>", line 2, column 1: webhooks: {enabled: false} ^.'], id="a key twice"),
     ],
 )  # fmt: skip
 def test_messages(text: str, expected: list[str]) -> None:

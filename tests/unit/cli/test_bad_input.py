@@ -40,6 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         client.write_text(text)
     (made / "pod.yaml").write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: x}\n")
     (made / "open.yaml").write_text("a: [\n")
+    (made / "key.yaml").write_text("? [a]\n: b\n")
     return made
 
 
@@ -138,6 +139,12 @@ def test_more_than_there_is_may_be_asked_for(folder: Path) -> None:
             2,
             "{}/open.yaml is not valid YAML: while parsing",
             id="a list without end",
+        ),
+        pytest.param(
+            ["plan", "-f", "{}/key.yaml", "--from", "{}/good"],
+            1,
+            "{}/key.yaml is not valid YAML: while constructing a mapping at line 1, column 1 found unhashable key",
+            id="a list for a key",
         ),
         pytest.param(["run", "--example", "{}/no"], 1, "{}/no can't be read: No such file", id="no example"),
         pytest.param(["run", "--example", "{}/open.yaml"], 1, "{}/open.yaml is not valid YAML: ", id="no YAML"),

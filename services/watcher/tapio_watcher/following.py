@@ -26,7 +26,7 @@ from tapio_shared.shallow import decode_cut
 from tapio_watcher.listing import Listing, name_of
 from tapio_watcher.metrics import Metrics
 from tapio_watcher.past import DOUBTED, Newest
-from tapio_watcher.readings import Readings
+from tapio_watcher.readings import Ahead, Readings
 from tapio_watcher.versions import Name, Versions
 from tapio_watcher.watching import (
     Apply,
@@ -125,7 +125,7 @@ class KindWatch:
         self._listing = Listing(api.kube, resource, namespace=namespace, selector=selector or {})
         self._listed = listed
         self._versions = Versions()
-        self._readings = Readings()
+        self._readings, self._ahead = Readings(), Ahead()
         self._newest = Newest(seen)
         self.was_restored = False
         """The API server's versions went back, for good; whoever remembers newer ones is to be told."""
@@ -217,10 +217,12 @@ class KindWatch:
     async def fetch(self, name: Name) -> None:
         """Read one object and tell the sink how it is, or that it is gone."""
         document = await self._readings.latest(name, partial(self._listing.one, name))
+        is_selected = document is not None and self._listing.selects(document)
+        self._was_read(name, document if is_selected else None)
         if document is None:
             self._forget(name)
             self._sink.gone(name)
-        elif self._listing.selects(document):
+        elif is_selected:
             self._apply(document)
         else:
             self._forget(name)
@@ -307,7 +309,8 @@ class KindWatch:
             match change:
                 case Apply() | InitApply():
                     self._api.metrics.events.labels(self.resource.kind).inc()
-                    self._apply(change.object)
+                    if isinstance(change, InitApply) or not self._is_old(change.object):
+                        self._apply(change.object)
                 case Delete():
                     self._api.metrics.events.labels(self.resource.kind).inc()
                     self._delete(change.object)
@@ -317,6 +320,21 @@ class KindWatch:
                 case InitDone():
                     self._list_done()
             await self._api.room()
+
+    def _was_read(self, name: Name, document: JsonObject | None) -> None:
+        """Where versions don't compare: note what of an object the watch may be behind."""
+        if not self._api.comparable:
+            version, uid = ("", "") if document is None else _identity(document)
+            now = asyncio.get_running_loop().time()
+            self._ahead.read(name, version, uid, told=self._versions.get(name) or "", now=now)
+
+    def _is_old(self, document: JsonObject) -> bool:
+        """Whether the watch tells of an object what was before it was read: it comes to that; lists begin anew."""
+        name, (version, _) = name_of(document), _identity(document)
+        is_old = self._ahead.is_old(name, version, now=asyncio.get_running_loop().time())
+        if is_old:
+            self._readings.told(name)
+        return is_old
 
     def _apply(self, document: JsonObject) -> None:
         name, version = name_of(document), str_at(document, "metadata", "resourceVersion")
@@ -335,7 +353,8 @@ class KindWatch:
     def _delete(self, document: JsonObject) -> None:
         name = name_of(document)
         self._readings.told(name)
-        uid, version = str_at(document, "metadata", "uid"), str_at(document, "metadata", "resourceVersion")
+        version, uid = _identity(document)
+        self._ahead.ended(name, uid)
         known = self._versions.get(name)
         if self._api.comparable and known is not None and is_older(version, known):
             return  # a comparison has read what was made anew under this name before the watch came to the end of it
@@ -349,7 +368,7 @@ class KindWatch:
 
     def _list_done(self) -> None:
         listed, self._listed_so_far = self._listed_so_far or Versions(), None
-        self._versions = listed
+        self._versions, self._ahead = listed, Ahead()
         self._readings.told_all()
         self._sink.complete(listed)
         self.is_listed.set()
@@ -359,3 +378,8 @@ class KindWatch:
     def _backoff(self, failures: int) -> float:
         longest = min(_FIRST_WAIT * 2 ** min(failures, 10), _LAST_WAIT)
         return self._api.random.uniform(longest / 2, longest)
+
+
+def _identity(document: JsonObject) -> tuple[str, str]:
+    """Version and UID of an object."""
+    return str_at(document, "metadata", "resourceVersion"), str_at(document, "metadata", "uid")

@@ -1,7 +1,9 @@
 """Single objects that are being read while a watch goes on: an answer that was overtaken is not believed.
 
 Between the API server's answer and our hearing it, the watch may tell of the object. Which of the two is the newer one
-can't be seen where versions don't compare, or where one of them is an absence; a reading that nothing overtook can.
+can't be seen where versions don't compare, or where one of them is an absence; a reading that nothing overtook can. And
+what a watch has not told by then it tells afterwards, in its order: all that it says of an object until it comes to
+what was read is of before.
 """
 
 from __future__ import annotations
@@ -10,11 +12,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tapio_watcher.versions import Name
+from tapio_shared.json import JsonObject, str_at
+from tapio_watcher.versions import Name, Versions
 
 T = TypeVar("T")
 _MOST = 5
 """Readings of an object that is told of again and again; the last is then believed, and what is told after it."""
+_BEHIND = 60.0
+"""Seconds after which a watch that has not come to what was read is taken to have missed it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,3 +61,83 @@ class Readings:
         """All that exists was told: a list is complete."""
         for name in self._under_way:
             self.told(name)
+
+
+@dataclass(slots=True)
+class _Read:
+    version: str
+    """Empty where there was no such object."""
+    uid: str
+    told: str
+    """The version that the watch told last; empty for none, or for the end of an object."""
+    at: float
+
+
+class Ahead:
+    """What was read of objects, and how, that their watch has not told yet."""
+
+    def __init__(self) -> None:
+        self._ahead: dict[Name, _Read] = {}
+
+    def read(self, name: Name, version: str, uid: str, *, told: str, now: float) -> None:
+        """An object was read at `version`, empty where there is none, at `now`, in seconds.
+
+        `told` is the version that its watch told last, empty for none; what is known here of it goes first.
+        """
+        known = self._ahead.get(name)
+        last = told if known is None else known.told
+        if version == last:
+            self._ahead.pop(name, None)
+        else:
+            self._ahead[name] = _Read(version, uid, last, now)
+
+    def is_old(self, name: Name, version: str, *, now: float) -> bool:
+        """Whether what the watch tells at `now` of an object is of before what was read of it."""
+        known = self._ahead.get(name)
+        if known is None:
+            return False
+        if known.version == version or now - known.at > _BEHIND:
+            del self._ahead[name]
+            return False
+        known.told = version
+        return True
+
+    def reached(self, name: Name) -> None:
+        """What is told from now on of an object comes after what was read of it."""
+        self._ahead.pop(name, None)
+
+    def ended(self, name: Name, uid: str) -> None:
+        """The watch tells the end of an object: of the one that was read, or of a former one."""
+        known = self._ahead.get(name)
+        if known is not None and known.uid not in {"", uid}:
+            known.told = ""
+        else:
+            self.reached(name)
+
+
+class Heard:
+    """What watches that keep no versions of their own told last of each object, and how far they are behind."""
+
+    def __init__(self) -> None:
+        self._told, self._ahead = Versions(), Ahead()
+
+    def is_old(self, name: Name, document: JsonObject, *, now: float) -> bool:
+        """Whether what a watch tells at `now`, in seconds, of an object is of before what was read of it."""
+        version = str_at(document, "metadata", "resourceVersion")
+        self._told.set(name, version)
+        return self._ahead.is_old(name, version, now=now)
+
+    def read(self, name: Name, document: JsonObject, *, now: float) -> None:
+        """An object was read, or that there is none, which is a document without anything in it."""
+        version, uid = str_at(document, "metadata", "resourceVersion"), str_at(document, "metadata", "uid")
+        self._ahead.read(name, version, uid, told=self._told.get(name) or "", now=now)
+
+    def begins(self, name: Name, version: str) -> None:
+        """A watch of this object alone tells what comes after `version`; empty for whatever there will be."""
+        self._told.set(name, version)
+        self._ahead.reached(name)
+
+    def ended(self, name: Name, document: JsonObject) -> None:
+        """A watch tells the end of an object."""
+        self._told.remove(name)
+        self._ahead.ended(name, str_at(document, "metadata", "uid"))

@@ -29,7 +29,7 @@ from tapio_watcher.digest_key import DigestKey
 from tapio_watcher.encoding import EncodedFact
 from tapio_watcher.following import Api
 from tapio_watcher.publishing import FactWriter
-from tapio_watcher.readings import Readings
+from tapio_watcher.readings import Heard, Readings
 from tapio_watcher.sinks import fact_of
 from tapio_watcher.versions import Name
 from tapio_watcher.watching import STREAM_REFUSED
@@ -93,7 +93,7 @@ class SecretWatches:
         """Set once nothing is expected of that watch any more."""
         if not trusted:
             self._sighted.set()
-        self._readings = Readings()
+        self._readings, self._heard = Readings(), Heard()
         self._sightings = 0
         self._has_begun = False
         self._beginning = _RECENT
@@ -194,11 +194,15 @@ class SecretWatches:
     def _sight(self, name: Name, document: JsonObject) -> None:
         """The shared watch tells of a Secret: perhaps only what the log tells already."""
         self._sightings += 1
-        if name not in self._expected and name not in self._missing:
+        is_old = self._heard.is_old(name, document, now=self._clock.monotonic())
+        if not is_old and name not in self._expected and name not in self._missing:
             self._publish(name, document)
             return
         self._expected.discard(name)
         self._missing.discard(name)
+        if is_old:
+            self._read(name)
+            return
         fact = self._fact(document)
         is_ours = key_of_object(strings_at(document, "metadata", "labels")) is not None
         if not is_ours or not all(self._writer.tells(key, _ref(name), fact) for key in self._wanted.get(name, ())):
@@ -240,11 +244,13 @@ class SecretWatches:
         path = object_path("", "v1", "secrets", *name)
         response = await self._readings.latest(name, partial(self._api.kube.request, "GET", path))
         if response.status == 404:
+            self._heard.read(name, {}, now=self._clock.monotonic())
             self._publish_gone(name)
             if not self._is_generated(name):
                 self._watch(name)
             return ""
         document = cast("JsonObject", decode_cut(dict, check(response)))
+        self._heard.read(name, document, now=self._clock.monotonic())
         self._publish(name, document)
         if key_of_object(strings_at(document, "metadata", "labels")) is None:
             self._watch(name)
@@ -296,6 +302,7 @@ class SecretWatches:
             try:
                 if not place.version:
                     place.version = await self._fetch(name)
+                    self._heard.begins(name, place.version)
                 await self._follow(path, {"fieldSelector": f"metadata.name={name[1]}"}, place)
             except ResourceExpired:
                 place.version = ""
@@ -350,6 +357,7 @@ class SecretWatches:
                     raise error_of(int_at(document, "code", default=500), encode(document), {})
                 self._readings.told(name)
                 if kind == "DELETED":
+                    self._heard.ended(name, document)
                     # It may only have lost its labels: reading it decides.
                     self._read(name)
                 elif kind in {"ADDED", "MODIFIED"}:

@@ -344,7 +344,8 @@ class OutcomeRecorded(LogRecord, frozen=True, kw_only=True, tag="OutcomeRecorded
     """Object -> our newest write of it, carried on until it has been observed."""
     settled: dict[str, str] = {}
     """Object -> digest of an observed object that differs from what was applied, yet is what the API server makes of
-    it. Carried on, so that a server's own normalisation is never fought."""
+    it. Carried on, so that a server's own normalisation is never fought. Of a status (from rules 7 on): when it was
+    written last, and the fields that it came back without."""
     failures: dict[str, FailedWrite] = {}
     """Object (or `status`, `finalizer`) -> its failed write, carried on until it succeeds or is no longer wanted."""
     corrections: dict[str, list[int]] = {}

@@ -7,7 +7,7 @@ from typing import Final
 
 from tapio_cli.doctor.findings import Finding, finding
 from tapio_cli.doctor.patient import Patient
-from tapio_cli.history.failures import failed_writes, failures_of, status_failure, status_not_written
+from tapio_cli.history.failures import RENEW_CRDS, failed_writes, failures_of, status_failure, status_not_written
 from tapio_reconciler.core.components import failure_reason
 from tapio_shared.api.reasons import Reason, ReasonFamily
 from tapio_shared.json import JsonObject, int_at, objects_at, str_at
@@ -96,7 +96,8 @@ def _unwritten(patient: Patient, parts: list[JsonObject]) -> Iterator[tuple[str,
     refused = [one for one in (*lasting.values(), status) if one is not None]
     is_forbidden = any(failure_reason(one)[0] is Reason.FORBIDDEN for one in refused)
     for problem in (*status_not_written(patient.state), *failed_writes(lasting)):
-        yield problem, _RIGHTS if is_forbidden else ""
+        is_of_crds = problem.endswith(RENEW_CRDS)
+        yield problem.removesuffix(f" {RENEW_CRDS}"), RENEW_CRDS if is_of_crds else _RIGHTS if is_forbidden else ""
 
 
 def _unseen(patient: Patient) -> Iterator[tuple[str, str]]:

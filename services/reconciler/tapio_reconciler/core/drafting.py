@@ -21,6 +21,7 @@ from tapio_reconciler.core.changes import (
     time_to_observe,
     waits,
 )
+from tapio_reconciler.core.dropped import as_kept
 from tapio_reconciler.core.made_secrets import flaw_of
 from tapio_reconciler.core.model import MadeSecret, WantedObject
 from tapio_reconciler.core.plans import Plan
@@ -228,16 +229,18 @@ class Draft(msgspec.Struct, kw_only=True):
         if self.cluster is None:
             return
         self._seen_by_name["status"] = self.cluster
-        self.wanted_status = digest(status)
-        if self._differs("status", self.cluster, status, self.wanted_status):
+        kept = self._as_kept("status", status)
+        self.wanted_status = digest(kept)
+        if self._differs("status", self.cluster, kept, self.wanted_status, is_reduced=kept is not status):
             self.status = status
 
     def set_resource_status(self, ref: ObjectRef, seen: Seen, status: JsonObject) -> None:
         """The same for a TapioCollector or TapioIntelligence."""
         name = f"{ref.kind}/{ref.name}"
         self._seen_by_name[name] = seen
-        self.wanted_resources[name] = digest(status)
-        if self._differs(name, seen, status, self.wanted_resources[name]):
+        kept = self._as_kept(name, status)
+        self.wanted_resources[name] = digest(kept)
+        if self._differs(name, seen, kept, self.wanted_resources[name], is_reduced=kept is not status):
             self.resources[name] = status
 
     def set_finalizer(self, action: str) -> None:
@@ -332,15 +335,25 @@ class Draft(msgspec.Struct, kw_only=True):
             released=self.released,
         )
 
-    def _differs(self, name: str, seen: Seen, status: JsonObject, wanted: str) -> bool:
+    def _as_kept(self, name: str, status: JsonObject) -> JsonObject:
+        """`status` itself, or what the API server keeps of it, by the last write of it that is not long ago."""
+        if self.forced or not rules_of(self.inputs.logic).settles_statuses:
+            return status
+        kept, until = as_kept(status, self.memory.outcome.settled.get(name, ""), self.now)
+        self.look_again("observe", until)
+        return kept
+
+    def _differs(self, name: str, seen: Seen, status: JsonObject, wanted: str, *, is_reduced: bool) -> bool:
+        """Whether it is to be written. What is dropped holds instants: any write of what `is_reduced` is the same."""
         if object_at(seen.document, "status") == status:
             return False
         failure = self.memory.outcome.failures.get(name)
-        if failure is not None and failure.digest == wanted and waits(failure.failed_at, failure.retry_at, self.now):
+        is_same = failure is not None and (is_reduced or failure.digest == wanted)
+        if failure is not None and is_same and waits(failure.failed_at, failure.retry_at, self.now):
             self.look_again("retry", failure.retry_at)
             return False
         write = self.memory.unobserved(name, seen)
-        if write is None or (write.digest != wanted and not write.repeats):
+        if write is None or (write.digest != wanted and not write.repeats and not is_reduced):
             return True
         return not self._is_awaited(write)
 

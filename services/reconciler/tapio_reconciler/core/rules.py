@@ -45,6 +45,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Whether what others add to an entry of an atomic list, or to a selector, is set back as it is owned: whole."""
     looks_while_paused: bool = False
     """Whether a TapioCluster that is paused says that it is not Ready when what was ready then has ceased to run."""
+    settles_statuses: bool = False
+    """Whether fields of a status that the API server drops are asked for again only now and then."""
 
 
 _1: Final = Rules(longest_refusal_wait=300_000, deletes_in_order=False)
@@ -64,7 +66,9 @@ _5: Final = replace(_4, goes_ahead_when_released=True, backs_off_unobserved=True
 # Who added a key to the selector of a Service or to a peer of a NetworkPolicy kept everybody out, or let everybody in,
 # and the status said that all is well. And so it did of a TapioCluster that is paused, whatever became of it.
 _6: Final = replace(_5, compares_whole=True, looks_while_paused=True)
-RULES: Final = dict(enumerate((_1, _2, _3, _4, _5, _6), start=1))
+# Under CRDs that are older than the operator, or lack a field of the status, a status was written 17 times a second.
+_7: Final = replace(_6, settles_statuses=True)
+RULES: Final = dict(enumerate((_1, _2, _3, _4, _5, _6, _7), start=1))
 NEWEST: Final = max(RULES)
 
 _SCALES: Final = frozenset({"HorizontalPodAutoscaler", "VerticalPodAutoscaler"})

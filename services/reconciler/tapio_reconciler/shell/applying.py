@@ -18,6 +18,7 @@ from opentelemetry import trace
 from tapio_reconciler.core.changes import is_managed, may_take_over
 from tapio_reconciler.core.comparison import holds, settled_digest
 from tapio_reconciler.core.components import SOMEBODY_ELSES
+from tapio_reconciler.core.dropped import dropped_from
 from tapio_reconciler.core.plans import Plan, Report
 from tapio_reconciler.core.rules import rules_of
 from tapio_reconciler.shell.events import EventWriter
@@ -34,7 +35,7 @@ from tapio_shared.api.labels import (
 from tapio_shared.api.names import API_GROUP, API_VERSION, CLUSTER_KIND, FIELD_MANAGER
 from tapio_shared.codec import decode_as, digest, encode
 from tapio_shared.errors import ApiError, ApiTerminal, Fenced, RetryableError, TapioError
-from tapio_shared.facts import ApplyAction, DeleteAction, ObjectResult
+from tapio_shared.facts import ApplyAction, DecisionRecorded, DeleteAction, ObjectResult
 from tapio_shared.json import JsonObject, JsonValue, list_at, object_at, str_at
 from tapio_shared.keys import ObjectRef, OrderingKey
 from tapio_shared.kubernetes import APPLY_PATCH, MERGE_PATCH, check, object_path
@@ -85,7 +86,15 @@ class Applier:
                 "status",
                 "status",
                 digest(decision.status),
-                self._write_status(CLUSTER_KIND, key.namespace, key.name, plan.cluster.uid, before, decision.status),
+                self._settling(
+                    report,
+                    "status",
+                    decision,
+                    decision.status,
+                    self._write_status(
+                        CLUSTER_KIND, key.namespace, key.name, plan.cluster.uid, before, decision.status
+                    ),
+                ),
             )
         for name in sorted(decision.resources):
             await self._write_resource_status(report, key, plan, name)
@@ -271,7 +280,23 @@ class Applier:
         seen = plan.seen_by_name[name]
         status = plan.decision.resources[name]
         work = self._write_status(kind, key.namespace, resource, seen.uid, object_at(seen.document, "status"), status)
-        await self._attempt(report, name, "status", digest(status), work)
+        settling = self._settling(report, name, plan.decision, status, work)
+        await self._attempt(report, name, "status", digest(status), settling)
+
+    async def _settling(
+        self,
+        report: Report,
+        name: str,
+        decision: DecisionRecorded,
+        status: JsonObject,
+        work: Coroutine[None, None, JsonObject],
+    ) -> JsonObject:
+        """`work`, which writes a status, and what came back without."""
+        document = await work
+        if rules_of(decision.inputs.logic).settles_statuses:
+            dropped = dropped_from(status, object_at(document, "status"), decision.inputs.now)
+            report.settled[name] = None if dropped is None else dropped.text()
+        return document
 
     async def _write_status(  # the subresource's whole address
         self, kind: str, namespace: str, name: str, uid: str, before: JsonObject, status: JsonObject

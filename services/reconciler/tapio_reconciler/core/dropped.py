@@ -1,0 +1,74 @@
+"""Fields of a status that the API server drops, since its CRD does not know them: one that is older than the operator.
+
+What is dropped is never there, so the status would differ for ever, and be written again at once, for ever. What a
+write came back without is recorded with its outcome (`OutcomeRecorded.settled`), and asked for no more for a while.
+
+https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#field-pruning
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+
+from tapio_reconciler.core.changes import LONGEST_UNOBSERVED, waits
+from tapio_shared.json import JsonObject, JsonValue
+
+_SEPARATOR = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What a write of a status, made at `since` (milliseconds), came back without: paths of fields, through lists."""
+
+    since: int
+    fields: frozenset[str]
+
+    def text(self) -> str:
+        """As an outcome holds it."""
+        return " ".join([str(self.since), *sorted(self.fields)])
+
+
+def dropped_from(written: JsonObject, made: JsonObject, now: int) -> Dropped | None:
+    """What `made`, the API server's answer, lacks of what was `written` to it; None when that is nothing."""
+    fields = frozenset(_missing(written, made, ""))
+    return Dropped(now, fields) if fields else None
+
+
+def dropped_in(text: str) -> Dropped | None:
+    """What an outcome holds; None when it holds nothing of the kind."""
+    since, *fields = text.split(" ")
+    return Dropped(int(since), frozenset(fields)) if fields and since.isdecimal() else None
+
+
+def as_kept(status: JsonObject, settled: str, now: int) -> tuple[JsonObject, int]:
+    """`status` as it would come back, by what an outcome holds of it, and until when to rest on that (milliseconds).
+    Itself and 0 when nothing is known, or when that is long ago: whoever renews the CRD tells nobody."""
+    dropped = dropped_in(settled)
+    if dropped is None or not waits(dropped.since, dropped.since + LONGEST_UNOBSERVED, now):
+        return status, 0
+    return dict(_kept(status, dropped.fields, "")), dropped.since + LONGEST_UNOBSERVED
+
+
+def _missing(written: JsonValue, made: JsonValue, path: str) -> Iterator[str]:
+    if isinstance(written, dict) and isinstance(made, dict):
+        for name, value in written.items():
+            if name not in made:
+                yield path + name
+            else:
+                yield from _missing(value, made[name], f"{path}{name}{_SEPARATOR}")
+    elif isinstance(written, list) and isinstance(made, list) and len(written) == len(made):
+        for one, other in zip(written, made, strict=True):
+            yield from _missing(one, other, path)
+
+
+def _kept(value: JsonObject, fields: Set[str], path: str) -> Iterator[tuple[str, JsonValue]]:
+    for name, inner in value.items():
+        if path + name not in fields:
+            yield name, _reduced(inner, fields, f"{path}{name}{_SEPARATOR}")
+
+
+def _reduced(value: JsonValue, fields: Set[str], path: str) -> JsonValue:
+    if isinstance(value, dict):
+        return dict(_kept(value, fields, path))
+    return [_reduced(one, fields, path) for one in value] if isinstance(value, list) else value

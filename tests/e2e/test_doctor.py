@@ -65,7 +65,7 @@ async def test_each_thing_that_is_wrong_with_the_operator_is_found(tmp_path: Pat
         code, found = await checked(run)
         assert code == 2
         assert found[LEASES].startswith("problem: watcher holds Lease tapio-system/tapio-watcher-local and has not")
-        assert found[CERTIFICATE] == "problem: The webhook does not exist."
+        assert found[CERTIFICATE] == "problem: Secret tapio-system/tapio-webhook-certificate does not exist."
 
         await run.nats.kill()
         code, output, errors = await doctor(run)

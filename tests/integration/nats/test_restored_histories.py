@@ -262,7 +262,7 @@ async def test_an_erased_name_is_nowhere_and_the_rest_stays(tmp_path: Path) -> N
 
             await eventually(is_nowhere, seconds=10)
             again = tapioctl("erase", USER, *here, "--yes")
-            assert (again.returncode, again.stdout) == (2, f"{USER} was erased from 0 answers of the webhook.\n")
+            assert (again.returncode, again.stdout) == (2, f"{USER} is in no answer of the webhook that is recorded.\n")
             await writes.append(NewMessage(subject, b"from a newer version"))
             unsure = tapioctl("erase", OTHER, *here, "--yes")
             assert unsure.returncode == 1

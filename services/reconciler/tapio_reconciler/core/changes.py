@@ -6,8 +6,9 @@ never from which event arrived. Instants are milliseconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import Enum
+
+import msgspec
 
 from tapio_reconciler.core.comparison import holds, settled_digest
 from tapio_reconciler.core.model import WantedObject
@@ -42,8 +43,7 @@ class Act(Enum):
     APPLY = "apply"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, kw_only=True):
     """The answer about one object. Each flag tells what an `act` and its `reason` leave open."""
 
     act: Act
@@ -68,8 +68,7 @@ class Change:
 NOTHING = Change(act=Act.NOTHING)
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(msgspec.Struct, frozen=True):
     """What the last outcome knows of our writes, and where it stands in the log."""
 
     sequence: int
@@ -124,7 +123,7 @@ def change_of(
     change = _change_of(wanted, seen, memory, now=now, forced=forced, whole=whole)
     failure = memory.outcome.failures.get(wanted.name)
     if change.writes and failure is not None and failure.digest == wanted.digest:
-        return replace(change, failure=failure)
+        return msgspec.structs.replace(change, failure=failure)
     return change
 
 

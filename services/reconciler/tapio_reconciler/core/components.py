@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
+
+import msgspec
 
 from tapio_reconciler.core.changes import Act, Change
 from tapio_reconciler.core.model import Component
@@ -30,8 +31,7 @@ _WORST_FIRST = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComponentProgress:
+class ComponentProgress(msgspec.Struct, frozen=True, kw_only=True):
     """One component and how far it is. `degraded` is set when it is ready within what is tolerated only."""
 
     component: Component

@@ -7,7 +7,6 @@ records and replay compares.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -57,13 +56,12 @@ _PHASES = ((_SCALERS, 3), (WORKLOADS, 2), (_BINDINGS, 1))
 answers 404 while there is none; so a binding follows its role."""
 
 
-@dataclass(slots=True)
-class Noted:
+class Noted(msgspec.Struct):
     """What a plan keeps of objects about which nothing is to be done."""
 
-    objects: dict[str, str] = field(default_factory=dict[str, str])
-    pod_templates: dict[str, JsonObject] = field(default_factory=dict[str, JsonObject])
-    seen_by_name: dict[str, Seen] = field(default_factory=dict[str, Seen])
+    objects: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    pod_templates: dict[str, JsonObject] = msgspec.field(default_factory=dict[str, JsonObject])
+    seen_by_name: dict[str, Seen] = msgspec.field(default_factory=dict[str, Seen])
     renew_at: int = 0
     """When the first of their certificates is due; 0 for never."""
 

@@ -6,8 +6,9 @@ digested with different keys, nothing is said about them until both have been re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import assert_never
+
+import msgspec
 
 from tapio_reconciler.core.model import CertificateSecret, CopiedSecret, GeneratedSecret, MadeSecret
 from tapio_reconciler.core.state import Sight
@@ -16,8 +17,7 @@ from tapio_shared.json import JsonObject, object_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flaw:
+class Flaw(msgspec.Struct, frozen=True, kw_only=True):
     """Why a Secret must be made (again); no reason: it is right. `look_at`: when to judge again, 0 for never."""
 
     reason: str = ""

@@ -7,7 +7,8 @@ is unknown stops the planning of its key, a managed object that is unknown is le
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from tapio_reconciler.core.changes import Act, Change
 from tapio_reconciler.core.model import Notice
@@ -24,11 +25,10 @@ SHARED_FACTS = ("fleet", "config", "discovery", "synced", "sweep", "target")
 """The shared facts that a plan rests on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parked:
+class Parked(msgspec.Struct, frozen=True):
     """The unreadable messages of one key. `newest` is the highest sequence of them, 0 when there are none."""
 
-    objects: Mapping[ObjectRef, str] = field(default_factory=dict[ObjectRef, str])
+    objects: Mapping[ObjectRef, str] = msgspec.field(default_factory=dict[ObjectRef, str])
     """Managed objects that are unknown -> the sentence that says so."""
     resources: tuple[str, ...] = ()
     """The same about custom resources: without them nothing can be planned."""

@@ -9,15 +9,15 @@ Source: sigs.k8s.io/cli-utils/pkg/kstatus, k8s.io/kubectl/pkg/polymorphichelpers
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
+
+import msgspec
 
 from tapio_shared.api.reasons import ComponentState, Reason
 from tapio_shared.json import JsonObject, int_at, object_at, objects_at, str_at
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """State of one workload. `reason` is empty when `state` is Ready."""
 
     state: ComponentState
@@ -129,8 +129,7 @@ def _job_progress(job: JsonObject, name: str, pods: JsonObject | None, refusal: 
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Counts:
+class _Counts(msgspec.Struct, frozen=True, kw_only=True):
     desired: int
     ready: int
     updated: int

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import is_
 
+import msgspec
+
 from tapio_reconciler.core.changes import Act, Change, Memory
 from tapio_reconciler.core.components import ComponentProgress
 from tapio_reconciler.core.drafting import Draft, Noted
@@ -18,13 +20,12 @@ from tapio_reconciler.core.state import Seen, Sight
 from tapio_shared.keys import ObjectRef
 
 
-@dataclass(slots=True)
-class Watchful:
+class Watchful(msgspec.Struct):
     """What is observed, and a note of everything that was asked of it."""
 
     observed: Sight
-    asked: dict[ObjectRef, Seen | None] = field(default_factory=dict[ObjectRef, "Seen | None"])
-    kinds: dict[str, tuple[Seen, ...]] = field(default_factory=dict[str, "tuple[Seen, ...]"])
+    asked: dict[ObjectRef, Seen | None] = msgspec.field(default_factory=dict[ObjectRef, "Seen | None"])
+    kinds: dict[str, tuple[Seen, ...]] = msgspec.field(default_factory=dict[str, "tuple[Seen, ...]"])
 
     def get(self, ref: ObjectRef, /) -> Seen | None:
         found = self.asked[ref] = self.observed.get(ref)

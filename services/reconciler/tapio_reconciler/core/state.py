@@ -32,27 +32,36 @@ class Entry(msgspec.Struct, frozen=True):
     """CRC-32 of the message's subject and bytes; 0 for what was never a message."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One object as the log last told of it. `document` is None when it is gone."""
+class Seen(msgspec.Struct, frozen=True, eq=False):
+    """One object as the log last told of it. `document` is None when it is gone. Equal by what was told, whatever is
+    remembered of it."""
 
     ref: ObjectRef
     sequence: int
     document: JsonObject | None
     uid: str
     resource_version: str
-    held: dict[str, bool] = field(default_factory=dict[str, bool], compare=False, repr=False)
+    held: dict[str, bool] = msgspec.field(default_factory=dict[str, bool])
     """Digest of something wanted, that the document says it was written for and that is not being deleted -> whether
     `document` holds it. Memory of a comparison, worked out at most once."""
-    held_whole: dict[str, bool] = field(default_factory=dict[str, bool], compare=False, repr=False)
+    held_whole: dict[str, bool] = msgspec.field(default_factory=dict[str, bool])
     """The same by rules that compare whole what is owned as a whole."""
-    settled: bytes = field(default=b"", compare=False, repr=False)
+    settled: bytes = b""
     """A digest of all of the document but its status, once it was asked for. Memory as well."""
-    name: str = field(default="", compare=False, repr=False)
+    name: str = ""
     """The text of `ref`."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "name", str(self.ref))
+        msgspec.structs.force_setattr(self, "name", str(self.ref))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Seen) and self._told() == other._told()
+
+    def __hash__(self) -> int:
+        return hash((self.ref, self.sequence))
+
+    def _told(self) -> tuple[object, ...]:
+        return self.ref, self.sequence, self.document, self.uid, self.resource_version
 
 
 class Sight(Protocol):

@@ -8,7 +8,8 @@ there would be the observations that the loader fetches. Tried on nats-server 2.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from tapio_shared.api.collectors import CollectorType
 from tapio_shared.json import JsonObject, JsonValue
@@ -31,8 +32,7 @@ _LOOK = ("$JS.API.INFO", f"$JS.API.STREAM.INFO.{STREAM}")
 """Publishers ask whether the stream exists before they publish."""
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(msgspec.Struct, frozen=True):
     """One user of an account; publishing and subscribing are denied beyond these subjects."""
 
     name: str

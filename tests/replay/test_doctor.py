@@ -251,6 +251,21 @@ def test_a_class_that_there_is_may_be_slow() -> None:
     )
 
 
+async def claim_deleted(one: Incident) -> None:
+    await one.delete("v1", "persistentvolumeclaims", f"data-{NAME}-nats-0")
+    await one.delete("v1", "pods", f"{NAME}-nats-0")
+    await one.until_condition("MessagingReady", "False", "Unschedulable")
+
+
+def test_a_pod_whose_claim_is_gone_needs_no_smaller_request() -> None:
+    found = {one.check: one for one in run_virtually(_examined(claim_deleted))}
+    assert f'persistentvolumeclaim "data-{NAME}-nats-0"' in found["service discovery"].evidence
+    assert found["service discovery"].next_step == (
+        "kubectl delete pod -n default POD: its StatefulSet makes pod and claim again, with an empty volume. "
+        f"tapioctl explain default/{NAME} nats says what led to it."
+    )
+
+
 async def rights_lost(one: Incident) -> None:
     verbs, users = frozenset({"apply", "patch"}), frozenset({RECONCILER.name})
     one.operator.cluster.faults.add(Fault(action="refuse", verbs=verbs, status=403, users=users))

@@ -14,6 +14,8 @@ from tapio_shared.json import JsonObject, int_at, objects_at, str_at
 
 _LASTING: Final = frozenset({400, 401, 403, 404, 405, 422})
 """Codes of refusals that somebody has to mend."""
+_NO_CLAIM: Final = "persistentvolumeclaim"
+"""In the scheduler's words when a claim of a pod is not there."""
 _OFTEN: Final = 3
 """Tries after which any other failure is one, too."""
 _RIGHTS: Final = (
@@ -74,6 +76,10 @@ def next_step(patient: Patient, *parts: JsonObject) -> str:
 def _step(patient: Patient, part: JsonObject) -> str:
     """What to do about one of them, by its reason; empty where that says nothing of it."""
     reason, namespace = str_at(part, "reason"), str_at(part, "ref", "namespace") or patient.state.key.namespace
+    if reason == str(Reason.UNSCHEDULABLE) and _NO_CLAIM in str_at(part, "message"):
+        return (
+            f"kubectl delete pod -n {namespace} POD: its StatefulSet makes pod and claim again, with an empty volume."
+        )
     missing = patient.missing_classes() if reason == str(Reason.VOLUME_PENDING) else ""
     return missing or _NEXT.get(reason, "").format(namespace=namespace)
 

@@ -14,6 +14,8 @@ from tapio_watcher.known import Known
 _FULL = 0.75
 _SWEPT = 0.25
 _DUE = 0.125
+_LEAST = 8
+"""Facts that a sweep appends at the least before it says how far it has come."""
 CROWDED = 0.5
 """The share of the log from which on there may be too little room: a sweep then pushes out as much as it clears."""
 OVERFULL = 0.9
@@ -35,14 +37,14 @@ def sweep_below(info: LogInfo, live: Iterable[Known], now: int, *, complete_from
 def at_once(info: LogInfo, complete_from: int) -> int:
     """How many facts a sweep may append before it vouches for more than `complete_from`.
 
-    In a full log each message that is appended takes the place of the oldest one. A quarter of those that stand before
-    what is vouched for, and of those that still fit, leaves room for what others append meanwhile; but the marks take
-    room too, so they are much fewer than facts.
+    In a full log each message that is appended takes the place of the oldest one. Half of those that stand before what
+    is vouched for, and of those that still fit, leaves room for what others append meanwhile. But marks take room too,
+    one in each partition: with few facts between them, a log that just holds what must stay would come to no rest.
     """
     each = info.bytes / max(info.messages, 1)
     fitting = int((info.max_bytes - info.bytes) / max(each, 1))
     room = complete_from - info.first_sequence + fitting if info.max_bytes > 0 else info.messages
-    return max(room // 4, info.partitions // 2, 1)
+    return max(room // 2, 2 * info.partitions, _LEAST)
 
 
 def lost_below(info: LogInfo, live: Iterable[Known]) -> int:

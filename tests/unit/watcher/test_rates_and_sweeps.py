@@ -106,11 +106,11 @@ def test_what_is_vouched_for_stays_ahead_of_the_beginning_of_the_log(
 @pytest.mark.parametrize(
     ("given_info", "complete_from", "facts"),
     [
-        pytest.param(replace(INFO, bytes=100), 1_126, 31, id="full: a quarter of those before what is vouched for"),
-        pytest.param(replace(INFO, bytes=80_000, max_bytes=100_000), 1_126, 93, id="and of those that still fit"),
-        pytest.param(replace(INFO, bytes=100), 1_003, 2, id="hardly any room: half as many as there are marks"),
-        pytest.param(replace(INFO, bytes=100, partitions=1), 1_000, 1, id="none, and one partition"),
-        pytest.param(replace(INFO, max_bytes=-1), 1_126, 250, id="no limit of bytes"),
+        pytest.param(replace(INFO, bytes=100), 1_126, 62, id="full: half of those before what is vouched for"),
+        pytest.param(replace(INFO, bytes=80_000, max_bytes=100_000), 1_126, 187, id="and of those that still fit"),
+        pytest.param(replace(INFO, bytes=100, partitions=32), 1_003, 64, id="hardly any room: twice as many as marks"),
+        pytest.param(replace(INFO, bytes=100, partitions=1), 1_000, 8, id="none, and one partition"),
+        pytest.param(replace(INFO, max_bytes=-1), 1_126, 500, id="no limit of bytes"),
     ],
 )
 def test_how_much_a_sweep_appends_before_it_says_how_far_it_has_come(
@@ -334,8 +334,10 @@ class _Vouched(MemoryEventLog):
 _FILLING = NewMessage(subject="tapio.cursor.test.filling", data=b"x" * 900)
 
 
-async def _crowded(log: MemoryEventLog, clock: ManualClock, group: asyncio.TaskGroup, *, before: int) -> LogGuard:
-    """A watcher whose log has `before` messages that nobody needs, 30 facts that must stay, and then its fill."""
+async def _crowded(
+    log: MemoryEventLog, clock: ManualClock, group: asyncio.TaskGroup, *, before: int, facts: int
+) -> LogGuard:
+    """A watcher whose log has `before` messages that nobody needs, and then `facts` that must stay."""
     writer, shared = (
         FactWriter(log, "local", 1, clock, Metrics(CollectorRegistry()), group),
         SharedFacts(log, "local", 1, clock),
@@ -343,7 +345,7 @@ async def _crowded(log: MemoryEventLog, clock: ManualClock, group: asyncio.TaskG
     guard = LogGuard(log, await log.info(), writer, shared, clock, Metrics(CollectorRegistry()))
     for _ in range(before):
         await log.append(_FILLING)
-    for number in range(30):
+    for number in range(facts):
         ref = ObjectRef("", "ConfigMap", "team", f"settings-{number:02}")
         writer.observed(KEY, ref, observed_fact({"x": "y" * 800}, uid="u", resource_version="1", now=1))
         await writer.flush()
@@ -354,16 +356,16 @@ async def _crowded(log: MemoryEventLog, clock: ManualClock, group: asyncio.TaskG
 async def test_a_sweep_of_a_crowded_log_says_how_far_it_has_come_before_readers_doubt_the_log() -> None:
     """Who reads the log while it is swept finds it vouched for from its beginning on, and calls nothing incomplete."""
     clock = ManualClock()
-    log = _Vouched(clock, max_bytes=55_000)
+    log = _Vouched(clock, max_bytes=165_000)
     async with asyncio.TaskGroup() as group:
-        guard = await _crowded(log, clock, group, before=8)
-        while (await log.info()).first_sequence < 4:
+        guard = await _crowded(log, clock, group, before=24, facts=90)
+        while (await log.info()).first_sequence < 12:
             await log.append(_FILLING)
         log.moments.clear()
         await guard.look()
-        assert len(log.moments) > 12, "it was swept"
+        assert len(log.moments) > 24, "it was swept"
         assert [(begins, said) for begins, said in log.moments if begins > said] == []
-        assert log.moments[-1][0] > 9, "what was vouched for in the beginning holds no longer"
+        assert log.moments[-1][0] > 25, "what was vouched for in the beginning holds no longer"
 
 
 async def test_a_sweep_appends_what_is_oldest_first_whatever_it_tells_of() -> None:
@@ -389,7 +391,7 @@ async def test_a_sweep_vouches_for_nothing_where_its_own_marks_pushed_something_
     clock = ManualClock()
     log = _Vouched(clock, max_bytes=50_000)
     async with asyncio.TaskGroup() as group:
-        guard = await _crowded(log, clock, group, before=0)
+        guard = await _crowded(log, clock, group, before=0, facts=30)
         while (await log.info()).bytes + 1_000 < 50_000:
             await log.append(_FILLING)
         await log.append(replace(_FILLING, data=b"x" * (50_000 - (await log.info()).bytes - 60)))

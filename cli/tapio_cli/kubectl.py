@@ -52,6 +52,6 @@ class Kubectl:
             raise KubectlError(f"`kubectl {' '.join(arguments)}` failed: {text}")
         return output.decode(errors="replace")
 
-    async def document(self, *arguments: str) -> JsonObject:
+    async def document(self, *arguments: str, stdin: bytes | None = None) -> JsonObject:
         """Run one command with `-o json` and answer the document."""
-        return cast("JsonObject", json.loads(await self.run(*arguments, "-o", "json")))
+        return cast("JsonObject", json.loads(await self.run(*arguments, "-o", "json", stdin=stdin)))

@@ -18,6 +18,10 @@ NATS_SERVICE: Final = "tapio-operator-nats"
 """Service of the operator's own NATS. `tapio-nats` would be that of a TapioCluster `tapio` in the same namespace."""
 NATS_PORT: Final = 4222
 
+WATCHER: Final = "tapio-watcher"
+RECONCILER: Final = "tapio-reconciler"
+"""ServiceAccounts of the services that observe and that write."""
+
 WEBHOOK: Final = "tapio-webhook"
 """Service of the webhook; also as whom it applies its registration."""
 

@@ -10,13 +10,23 @@ from typing import cast
 
 import pytest
 
-from tapio_cli.doctor.operator import CERTIFICATE, CONFIGURATION, LEASES, LOG, TARGETS, VERSIONS, WINDOW, WORKERS
+from tapio_cli.doctor.operator import (
+    CERTIFICATE,
+    CONFIGURATION,
+    LEASES,
+    LOG,
+    RIGHTS,
+    TARGETS,
+    VERSIONS,
+    WINDOW,
+    WORKERS,
+)
 from tapio_shared.json import JsonObject, objects_at, str_at
 from tests.support.e2e_kubernetes import simulated_kubernetes
 from tests.support.e2e_objects import small_cluster
 from tests.support.operator_run import OperatorRun, start_operator
 
-_ALL = (LOG, WINDOW, WORKERS, VERSIONS, CONFIGURATION, TARGETS, LEASES, CERTIFICATE)
+_ALL = (LOG, WINDOW, WORKERS, VERSIONS, CONFIGURATION, TARGETS, LEASES, RIGHTS, CERTIFICATE)
 
 
 async def doctor(run: OperatorRun, *arguments: str) -> tuple[int, str, str]:
@@ -54,6 +64,12 @@ async def test_each_thing_that_is_wrong_with_the_operator_is_found(tmp_path: Pat
         without = (await doctor(run))[1]
         assert "No kubeconfig was named." in without
         assert "unknown" in without
+
+        await kubernetes.kubectl.run("delete", "clusterrolebinding", "tapio-watcher")
+        assert (await checked(run))[1][RIGHTS] == (
+            "problem: ServiceAccount tapio-system/tapio-watcher may not watch tapioclusters. ServiceAccount "
+            "tapio-system/tapio-watcher may not watch statefulsets."
+        )
 
         await run["webhook"].kill()
         await kubernetes.kubectl.run("delete", "secret", "tapio-webhook-certificate", "-n", "tapio-system")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from collections import Counter
@@ -16,19 +17,28 @@ from tapio_cli.history.story import Story
 from tapio_cli.kubectl import Kubectl, KubectlError
 from tapio_shared.api.operator_config import CONFIG_MAP
 from tapio_shared.certificates import UnusableCertificate, certificate_facts
-from tapio_shared.codec import decode_record
+from tapio_shared.codec import decode_record, encode
 from tapio_shared.errors import LogRefused, TapioError
 from tapio_shared.facts import ConfigurationObserved, DecisionRecorded, EpochAdvanced, SweepMarked, TargetObserved
-from tapio_shared.installation import NAMESPACE, OWN_TARGET, WEBHOOK_CERTIFICATE, WEBHOOK_CONFIGURATION, watcher_lease
+from tapio_shared.installation import (
+    NAMESPACE,
+    OWN_TARGET,
+    RECONCILER,
+    WATCHER,
+    WEBHOOK_CERTIFICATE,
+    WEBHOOK_CONFIGURATION,
+    watcher_lease,
+)
 from tapio_shared.json import JsonObject, at, int_at, objects_at, str_at
 from tapio_shared.keys import address_of
 
 AREA = "operator"
-LOG, WINDOW, WORKERS, LEASES, CERTIFICATE, VERSIONS, CONFIGURATION, TARGETS = (
+LOG, WINDOW, WORKERS, LEASES, RIGHTS, CERTIFICATE, VERSIONS, CONFIGURATION, TARGETS = (
     "log reachable",
     "window complete",
     "partitions owned",
     "leases held",
+    "rights granted",
     "webhook certificate",
     "one version",
     "configuration",
@@ -40,6 +50,13 @@ _SOON = 7 * 86_400_000
 _HOUR = 3_600_000
 _OFTEN = 10
 """Sweeps within an hour from which on a log is too small: it begins anew with every four to eight of them."""
+_RIGHTS = (
+    (WATCHER, "watch", "tapio.io", "tapioclusters"),
+    (WATCHER, "watch", "apps", "statefulsets"),
+    (RECONCILER, "patch", "tapio.io", "tapioclusters/status"),
+    (RECONCILER, "patch", "apps", "statefulsets"),
+)
+"""ServiceAccount, verb, API group and resource, in all namespaces: what each can do nothing without."""
 _NO_CLUSTER = "Name the operator's cluster: --kubeconfig FILE, and --context where it is not the current one."
 
 
@@ -194,9 +211,12 @@ async def examine_kubernetes(
 ) -> list[Finding]:
     """What the operator's own cluster tells; unknown without a way to it."""
     if kubectl is None:
-        return [unknown(AREA, check, "No kubeconfig was named.", _NO_CLUSTER) for check in (LEASES, CERTIFICATE)]
+        return [
+            unknown(AREA, check, "No kubeconfig was named.", _NO_CLUSTER) for check in (LEASES, RIGHTS, CERTIFICATE)
+        ]
     return [
         await _lease(kubectl, namespace, watcher_lease(target), now),
+        await _rights(kubectl, namespace),
         await _certificate(kubectl, namespace, now, is_off=webhook_is_off),
     ]
 
@@ -226,6 +246,42 @@ def lease_finding(lease: JsonObject, name: str, now: int) -> Finding:
         ok=f"{holder} leads, renewed {max(since, 0) // 1000} s ago.",
         next_step="Without a leader nothing new is observed. See the watcher's pods and their logs.",
     )
+
+
+async def _rights(kubectl: Kubectl, namespace: str) -> Finding:
+    """Whether the services' ServiceAccounts may do what they are for: a watcher that may not watch says nothing new."""
+    command = ("create", "--validate=false", "-f", "-")  # What is asked is ours, and needs no download of schemas.
+    asked = [encode(_review(namespace, *right)) for right in _RIGHTS]
+    try:
+        answered = await asyncio.gather(*(kubectl.document(*command, stdin=one) for one in asked))
+    except KubectlError as err:
+        return unknown(AREA, RIGHTS, str(err), "It takes the right to create subjectaccessreviews: ask as an admin.")
+    denied = [
+        f"ServiceAccount {namespace}/{account} may not {verb} {resource}."
+        for (account, verb, _, resource), one in zip(_RIGHTS, answered, strict=True)
+        if at(one, "status", "allowed") is not True
+    ]
+    return finding(
+        AREA,
+        RIGHTS,
+        denied,
+        ok=f"ServiceAccounts {', '.join(dict.fromkeys(account for account, *_ in _RIGHTS))} may do what they are for.",
+        next_step=(
+            "Apply the operator's ClusterRoles and bindings again, as it was installed: kubectl apply -k deploy/base. "
+            "Until then what they can't see is told as it was last."
+        ),
+    )
+
+
+def _review(namespace: str, account: str, verb: str, group: str, resource: str) -> JsonObject:
+    """https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/subject-access-review-v1/"""
+    plural, _, subresource = resource.partition("/")
+    attributes: JsonObject = {"verb": verb, "group": group, "resource": plural, "subresource": subresource}
+    return {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {"user": f"system:serviceaccount:{namespace}:{account}", "resourceAttributes": attributes},
+    }
 
 
 async def _certificate(kubectl: Kubectl, namespace: str, now: int, *, is_off: bool) -> Finding:

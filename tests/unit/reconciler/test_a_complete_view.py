@@ -13,7 +13,7 @@ from tapio_shared.adapters.memory_log import MemoryEventLog
 from tapio_shared.codec import encode
 from tapio_shared.facts import Inputs, ObjectObserved, SweepMarked, Synced
 from tapio_shared.json import objects_at, str_at
-from tapio_shared.keys import ObjectRef, OrderingKey, object_subject
+from tapio_shared.keys import ObjectRef, OrderingKey, object_subject, shared_subject
 from tapio_shared.ports import LogInfo, NewMessage
 from tests.support.planned_world import PARTITIONS, START, World, example
 from tests.support.virtual_time import VirtualClock
@@ -67,6 +67,38 @@ async def test_a_state_knows_where_the_log_began_after_it_was_read() -> None:
 
     assert list(state.own) == [kept]
     assert state.log_begins == (await log.info()).first_sequence == 2
+
+
+@pytest.mark.parametrize(
+    "had_word", [pytest.param(True, id="another word than before"), pytest.param(False, id="the word before was lost")]
+)
+async def test_what_the_log_has_dropped_is_in_no_state_once_the_log_is_vouched_for_anew(had_word: bool) -> None:
+    """Else a deletion waits for ever for the end of an object that nobody tells of any more."""
+    log = MemoryEventLog(VirtualClock(), partitions=1, max_bytes=10_000)
+    kept, dropped = (object_subject(KEY, ObjectRef("", "ConfigMap", "default", name), 1) for name in "kd")
+    fact = encode(ObjectObserved(uid="u", resource_version="1", object={"noise": "x" * 1_000}, observed_at=1))
+    states = States(log, 1)
+
+    async def append(subject: str, record: bytes) -> None:
+        await log.append(NewMessage(subject, record))
+        last = await log.last(subject)
+        assert last is not None
+        states.fold(last)
+
+    def word(complete_from: int) -> bytes:
+        return encode(Synced(generation="g", kinds=[], synced_at=START, complete_from=complete_from))
+
+    if had_word:
+        await append(shared_subject(0, "local", "synced"), word(1))
+    await append(dropped, fact)
+    assert list((await states.state(KEY)).own) == [dropped]
+    while await log.last(dropped) is not None:
+        await append(kept, fact)
+    assert sorted((await states.state(KEY)).own) == [dropped, kept], "it is at hand"
+
+    await append(shared_subject(0, "local", "synced"), word((await log.info()).last_sequence + 1))
+
+    assert list((await states.state(KEY)).own) == [kept]
 
 
 class _SlowLog(MemoryEventLog):

@@ -70,6 +70,7 @@ def test_a_revision_that_was_ever_recorded_keeps_its_rules() -> None:
             compares_whole=True,
             looks_while_paused=True,
             settles_statuses=True,
+            backs_off_statuses=True,
         ),
     } == RULES
 
@@ -140,6 +141,20 @@ def test_how_long_a_failed_write_waits_at_most(logic: int, longest: int, retryab
 def test_how_soon_a_failed_write_is_tried_again(code: int, retryable: bool, first: int) -> None:
     result = ObjectResult(ref=SERVICE, action="create", digest="d", code=code, error="no", retryable=retryable)
     assert first <= _wait(result, None, NEWEST) < first * 5 // 4
+
+
+@pytest.mark.parametrize(
+    ("logic", "action", "wait"),
+    [
+        pytest.param(6, "status", 1_000, id="6: each status is another one"),
+        pytest.param(7, "status", 8_000, id="7: it goes on from the one before"),
+        pytest.param(7, "apply", 1_000, id="7: another manifest is tried at once"),
+    ],
+)
+def test_how_long_what_is_not_the_same_waits(logic: int, action: str, wait: int) -> None:
+    before = FailedWrite(action=action, digest="d", error="no", attempt=3, failed_at=NOW, retry_at=NOW)
+    result = ObjectResult(ref=SERVICE, action=action, digest="other", code=0, error="no", retryable=True)
+    assert wait <= _wait(result, before, logic) < wait * 5 // 4
 
 
 def _wait(result: ObjectResult, before: FailedWrite | None, logic: int) -> int:

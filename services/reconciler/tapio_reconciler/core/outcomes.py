@@ -138,7 +138,10 @@ def _repeats(earlier: AppliedWrite | DeletedObject | None, is_same: bool, rules:
 def _failed(
     result: ObjectResult, before: FailedWrite | None, retry_after: float, rules: Rules, now: int
 ) -> FailedWrite:
-    attempt = before.attempt + 1 if before is not None and before.digest == result.digest else 1
+    # A status tells the instant of each condition, so that none is quite the one before.
+    is_status = result.action == "status" and rules.backs_off_statuses
+    is_same = before is not None and (is_status or before.digest == result.digest)
+    attempt = before.attempt + 1 if before is not None and is_same else 1
     longest = LAST_RETRY if result.retryable else rules.longest_refusal_wait
     soon = result.retryable or result.code == _MISSING
     wait = retry_wait(result.ref, attempt, retryable=soon, longest=longest)

@@ -47,6 +47,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a TapioCluster that is paused says that it is not Ready when what was ready then has ceased to run."""
     settles_statuses: bool = False
     """Whether fields of a status that the API server drops are asked for again only now and then."""
+    backs_off_statuses: bool = False
+    """Whether a status that can't be written is tried ever more rarely, though none is quite the one before."""
 
 
 _1: Final = Rules(longest_refusal_wait=300_000, deletes_in_order=False)
@@ -67,7 +69,8 @@ _5: Final = replace(_4, goes_ahead_when_released=True, backs_off_unobserved=True
 # and the status said that all is well. And so it did of a TapioCluster that is paused, whatever became of it.
 _6: Final = replace(_5, compares_whole=True, looks_while_paused=True)
 # Under CRDs that are older than the operator, or lack a field of the status, a status was written 17 times a second.
-_7: Final = replace(_6, settles_statuses=True)
+# While no API server answered, each TapioCluster whose status was to change recorded some 8 KB a second.
+_7: Final = replace(_6, settles_statuses=True, backs_off_statuses=True)
 RULES: Final = dict(enumerate((_1, _2, _3, _4, _5, _6, _7), start=1))
 NEWEST: Final = max(RULES)
 

@@ -113,7 +113,7 @@ class States:
                 return address, False
             facts[address.what] = entry
             before = None if known_fact is None else known_fact.record
-            if isinstance(entry.record, Synced) and isinstance(before, Synced):
+            if isinstance(entry.record, Synced):
                 self._forget_what_was_dropped(before, entry.record)
             return address, not is_readable or dirties(entry.record, before)
         if address.what in {"decision", "outcome"} and not is_readable and (reason := _newer_version(entry)):
@@ -174,12 +174,13 @@ class States:
                 known = self.known.setdefault(key, Known())
                 known.revision = max(known.revision, message.sequence)
 
-    def _forget_what_was_dropped(self, before: Synced, now: Synced) -> None:
-        """Have states read anew when the log is vouched for from another place on.
+    def _forget_what_was_dropped(self, before: object, now: Synced) -> None:
+        """Have states read anew when the log is vouched for from another place on, or for the first time.
 
-        What had been dropped before that was observed anew; but what had ended by then is told by nobody any more.
+        What had been dropped before that was observed anew; but what had ended by then is told by nobody any more. The
+        word of `before` may have been dropped as well: a worker that took over then knows of none.
         """
-        if now.complete_from != before.complete_from:
+        if not isinstance(before, Synced) or now.complete_from != before.complete_from:
             self.hot.release(self._owner)
 
     def release(self) -> None:

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from tapio_shared.codec import encode
-from tapio_shared.errors import ApiError, TapioError
+from tapio_shared.errors import ApiError, ApiUnavailable, TapioError
 from tapio_shared.facts import ServedResource
 from tapio_shared.json import JsonObject, str_at
 from tapio_shared.kubernetes import error_of
@@ -215,8 +215,13 @@ class KindWatch:
         return self._versions.get(name) != before
 
     async def fetch(self, name: Name) -> None:
-        """Read one object and tell the sink how it is, or that it is gone."""
+        """Read one object and tell the sink how it is, or that it is gone. ApiUnavailable for an answer of the past."""
         document = await self._readings.latest(name, partial(self._listing.one, name))
+        if document is not None and self._is_older(document):
+            raise ApiUnavailable(
+                f"The API server answered for {self.resource.kind} {'/'.join(filter(None, name))} from before what its "
+                "watch has told. It is read again."
+            )
         is_selected = document is not None and self._listing.selects(document)
         self._was_read(name, document if is_selected else None)
         if document is None:
@@ -336,11 +341,17 @@ class KindWatch:
             self._readings.told(name)
         return is_old
 
+    def _is_older(self, document: JsonObject) -> bool:
+        """Whether an object, or its end, is of before what was told of that name; no, where versions don't compare."""
+        known = self._versions.get(name_of(document))
+        version = str_at(document, "metadata", "resourceVersion")
+        return self._api.comparable and known is not None and is_older(version, known)
+
     def _apply(self, document: JsonObject) -> None:
         name, version = name_of(document), str_at(document, "metadata", "resourceVersion")
         self._readings.told(name)
         known = self._versions.get(name)
-        if self._api.comparable and known is not None and is_older(version, known):
+        if known is not None and self._is_older(document):
             # A comparison read a newer one before the watch came to this.
             if self._listed_so_far is not None:
                 self._listed_so_far.set(name, known)
@@ -355,8 +366,7 @@ class KindWatch:
         self._readings.told(name)
         version, uid = _identity(document)
         self._ahead.ended(name, uid)
-        known = self._versions.get(name)
-        if self._api.comparable and known is not None and is_older(version, known):
+        if self._is_older(document):
             return  # a comparison has read what was made anew under this name before the watch came to the end of it
         self._forget(name)
         self._sink.gone(name, uid=uid, resource_version=version)

@@ -318,6 +318,15 @@ class DeletedObject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """How often it had been deleted before, and that was not observed either (from rules 5 on)."""
 
 
+class DroppedFields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Fields that the API server drops of a status, since its CRD does not know them."""
+
+    fields: list[str]
+    """Paths, in order; their parts are joined by `/`, and those of a list's entries follow the list's."""
+    dropped_at: int
+    """When they were asked for last, in milliseconds."""
+
+
 class FailedWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The last write of an object failed. With another `digest` wanted it is tried at once, else at `retry_at`."""
 
@@ -344,8 +353,7 @@ class OutcomeRecorded(LogRecord, frozen=True, kw_only=True, tag="OutcomeRecorded
     """Object -> our newest write of it, carried on until it has been observed."""
     settled: dict[str, str] = {}
     """Object -> digest of an observed object that differs from what was applied, yet is what the API server makes of
-    it. Carried on, so that a server's own normalisation is never fought. Of a status (from rules 7 on): when it was
-    written last, and the fields that it came back without."""
+    it. Carried on, so that a server's own normalisation is never fought."""
     failures: dict[str, FailedWrite] = {}
     """Object (or `status`, `finalizer`) -> its failed write, carried on until it succeeds or is no longer wanted."""
     corrections: dict[str, list[int]] = {}
@@ -358,6 +366,8 @@ class OutcomeRecorded(LogRecord, frozen=True, kw_only=True, tag="OutcomeRecorded
     released: dict[str, str] = {}
     """StatefulSet that was deleted without its pods, to be made anew -> UID of the one that was. Carried on until
     another one is observed, or none is wanted any more (from rules 4 on)."""
+    dropped: dict[str, DroppedFields] = {}
+    """Status (`status`, or of which resource) -> what its last write came back without (from rules 7 on)."""
 
 
 # --- what is not part of a key's state ------------------------------------------------------------------------

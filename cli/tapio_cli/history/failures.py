@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from tapio_cli.history.printing import moment
-from tapio_reconciler.core.dropped import dropped_in
 from tapio_reconciler.core.state import State
 from tapio_shared.facts import FailedWrite, OutcomeRecorded
 
@@ -50,10 +49,10 @@ def status_not_written(state: State) -> Iterator[str]:
     """That what the status says is old, if it is because it can't be written; or is not all, since the API server drops
     some of it."""
     outcome = state.find("outcome", OutcomeRecorded)
-    dropped = None if outcome is None else dropped_in(outcome[1].settled.get(_STATUS, ""))
+    dropped = None if outcome is None else outcome[1].dropped.get(_STATUS)
     if dropped is not None:
         yield (
-            f"The API server drops {', '.join(sorted(dropped.fields))} of the status, which its CRDs do not know: they "
+            f"The API server drops {', '.join(dropped.fields)} of the status, which its CRDs do not know: they "
             f"are of another version than the operator. {RENEW_CRDS}"
         )
     failure = status_failure(state)

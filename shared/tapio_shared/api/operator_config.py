@@ -271,7 +271,7 @@ def _judged(text: str) -> tuple[tuple[Problem, ...], JsonValue]:
         too_long = f"{CONFIG_KEY} holds {len(text)} characters; it must hold at most {MAX_CHARACTERS}."
         return (Problem(CONFIG_KEY, None, too_long),), None
     try:
-        document = _json(yaml.load(text, Loader=_PlainLoader))  # noqa: S506 - a SafeLoader that refuses more
+        document = _json(yaml.load(text, Loader=_PlainLoader))  # noqa: S506 - a SafeLoader; it refuses anchors and keys that stand twice
     except (yaml.YAMLError, ValueError, RecursionError) as err:
         lines = " ".join(str(err).split()) or type(err).__name__
         return (Problem(CONFIG_KEY, None, f"{CONFIG_KEY} is not valid YAML: {lines}."),), None

@@ -31,5 +31,7 @@ def test_failures_that_are_carried_on(failure: FailedWrite, results: list[Object
     before = OutcomeRecorded(decision=1, ended_at=1, failures={REFUSED.ref: failure})
     inputs = Inputs(now=NOW, operator_version="1", logic=1, partition_epoch=1)
     decision = DecisionRecorded(revision=1, inputs=inputs, digest="", desired_digest="")
-    outcome = outcome_of(2, decision, results, {}, Memory(1, before), {}, corrected=[], retry_after={}, now=NOW)
+    outcome = outcome_of(
+        2, decision, results, {}, Memory(1, before), {}, corrected=[], retry_after={}, dropped={}, now=NOW
+    )
     assert [one.attempt for one in outcome.failures.values()] == attempts

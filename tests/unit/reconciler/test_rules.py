@@ -168,7 +168,7 @@ def _wait(result: ObjectResult, before: FailedWrite | None, logic: int) -> int:
     )
     failures = {} if before is None else {SERVICE: before}
     memory = Memory(1, OutcomeRecorded(decision=1, ended_at=NOW, failures=failures))
-    outcome = outcome_of(2, decision, [result], {}, memory, {}, corrected=[], retry_after={}, now=NOW)
+    outcome = outcome_of(2, decision, [result], {}, memory, {}, corrected=[], retry_after={}, dropped={}, now=NOW)
     return outcome.failures[SERVICE].retry_at - NOW
 
 

@@ -337,7 +337,7 @@ class Draft(msgspec.Struct, kw_only=True):
         """`status` itself, or what the API server keeps of it, by the last write of it that is not long ago."""
         if self.forced or not rules_of(self.inputs.logic).settles_statuses:
             return status
-        kept, until = as_kept(status, self.memory.outcome.settled.get(name, ""), self.now)
+        kept, until = as_kept(status, self.memory.outcome.dropped.get(name), self.now)
         self.look_again("observe", until)
         return kept
 

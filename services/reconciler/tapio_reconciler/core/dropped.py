@@ -1,7 +1,7 @@
 """Fields of a status that the API server drops, since its CRD does not know them: one that is older than the operator.
 
 What is dropped is never there, so the status would differ for ever, and be written again at once, for ever. What a
-write came back without is recorded with its outcome (`OutcomeRecorded.settled`), and asked for no more for a while.
+write came back without is recorded with its outcome (`OutcomeRecorded.dropped`), and asked for no more for a while.
 
 https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#field-pruning
 """
@@ -9,45 +9,26 @@ https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resou
 from __future__ import annotations
 
 from collections.abc import Iterator, Set
-from dataclasses import dataclass
 
 from tapio_reconciler.core.changes import LONGEST_UNOBSERVED, waits
+from tapio_shared.facts import DroppedFields
 from tapio_shared.json import JsonObject, JsonValue
 
 _SEPARATOR = "/"
 
 
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """What a write of a status, made at `since` (milliseconds), came back without: paths of fields, through lists."""
-
-    since: int
-    fields: frozenset[str]
-
-    def text(self) -> str:
-        """As an outcome holds it."""
-        return " ".join([str(self.since), *sorted(self.fields)])
-
-
-def dropped_from(written: JsonObject, made: JsonObject, now: int) -> Dropped | None:
+def dropped_from(written: JsonObject, made: JsonObject, now: int) -> DroppedFields | None:
     """What `made`, the API server's answer, lacks of what was `written` to it; None when that is nothing."""
-    fields = frozenset(_missing(written, made, ""))
-    return Dropped(now, fields) if fields else None
+    fields = sorted(set(_missing(written, made, "")))
+    return DroppedFields(fields=fields, dropped_at=now) if fields else None
 
 
-def dropped_in(text: str) -> Dropped | None:
-    """What an outcome holds; None when it holds nothing of the kind."""
-    since, *fields = text.split(" ")
-    return Dropped(int(since), frozenset(fields)) if fields and since.isdecimal() else None
-
-
-def as_kept(status: JsonObject, settled: str, now: int) -> tuple[JsonObject, int]:
-    """`status` as it would come back, by what an outcome holds of it, and until when to rest on that (milliseconds).
-    Itself and 0 when nothing is known, or when that is long ago: whoever renews the CRD tells nobody."""
-    dropped = dropped_in(settled)
-    if dropped is None or not waits(dropped.since, dropped.since + LONGEST_UNOBSERVED, now):
+def as_kept(status: JsonObject, dropped: DroppedFields | None, now: int) -> tuple[JsonObject, int]:
+    """`status` as it would come back, and until when to rest on that (milliseconds). Itself and 0 when nothing is
+    dropped, or when that is long ago: whoever renews the CRD tells nobody."""
+    if dropped is None or not waits(dropped.dropped_at, dropped.dropped_at + LONGEST_UNOBSERVED, now):
         return status, 0
-    return dict(_kept(status, dropped.fields, "")), dropped.since + LONGEST_UNOBSERVED
+    return dict(_kept(status, frozenset(dropped.fields), "")), dropped.dropped_at + LONGEST_UNOBSERVED
 
 
 def _missing(written: JsonValue, made: JsonValue, path: str) -> Iterator[str]:

@@ -19,6 +19,7 @@ from tapio_shared.facts import (
     AppliedWrite,
     DecisionRecorded,
     DeletedObject,
+    DroppedFields,
     FailedWrite,
     ObjectResult,
     OutcomeRecorded,
@@ -45,6 +46,7 @@ def outcome_of(
     *,
     corrected: Sequence[str],
     retry_after: dict[str, float],
+    dropped: Mapping[str, DroppedFields | None],
     released: Mapping[str, str] | None = None,
     now: int,
 ) -> OutcomeRecorded:
@@ -52,7 +54,8 @@ def outcome_of(
 
     `settled` holds, for objects just written, the digest the server made of them when it differs from what was
     wanted, or None when it does not. `corrected` names the objects whose write undid somebody else's change.
-    `retry_after` holds seconds that the API server asked us to wait. `released` is what had been let go of before; None
+    `retry_after` holds seconds that the API server asked us to wait. `dropped` holds, for statuses just written, what
+    they came back without, or None when that is nothing. `released` is what had been let go of before; None
     under rules by which nothing of that is remembered.
     """
     before = memory.outcome
@@ -86,6 +89,8 @@ def outcome_of(
             deleted[name] = _deleted(uids[name], deleted.get(name), rules, now)
     kept = {name: value for name, value in before.settled.items() if name in wanted and name not in settled}
     kept |= {name: value for name, value in settled.items() if value is not None}
+    missing = {name: value for name, value in before.dropped.items() if name in wanted and name not in dropped}
+    missing |= {name: value for name, value in dropped.items() if value is not None}
     return OutcomeRecorded(
         decision=sequence,
         cluster_uid=decision.cluster_uid,
@@ -97,6 +102,7 @@ def outcome_of(
         corrections=_corrections(before.corrections, corrected, wanted, now),
         force_reconcile=decision.force_reconcile or before.force_reconcile,
         deleted=deleted,
+        dropped=missing,
         released={} if released is None else released_after(released, decision, results),
     )
 

@@ -15,7 +15,7 @@ from tapio_reconciler.core.outcomes import outcome_of
 from tapio_reconciler.core.premises import Premise
 from tapio_reconciler.core.state import Seen
 from tapio_shared.codec import encode
-from tapio_shared.facts import DecisionRecorded, ObjectResult, OutcomeRecorded
+from tapio_shared.facts import DecisionRecorded, DroppedFields, ObjectResult, OutcomeRecorded
 from tapio_shared.json import JsonObject
 
 
@@ -25,6 +25,7 @@ class Report:
 
     results: list[ObjectResult] = field(default_factory=list[ObjectResult])
     settled: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
+    dropped: dict[str, DroppedFields | None] = field(default_factory=dict[str, "DroppedFields | None"])
     retry_after: dict[str, float] = field(default_factory=dict[str, float])
 
 
@@ -77,6 +78,7 @@ class Plan:
             dict(self.seen_by_name),
             corrected=self.corrected,
             retry_after=report.retry_after,
+            dropped=report.dropped,
             released=self.released,
             now=now,
         )

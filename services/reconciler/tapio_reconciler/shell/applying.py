@@ -86,7 +86,7 @@ class Applier:
                 "status",
                 "status",
                 digest(decision.status),
-                self._settling(
+                self._noting_dropped(
                     report,
                     "status",
                     decision,
@@ -280,10 +280,10 @@ class Applier:
         seen = plan.seen_by_name[name]
         status = plan.decision.resources[name]
         work = self._write_status(kind, key.namespace, resource, seen.uid, object_at(seen.document, "status"), status)
-        settling = self._settling(report, name, plan.decision, status, work)
-        await self._attempt(report, name, "status", digest(status), settling)
+        noting = self._noting_dropped(report, name, plan.decision, status, work)
+        await self._attempt(report, name, "status", digest(status), noting)
 
-    async def _settling(
+    async def _noting_dropped(
         self,
         report: Report,
         name: str,
@@ -291,11 +291,10 @@ class Applier:
         status: JsonObject,
         work: Coroutine[None, None, JsonObject],
     ) -> JsonObject:
-        """`work`, which writes a status, and what came back without."""
+        """`work`, which writes a status; reports what that came back without."""
         document = await work
         if rules_of(decision.inputs.logic).settles_statuses:
-            dropped = dropped_from(status, object_at(document, "status"), decision.inputs.now)
-            report.settled[name] = None if dropped is None else dropped.text()
+            report.dropped[name] = dropped_from(status, object_at(document, "status"), decision.inputs.now)
         return document
 
     async def _write_status(  # the subresource's whole address

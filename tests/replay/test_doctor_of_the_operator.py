@@ -29,8 +29,9 @@ from tapio_cli.doctor.operator import (
     lease_finding,
 )
 from tapio_cli.history.archive import Archive
+from tapio_cli.history.known import recorded_keys
 from tapio_cli.history.source import Recorded
-from tapio_cli.history.story import read_story, recorded_keys
+from tapio_cli.history.story import read_story
 from tapio_shared.adapters.memory_log import MemoryEventLog
 from tapio_shared.certificates import CertificateAuthority, Usage
 from tapio_shared.codec import decode_record, encode

@@ -24,12 +24,13 @@ from tapio_cli.history.asking import events_between, planned
 from tapio_cli.history.explaining import explain
 from tapio_cli.history.following import follow
 from tapio_cli.history.instants import Position, position, sequence_at, span
+from tapio_cli.history.known import NotInWindow, recorded_keys
 from tapio_cli.history.looking_back import Steps, answered, latest
 from tapio_cli.history.options import Where
 from tapio_cli.history.snapshots import snapshot
 from tapio_cli.history.source import Sources
 from tapio_cli.history.standing import status_of
-from tapio_cli.history.story import NotInWindow, OlderNeeded, Story, read_story, recorded_keys
+from tapio_cli.history.story import OlderNeeded, Story, read_story
 from tapio_cli.history.timeline import Event, timeline
 from tapio_cli.history.where import Live
 from tapio_reconciler.core.state import State

@@ -21,10 +21,11 @@ from tapio_cli.history.explaining import explain
 from tapio_cli.history.exporting import or_exit
 from tapio_cli.history.fields import changed_fields
 from tapio_cli.history.instants import sequence_at, span
+from tapio_cli.history.known import NotInWindow
 from tapio_cli.history.printing import moment, print_as_of
 from tapio_cli.history.snapshots import difference, snapshot
 from tapio_cli.history.standing import status_of
-from tapio_cli.history.story import NotInWindow, Story, read_story
+from tapio_cli.history.story import Story, read_story
 from tapio_cli.history.timeline import timeline
 from tapio_shared.admissions import Admission
 from tapio_shared.api.normalise import normalise_spec

@@ -9,8 +9,9 @@ import pytest
 
 from tapio_cli.history.archive import Archive
 from tapio_cli.history.instants import sequence_at
+from tapio_cli.history.known import NotInWindow
 from tapio_cli.history.snapshots import snapshot
-from tapio_cli.history.story import NotInWindow, Story, read_story
+from tapio_cli.history.story import Story, read_story
 from tapio_shared.json import JsonObject
 from tapio_shared.ports import Message
 from tests.support.incidents import KEY, incident

@@ -18,10 +18,11 @@ from rich.table import Table
 
 from tapio_cli.history.completing import clusters
 from tapio_cli.history.exporting import Connect, opened, or_exit
+from tapio_cli.history.known import named_keys
 from tapio_cli.history.options import Output, Where, with_history
 from tapio_cli.history.printing import Format, moment, print_document
 from tapio_cli.history.source import Sources
-from tapio_cli.history.story import Story, read_story, recorded_keys
+from tapio_cli.history.story import Story, read_story
 from tapio_cli.kubectl import Kubectl
 from tapio_shared.codec import to_document
 from tapio_shared.errors import InvalidSettings, LogMissing, LogRefused
@@ -181,7 +182,7 @@ async def _examined(
 
     async with opened(connect, where) as sources:
         every = where.keys_in(cluster)
-        keys = [where.key(cluster)] if every is None else await recorded_keys(sources.log, where.target, every)
+        keys = [where.key(cluster)] if every is None else await named_keys(sources.log, where.target, every)
         stories = [await read_story(sources.log, key) for key in keys]
         living = await _living(sources)
         own = await examine_log(

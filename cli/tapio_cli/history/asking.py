@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, TypeVar
 from tapio_cli.history.admitted import admissions_of
 from tapio_cli.history.exporting import Connect, opened
 from tapio_cli.history.instants import Span, position, span
+from tapio_cli.history.known import check_target, named_keys
 from tapio_cli.history.looking_back import STEPS, Steps, answered, beginning, latest
 from tapio_cli.history.options import Where
 from tapio_cli.history.signs_of_life import silence
 from tapio_cli.history.source import Sources
-from tapio_cli.history.story import Story, read_present, read_state, read_story, recorded_keys
+from tapio_cli.history.story import Story, read_present, read_state, read_story
 from tapio_cli.history.timeline import Event, stretch
 from tapio_shared.admissions import Admission
 from tapio_shared.json import JsonObject
@@ -119,6 +120,8 @@ async def planned(connect: Connect, documents: list[JsonObject], where: Where, n
         found: list[Ahead] = []
         for key in sorted(by_key):
             state, partitions = await read_state(sources.log, key)
+            if not state.shared:
+                await check_target(sources.log, key.target)
             found.append(ahead(state, by_key[key], partitions=partitions, now=now))
         return found
 
@@ -145,7 +148,7 @@ async def standing(connect: Connect, where: Where, cluster: str, *, now: int) ->
         if namespace is None:
             found = [await _told(sources, where.key(cluster), where, status_of, now=now)]
             return Standing(statuses=found, silence=silent)
-        keys = await recorded_keys(sources.log, where.target, namespace)
+        keys = await named_keys(sources.log, where.target, namespace)
         if len(keys) > TOLD_WHOLE:
             stories = await read_present(sources.log, where.target, namespace)
             return Standing(statuses=[status_of(one, (), is_whole=False) for one in stories], silence=silent)

@@ -40,7 +40,7 @@ from tapio_cli.history.where import live
 from tapio_shared.admissions import Admission
 from tapio_shared.codec import to_document
 from tapio_shared.errors import InvalidSettings
-from tapio_shared.installation import NAMESPACE
+from tapio_shared.installation import NAMESPACE, OWN_TARGET
 from tapio_shared.json import JsonObject
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ def add_history_commands(
           tapioctl replay --from last-month.tapio --with 0.2.0
           tapioctl replay --from last-month.tapio --with dist/tapio_operator-0.2.0-py3-none-any.whl
         """
+        from tapio_cli.history.archive import Archive
+        from tapio_cli.history.known import check_names
         from tapio_cli.history.releases import replay_with
         from tapio_cli.history.replay import Summary, replay
 
@@ -119,10 +121,13 @@ def add_history_commands(
             keys = [where.key(text) for text in clusters or ()]
             if release:
                 home = cache.expanduser()
-                return replay_with(release, path, keys, target=where.target, jobs=jobs, cache=home)
-            with progress_bar("planning again") as told:
-                found = replay(path, keys, jobs=jobs, progress=told)
-            found.planned_by = version()
+                found = replay_with(release, path, keys, target=where.target, jobs=jobs, cache=home)
+            else:
+                with progress_bar("planning again") as told:
+                    found = replay(path, keys, jobs=jobs, progress=told)
+                found.planned_by = version()
+            if found.keys < len({*keys}) or where.target != OWN_TARGET:
+                asyncio.run(check_names(Archive.open(path), keys, where.target))
             return found
 
         with tempfile.TemporaryDirectory() as folder:

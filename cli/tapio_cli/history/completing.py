@@ -13,9 +13,9 @@ from typing import cast
 import typer
 
 from tapio_cli.history.exporting import Connect, opened
+from tapio_cli.history.known import recorded_keys
 from tapio_cli.history.options import Where
 from tapio_cli.history.source import Sources
-from tapio_cli.history.story import recorded_keys
 from tapio_shared.errors import TapioError
 from tapio_shared.keys import address_of, key_prefix
 

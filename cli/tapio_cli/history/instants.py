@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from tapio_cli.history.known import NotInWindow
 from tapio_cli.history.printing import moment
-from tapio_cli.history.story import NotInWindow, Story
+from tapio_cli.history.story import Story
 from tapio_cli.history.timeline import Event
 from tapio_shared.errors import InvalidSettings
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tapio_cli.history.exporting import Connect, exported, or_exit
-from tapio_cli.history.options import Output, Where, with_history
+from tapio_cli.history.options import Output, Where, with_history_but
 from tapio_cli.history.printing import Format, moment, print_document
 from tapio_cli.history.source import Streams
 from tapio_cli.history.where import Live, live, live_to_change
@@ -34,7 +34,7 @@ def add_keeping_commands(
     """Add every command of this module to `app`."""
 
     @app.command(name="export")
-    @with_history
+    @with_history_but("archive", "target")
     def export_command(
         where: Where,
         file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")],
@@ -63,7 +63,7 @@ def add_keeping_commands(
         print(f"{done.messages} messages of the log and {answers} are in {file} ({file.stat().st_size} bytes).")
 
     @app.command(name="import")
-    @with_history
+    @with_history_but("archive", "target")
     def import_command(
         where: Where,
         file: Annotated[Path, typer.Argument(metavar="FILE", help="Archive made by `tapioctl export`.")],
@@ -103,7 +103,7 @@ def add_keeping_commands(
             print(f"{stream}: {count} messages restored, with their sequences and time stamps.")
 
     @app.command(name="erase")
-    @with_history
+    @with_history_but("target")
     def erase_command(
         where: Where,
         user: Annotated[str, typer.Argument(metavar="USER", help="The user's name, as `tapioctl history` shows it.")],

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from tapio_cli.history.instants import Position
+from tapio_cli.history.known import NotInWindow, unknown
 from tapio_cli.history.source import Recorded
 from tapio_cli.history.story import (
-    NotInWindow,
     OlderNeeded,
     Part,
     Record,
@@ -23,7 +23,6 @@ from tapio_cli.history.story import (
     read_records,
     read_story,
     records_of,
-    unknown,
 )
 from tapio_shared.keys import OrderingKey
 from tapio_shared.ports import Message

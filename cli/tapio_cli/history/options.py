@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -104,15 +104,25 @@ class Where:
 
 def with_history(command: Callable[..., None]) -> Callable[..., None]:
     """`command` with the options of Where instead of its parameter `where`: Typer reads options off a signature."""
+    return _with_options(command, frozenset())
+
+
+def with_history_but(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The same `without` the options for some fields: one that a command can't heed would be a lie."""
+    return lambda command: _with_options(command, frozenset(without))
+
+
+def _with_options(command: Callable[..., None], without: Set[str]) -> Callable[..., None]:
     own = inspect.signature(command, eval_str=True)
     shared = inspect.signature(Where, eval_str=True)
     kinds = inspect.Parameter.KEYWORD_ONLY
     parameters = [one for one in own.parameters.values() if one.name != "where"]
-    parameters += [one.replace(kind=kinds) for one in shared.parameters.values()]
+    options_of = [one for one in shared.parameters.values() if one.name not in without]
+    parameters += [one.replace(kind=kinds) for one in options_of]
 
     @wraps(command)
     def wrapped(*arguments: object, **options: object) -> None:
-        given = {name: options.pop(name) for name in shared.parameters}
+        given = {one.name: options.pop(one.name) for one in options_of}
         make = cast("Callable[..., Where]", Where)
         command(*arguments, where=make(**given), **options)
 

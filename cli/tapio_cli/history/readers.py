@@ -63,6 +63,10 @@ def add_reader_command(app: typer.Typer, make: Callable[[str, str, bool], NewRea
                 raise InvalidSettings(
                     f"{namespace!r} is no namespace; it must be a lower-case DNS label, such as default."
                 )
+            if not is_dns_label(target):
+                raise InvalidSettings(
+                    f"--target is {target!r}; it must be a lower-case DNS label, such as {OWN_TARGET}."
+                )
             if file.exists():
                 raise InvalidSettings(f"{file} exists already. Name another file, or remove it.")
             made = make(target, namespace, with_users)

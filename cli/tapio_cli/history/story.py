@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 
+from tapio_cli.history.known import NotInWindow, unknown
 from tapio_cli.history.source import Recorded
 from tapio_reconciler.core.reading import entry_of, is_unreadable
 from tapio_reconciler.core.state import Entry, State, evolve
-from tapio_shared.api.names import API_GROUP, CLUSTER_KIND
-from tapio_shared.errors import LogRefused, LogRewound, TerminalError
+from tapio_shared.errors import LogRewound
 from tapio_shared.facts import SweepMarked, Synced
 from tapio_shared.keys import OrderingKey, address_of, escape_token, key_prefix, partition_of, shared_prefix
 from tapio_shared.ports import Message
-
-_OFFERED = 8
-"""TapioClusters that are named when the one that was asked for is unknown."""
-
-
-class NotInWindow(TerminalError):
-    """The history does not cover what was asked for; the sentence says what it covers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,24 +268,6 @@ async def read_on(recorded: Recorded, story: Story) -> Story:
     )
 
 
-async def recorded_keys(recorded: Recorded, target: str, namespace: str = "") -> list[OrderingKey]:
-    """Every TapioCluster of `target`, in one namespace or in all, that is recorded: told of, or decided about.
-
-    Read from the last messages of those subjects alone: a log may hold a million of others.
-    """
-    where = f"tapio.log.*.{escape_token(target)}.{escape_token(namespace) if namespace else '*'}.*"
-    told = f"{where}.object.{escape_token(API_GROUP)}.{CLUSTER_KIND}.*.*"
-    found: set[OrderingKey] = set()
-    for message in (await recorded.last_per_subject(told, f"{where}.decision")).messages:
-        try:
-            key = address_of(message.subject).key
-        except ValueError:
-            continue
-        if key is not None and key.target == target:
-            found.add(key)
-    return sorted(found)
-
-
 async def read_present(recorded: Recorded, target: str, namespace: str = "") -> list[Story]:
     """How every TapioCluster stands, as its last records tell, without what led there: a story of its last chapter.
 
@@ -329,21 +303,6 @@ async def read_state(recorded: Recorded, key: OrderingKey) -> tuple[State, int]:
     for one in records_of((await recorded.last_per_subject(*patterns_of(key, partitions))).messages):
         evolve(state, one.message.subject, one.entry)
     return state, partitions
-
-
-async def unknown(recorded: Recorded, key: OrderingKey) -> str:
-    """That nothing is recorded of `key`, and of which ones there is, as far as the reader may ask for all of them."""
-    nothing = f"Nothing is recorded of TapioCluster {key.namespace}/{key.name} of {key.target}."
-    try:
-        known = await recorded_keys(recorded, key.target)
-    except LogRefused:
-        return f"{nothing} Name one that exists, or existed while this history was recorded."
-    names = [f"{one.namespace}/{one.name}" for one in known]
-    close = get_close_matches(f"{key.namespace}/{key.name}", names, n=_OFFERED, cutoff=0.0)
-    if not close:
-        return f"{nothing} None at all is recorded of it: see `tapioctl doctor`, and --target."
-    left = f" and {len(names) - len(close)} more" if len(names) > len(close) else ""
-    return f"{nothing} There are: {', '.join(close)}{left}."
 
 
 async def read_records(recorded: Recorded, pattern: str, up_to: int, after: int = 0) -> tuple[Record, ...]:

@@ -17,7 +17,24 @@ from tapio_cli.history.where import CLIENT_FILE
 from tests.support.operator_in_process import NAMES
 from tests.support.recorded_histories import recorded_history, write_archive
 
-ONE = f"default/{NAMES[0]}"
+ONE, NOBODY = f"default/{NAMES[0]}", "default/nobody"
+NO_TARGET = "Nothing is recorded of a Kubernetes cluster typo (--target). There are: local.\n"
+NO_NAMESPACE = "No TapioCluster of namespace no of local is recorded."
+OF_ALL = {
+    "status": ["status"],
+    "doctor": ["doctor"],
+    "diagnostics": ["diagnostics", "nowhere"],
+    "replay": ["replay"],
+    "ui": ["ui", "--port", "0"],
+}
+OF_ONE = {
+    **OF_ALL,
+    "history": ["history"],
+    "at": ["at", "now"],
+    "diff": ["diff", "-1s", "now"],
+    "explain": ["explain"],
+}
+"""Everything that takes CLUSTER, without it."""
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +75,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         pytest.param(["status", "a/b/c"], "'a/b/c' names no TapioCluster; write namespace/name", id="no name"),
         pytest.param(["status", "x/ø"], "Nothing is recorded of TapioCluster x/ø of local. There are:", id="unknown"),
+        *(
+            pytest.param(
+                [*arguments, NOBODY], f"Nothing is recorded of TapioCluster {NOBODY} of local. There are:", id=what
+            )
+            for what, arguments in OF_ONE.items()
+        ),
+        *(
+            pytest.param([*arguments, ONE, "--target", "typo"], NO_TARGET, id=f"{what} of no target")
+            for what, arguments in OF_ONE.items()
+        ),
+        *(
+            pytest.param([*arguments, "--target", "typo"], NO_TARGET, id=f"{what} of all of no target")
+            for what, arguments in OF_ALL.items()
+        ),
+        *(
+            pytest.param(
+                [*OF_ALL[what], "no/"], f"{NO_NAMESPACE} There are some in: default.", id=f"{what} of no namespace"
+            )
+            for what in ("status", "doctor", "diagnostics")
+        ),
+        *(
+            pytest.param([*OF_ALL[what], "no/", "--target", "typo"], NO_TARGET, id=f"{what} of neither")
+            for what in ("status", "doctor", "diagnostics")
+        ),
+        pytest.param(["replay", ONE, NOBODY], f"Nothing is recorded of TapioCluster {NOBODY}", id="one of two"),
+        pytest.param(["plan", "-f", "examples/edge.yaml", "--target", "typo"], NO_TARGET, id="plan for no target"),
     ],
 )
 def test_a_question_that_has_no_answer(folder: Path, arguments: list[str], said: str) -> None:
@@ -126,6 +169,12 @@ def test_more_than_there_is_may_be_asked_for(folder: Path) -> None:
             id="a namespace with a wildcard",
         ),
         pytest.param(
+            ["reader", "a", "--credentials", "{}/reader", "--target", "a.*"],
+            1,
+            "--target is 'a.*'; it must be a lower-case DNS label, such as local.",
+            id="a target with a wildcard",
+        ),
+        pytest.param(
             ["render", "-f", "{}/pod.yaml"], 2, "There is no TapioCluster in {}/pod.yaml; there is", id="a Pod"
         ),
         pytest.param(
@@ -156,6 +205,13 @@ def test_what_is_named_and_can_not_be_used(folder: Path, arguments: list[str], c
     done = CliRunner().invoke(app, [one.format(folder) for one in arguments])
     assert (done.exit_code, done.stdout) == (code, "")
     assert f"tapioctl: {said.format(folder)}" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["export", "x"], ["import", "x"], ["erase", "x"]], ids=lambda one: one[0])
+def test_a_target_can_not_be_named_where_it_would_count_for_nothing(command: list[str]) -> None:
+    done = CliRunner().invoke(app, [*command, "--target", "east"])
+    assert (done.exit_code, done.stdout) == (2, "")  # 64 in a process of its own: test_help_and_completion.py
+    assert "No such option: --target" in done.stderr
 
 
 def test_a_fault_of_tapioctl_is_a_sentence_and_a_file() -> None:

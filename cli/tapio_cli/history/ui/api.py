@@ -9,9 +9,9 @@ import yaml
 
 from tapio_cli.history.explaining import explain
 from tapio_cli.history.instants import sequence_at
+from tapio_cli.history.known import NotInWindow
 from tapio_cli.history.printing import moment
 from tapio_cli.history.snapshots import snapshot
-from tapio_cli.history.story import NotInWindow
 from tapio_cli.history.ui.chapter import Chapter
 from tapio_cli.history.ui.tree import tree_of
 from tapio_shared.errors import InvalidSettings

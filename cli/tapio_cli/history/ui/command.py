@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ import typer
 from tapio_cli.history.exporting import Connect, opened, or_exit
 from tapio_cli.history.options import Where, with_history
 from tapio_cli.history.where import live
+from tapio_shared.errors import LogRefused
 
 _PORT = 8745
 _TOKEN = 32
@@ -67,8 +69,9 @@ async def _served(
         library = Library(sources, where.target, live=where.archive is None)
         if only is not None:
             await library.chapter(only)
-        elif where.archive is not None:
-            await library.keys()  # So that a damaged archive is refused here, and not by every page.
+        else:
+            with suppress(LogRefused):  # Who may read one namespace alone can still name a TapioCluster of it.
+                await library.keys()  # So that what can't be read is told here, and not by every page.
         page = Page(library, target=where.target, title=title, only=only, token=token, host=host, port=port)
         async with page:
             print(f"The page is at {page.url} (Ctrl-C ends it).", flush=True)

@@ -6,8 +6,9 @@ import asyncio
 from collections import OrderedDict
 
 from tapio_cli.history.admitted import admissions_of
+from tapio_cli.history.known import named_keys
 from tapio_cli.history.source import Sources
-from tapio_cli.history.story import read_on, read_story, recorded_keys
+from tapio_cli.history.story import read_on, read_story
 from tapio_cli.history.ui.chapter import Chapter
 from tapio_shared.errors import LogRefused, LogRewound
 from tapio_shared.keys import OrderingKey
@@ -26,8 +27,8 @@ class Library:
         self._reading = asyncio.Lock()
 
     async def keys(self) -> list[OrderingKey]:
-        """Every TapioCluster of which anything is recorded."""
-        return await recorded_keys(self._sources.log, self._target)
+        """Every TapioCluster of which anything is recorded. NotInWindow when nobody has told of the target."""
+        return await named_keys(self._sources.log, self._target)
 
     async def chapter(self, key: OrderingKey) -> Chapter:
         """The chapter of `key`, as it was when it was last read. NotInWindow when there is none."""

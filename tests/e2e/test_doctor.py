@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import cast
@@ -11,7 +12,6 @@ from typing import cast
 import pytest
 
 from tapio_cli.doctor.operator import (
-    CERTIFICATE,
     CONFIGURATION,
     LEASES,
     LOG,
@@ -21,12 +21,14 @@ from tapio_cli.doctor.operator import (
     WINDOW,
     WORKERS,
 )
+from tapio_cli.doctor.webhook import ANSWER, CERTIFICATE
 from tapio_shared.json import JsonObject, objects_at, str_at
 from tests.support.e2e_kubernetes import simulated_kubernetes
 from tests.support.e2e_objects import small_cluster
+from tests.support.freezing import freeze
 from tests.support.operator_run import OperatorRun, start_operator
 
-_ALL = (LOG, WINDOW, WORKERS, VERSIONS, CONFIGURATION, TARGETS, LEASES, RIGHTS, CERTIFICATE)
+_ALL = (LOG, WINDOW, WORKERS, VERSIONS, CONFIGURATION, TARGETS, LEASES, RIGHTS, CERTIFICATE, ANSWER)
 
 
 async def doctor(run: OperatorRun, *arguments: str) -> tuple[int, str, str]:
@@ -71,6 +73,14 @@ async def test_each_thing_that_is_wrong_with_the_operator_is_found(tmp_path: Pat
             "tapio-system/tapio-watcher may not watch statefulsets."
         )
 
+        await freeze(run["webhook"])
+        assert (await checked(run))[1][ANSWER].endswith(" s: the API server had no answer from it in time.")
+        await kubernetes.kubectl.run("delete", "mutatingwebhookconfiguration", "tapio-operator")
+        assert (await checked(run))[1][
+            CERTIFICATE
+        ] == "problem: MutatingWebhookConfiguration tapio-operator does not exist."
+        run["webhook"].send_signal(signal.SIGCONT)  # It registers itself again.
+
         await run["webhook"].kill()
         await kubernetes.kubectl.run("delete", "secret", "tapio-webhook-certificate", "-n", "tapio-system")
         await run["watcher"].kill()
@@ -81,6 +91,7 @@ async def test_each_thing_that_is_wrong_with_the_operator_is_found(tmp_path: Pat
         code, found = await checked(run)
         assert code == 2
         assert found[LEASES].startswith("problem: watcher holds Lease tapio-system/tapio-watcher-local and has not")
+        assert found[ANSWER].endswith(" s: the API server could not reach it.")
         assert found[CERTIFICATE] == "problem: Secret tapio-system/tapio-webhook-certificate does not exist."
 
         await run.nats.kill()

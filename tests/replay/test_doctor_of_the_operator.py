@@ -15,7 +15,6 @@ import pytest
 
 from tapio_cli.doctor.findings import Finding, Verdict
 from tapio_cli.doctor.operator import (
-    CERTIFICATE,
     CONFIGURATION,
     LEASES,
     LOG,
@@ -23,11 +22,11 @@ from tapio_cli.doctor.operator import (
     VERSIONS,
     WINDOW,
     WORKERS,
-    certificate_finding,
     examine_log,
     is_webhook_off,
     lease_finding,
 )
+from tapio_cli.doctor.webhook import ANSWER, CERTIFICATE, answer_finding, certificate_finding
 from tapio_cli.history.archive import Archive
 from tapio_cli.history.known import recorded_keys
 from tapio_cli.history.source import Recorded
@@ -267,14 +266,60 @@ DAY = timedelta(days=1)
     ],
 )
 def test_a_webhook_whose_certificate_is_no_good(secret: JsonObject, registered: JsonObject, evidence: str) -> None:
-    found = certificate_finding(secret, registered, "a", NOW)
+    found = certificate_finding(secret, [registered], "a", NOW)
     assert (found.check, found.verdict, found.evidence) == (CERTIFICATE, Verdict.PROBLEM, evidence)
     assert found.next_step
 
 
 def test_a_webhook_whose_certificate_is_good() -> None:
-    found = certificate_finding(certificate(90 * DAY), registration("ca"), "a", NOW)
+    found = certificate_finding(certificate(90 * DAY), [registration("ca"), registration("ca")], "a", NOW)
     assert (found.verdict, found.evidence) == (
         Verdict.OK,
         "It is valid until 2026-12-20T14:13:20.000Z, and registered.",
     )
+
+
+UNSEEN: JsonObject = {"spec": {"profile": "development"}}
+SEEN: JsonObject = {"spec": {"profile": "development", "version": "v0.1.0"}}
+
+
+@pytest.mark.parametrize(
+    ("made", "seconds", "verdict", "evidence"),
+    [
+        pytest.param(
+            SEEN, 0.24, Verdict.OK, "It had its say on a TapioCluster that was not kept, in 0.2 s.", id="answers"
+        ),
+        pytest.param(
+            UNSEEN,
+            10.2,
+            Verdict.PROBLEM,
+            "A TapioCluster passed it unseen, in 10.2 s: the API server had no answer from it in time.",
+            id="hangs",
+        ),
+        pytest.param(
+            UNSEEN,
+            0.1,
+            Verdict.PROBLEM,
+            "A TapioCluster passed it unseen, in 0.1 s: the API server could not reach it.",
+            id="is away",
+        ),
+        pytest.param(
+            SEEN,
+            5.1,
+            Verdict.PROBLEM,
+            "It answered, and yet a TapioCluster took 5.1 s: one of its handlers, or another's, hangs.",
+            id="one of two hangs",
+        ),
+        pytest.param(
+            None,
+            10.0,
+            Verdict.PROBLEM,
+            "The API server refuses TapioClusters, as it had no answer from the webhook: it is so.",
+            id="somebody made it indispensable",
+        ),
+    ],
+)
+def test_a_webhook_that_is_asked(made: JsonObject | None, seconds: float, verdict: Verdict, evidence: str) -> None:
+    found = answer_finding(made, seconds, "a", why="it is so")
+    assert (found.check, found.verdict, found.evidence) == (ANSWER, verdict, evidence)
+    assert bool(found.next_step) == (verdict is Verdict.PROBLEM)

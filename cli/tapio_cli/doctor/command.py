@@ -73,8 +73,8 @@ def add_doctor_command(
 
         Checked of a TapioCluster: RBAC, node selectors and security contexts of its collectors; volumes, memory and
         init containers of Neo4j; network policies, Services and credentials of NATS; and anything else that has failed.
-        Checked of the operator: log, window, partitions, versions and, with a kubeconfig, its Leases, its rights and
-        the webhook's certificate. Nothing is changed.
+        Checked of the operator: log, window, partitions, versions and, with a kubeconfig, its Leases, its rights, the
+        webhook's certificate, and whether the webhook answers (a dry run). Nothing is changed.
 
         Exit codes: 0 no check found a problem; 1 the checks can't be made; 2 at least one found a problem.
 

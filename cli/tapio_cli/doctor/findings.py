@@ -7,6 +7,9 @@ from enum import StrEnum
 
 import msgspec
 
+AREA = "operator"
+"""What the checks of the operator itself are about."""
+
 
 class Verdict(StrEnum):
     """What a check comes to. `unknown` is never taken for `ok`."""

@@ -3,50 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
-from tapio_cli.doctor.findings import Finding, finding, unknown
+from tapio_cli.doctor.findings import AREA, Finding, finding, unknown
+from tapio_cli.doctor.webhook import ANSWER, CERTIFICATE, NO_CLUSTER, examine_webhook, refused
 from tapio_cli.history.printing import moment
 from tapio_cli.history.signs_of_life import silence
 from tapio_cli.history.source import Recorded
 from tapio_cli.history.story import Story
 from tapio_cli.kubectl import Kubectl, KubectlError
 from tapio_shared.api.operator_config import CONFIG_MAP
-from tapio_shared.certificates import UnusableCertificate, certificate_facts
 from tapio_shared.codec import decode_record, encode
-from tapio_shared.errors import LogRefused, TapioError
+from tapio_shared.errors import LogRefused
 from tapio_shared.facts import ConfigurationObserved, DecisionRecorded, EpochAdvanced, SweepMarked, TargetObserved
 from tapio_shared.installation import (
     NAMESPACE,
     OWN_TARGET,
     RECONCILER,
     WATCHER,
-    WEBHOOK_CERTIFICATE,
-    WEBHOOK_CONFIGURATION,
     watcher_lease,
 )
-from tapio_shared.json import JsonObject, at, int_at, objects_at, str_at
+from tapio_shared.json import JsonObject, at, int_at, str_at
 from tapio_shared.keys import address_of
 
-AREA = "operator"
-LOG, WINDOW, WORKERS, LEASES, RIGHTS, CERTIFICATE, VERSIONS, CONFIGURATION, TARGETS = (
+LOG, WINDOW, WORKERS, LEASES, RIGHTS, VERSIONS, CONFIGURATION, TARGETS = (
     "log reachable",
     "window complete",
     "partitions owned",
     "leases held",
     "rights granted",
-    "webhook certificate",
     "one version",
     "configuration",
     "targets",
 )
 _SURROUNDINGS = (CONFIGURATION, TARGETS)
-_SOON = 7 * 86_400_000
-"""Milliseconds before its end at which a certificate should long have been renewed."""
 _HOUR = 3_600_000
 _OFTEN = 10
 """Sweeps within an hour from which on a log is too small: it begins anew with every four to eight of them."""
@@ -57,7 +49,6 @@ _RIGHTS = (
     (RECONCILER, "patch", "apps", "statefulsets"),
 )
 """ServiceAccount, verb, API group and resource, in all namespaces: what each can do nothing without."""
-_NO_CLUSTER = "Name the operator's cluster: --kubeconfig FILE, and --context where it is not the current one."
 
 
 async def examine_log(
@@ -211,13 +202,12 @@ async def examine_kubernetes(
 ) -> list[Finding]:
     """What the operator's own cluster tells; unknown without a way to it."""
     if kubectl is None:
-        return [
-            unknown(AREA, check, "No kubeconfig was named.", _NO_CLUSTER) for check in (LEASES, RIGHTS, CERTIFICATE)
-        ]
+        checks = (LEASES, RIGHTS, CERTIFICATE, ANSWER)
+        return [unknown(AREA, check, "No kubeconfig was named.", NO_CLUSTER) for check in checks]
     return [
         await _lease(kubectl, namespace, watcher_lease(target), now),
         await _rights(kubectl, namespace),
-        await _certificate(kubectl, namespace, now, is_off=webhook_is_off),
+        *await examine_webhook(kubectl, namespace=namespace, now=now, is_off=webhook_is_off),
     ]
 
 
@@ -225,7 +215,7 @@ async def _lease(kubectl: Kubectl, namespace: str, name: str, now: int) -> Findi
     try:
         lease = await kubectl.document("get", "lease", name, "-n", namespace)
     except KubectlError as err:
-        return _refused(LEASES, f"Lease {namespace}/{name}", err, "No watcher has ever led: see kubectl get pods.")
+        return refused(LEASES, f"Lease {namespace}/{name}", err, "No watcher has ever led: see kubectl get pods.")
     return lease_finding(lease, f"Lease {namespace}/{name}", now)
 
 
@@ -282,60 +272,3 @@ def _review(namespace: str, account: str, verb: str, group: str, resource: str) 
         "kind": "SubjectAccessReview",
         "spec": {"user": f"system:serviceaccount:{namespace}:{account}", "resourceAttributes": attributes},
     }
-
-
-async def _certificate(kubectl: Kubectl, namespace: str, now: int, *, is_off: bool) -> Finding:
-    if is_off:
-        return _switched_off()
-    next_step = (
-        "Without it specs are judged by the planner alone (Stalled). A webhook that runs makes it again at once: "
-        f"kubectl get pods -n {namespace}."
-    )
-    what = f"Secret {namespace}/{WEBHOOK_CERTIFICATE}"
-    try:
-        secret = await kubectl.document("get", "secret", WEBHOOK_CERTIFICATE, "-n", namespace)
-        what = f"ValidatingWebhookConfiguration {WEBHOOK_CONFIGURATION}"
-        registered = await kubectl.document("get", "validatingwebhookconfiguration", WEBHOOK_CONFIGURATION)
-    except KubectlError as err:
-        return _refused(CERTIFICATE, what, err, next_step)
-    return certificate_finding(secret, registered, namespace, now)
-
-
-def _switched_off() -> Finding:
-    ok = f"It is switched off (webhooks.enabled in ConfigMap {CONFIG_MAP}): specs are judged by the planner alone."
-    return finding(AREA, CERTIFICATE, [], ok=ok, next_step="")
-
-
-def certificate_finding(secret: JsonObject, registered: JsonObject, namespace: str, now: int) -> Finding:
-    """Whether the webhook's certificate is valid for long enough, and trusted by its registration."""
-    try:
-        facts = certificate_facts(base64.b64decode(str_at(secret, "data", "tls.crt"), validate=True))
-    except (UnusableCertificate, binascii.Error):
-        return finding(
-            AREA,
-            CERTIFICATE,
-            [f"Secret {namespace}/{WEBHOOK_CERTIFICATE} holds no certificate."],
-            ok="",
-            next_step=f"kubectl delete secret {WEBHOOK_CERTIFICATE} -n {namespace}; the webhook makes another one.",
-        )
-    problems: list[str] = []
-    if facts.expires_at <= now:
-        problems.append(f"The certificate has expired at {moment(facts.expires_at)}.")
-    elif facts.expires_at - now < _SOON:
-        problems.append(f"The certificate expires at {moment(facts.expires_at)} and has not been renewed.")
-    if not all(str_at(one, "clientConfig", "caBundle") for one in objects_at(registered, "webhooks")):
-        problems.append("The registration of the webhook trusts no certificate authority.")
-    return finding(
-        AREA,
-        CERTIFICATE,
-        problems,
-        ok=f"It is valid until {moment(facts.expires_at)}, and registered.",
-        next_step="Restart the webhook: kubectl rollout restart -n tapio-system deploy/tapio-webhook.",
-    )
-
-
-def _refused(check: str, what: str, err: TapioError, next_step: str) -> Finding:
-    """What kubectl could not read: not there is a problem, not allowed or not reached is unknown."""
-    if "NotFound" in str(err) or "not found" in str(err):
-        return finding(AREA, check, [f"{what} does not exist."], ok="", next_step=next_step)
-    return unknown(AREA, check, str(err), _NO_CLUSTER)

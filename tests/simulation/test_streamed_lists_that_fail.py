@@ -14,7 +14,8 @@ from tapio_shared.json import JsonObject, str_at
 from tapio_shared.ports import Kube
 from tapio_simulator.cluster import SimulatedCluster
 from tapio_simulator.faults import Fault
-from tapio_watcher.following import Api, KindWatch, Streams
+from tapio_watcher.api import Api, Streams
+from tapio_watcher.following import KindWatch
 from tapio_watcher.metrics import Metrics
 from tapio_watcher.versions import Name
 from tests.support.kube_without_streams import Endless, OldEtcd

@@ -61,6 +61,10 @@ def object_bytes(stored: Stored, place: Place, form: Form, now: int = 0, include
 
 
 def get(store: Store, place: Place, call: Call) -> Answer:
+    """One object, no older than the version that is asked for."""
+    at_least = _whole_number("resourceVersion", call.query.get("resourceVersion", "") or "0")
+    if at_least > store.version:
+        raise too_large(at_least, store.version)
     stored = store.get(place.resource.storage_key, (place.namespace, place.name))
     if stored is None:
         raise not_found(place.resource, place.name)

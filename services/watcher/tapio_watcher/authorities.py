@@ -16,8 +16,9 @@ from tapio_shared.facts import ServedResource
 from tapio_shared.json import JsonObject, object_at, str_at
 from tapio_shared.keys import ObjectRef, OrderingKey
 from tapio_shared.ports import Clock
+from tapio_watcher.api import Api
 from tapio_watcher.encoding import observed_fact
-from tapio_watcher.following import Api, KindWatch
+from tapio_watcher.following import KindWatch
 from tapio_watcher.publishing import FactWriter
 from tapio_watcher.versions import Name
 

@@ -7,9 +7,8 @@ dead is found: what differs is read and told, and a watch that said nothing of i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -17,16 +16,16 @@ import msgspec
 import structlog
 
 from tapio_shared.codec import encode
-from tapio_shared.errors import ApiError, ApiUnavailable, TapioError
+from tapio_shared.errors import ApiError, TapioError
 from tapio_shared.facts import ServedResource
 from tapio_shared.json import JsonObject, str_at
 from tapio_shared.kubernetes import error_of
-from tapio_shared.ports import Kube, Random
 from tapio_shared.shallow import decode_cut
+from tapio_watcher.answers import Answers
+from tapio_watcher.api import Api
 from tapio_watcher.listing import Listing, name_of
-from tapio_watcher.metrics import Metrics
 from tapio_watcher.past import DOUBTED, Newest
-from tapio_watcher.readings import Ahead, Readings
+from tapio_watcher.readings import Ahead, ListUnderWay, Readings
 from tapio_watcher.versions import Name, Versions
 from tapio_watcher.watching import (
     Apply,
@@ -73,34 +72,6 @@ class Sink(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Streams:
-    """Whether lists are asked for as streams: where the server offers them, until one comes to no end.
-
-    A server that sends objects and then nothing, not even the bookmark that ends the list, has not been met; but who
-    waits for it for ever observes nothing, and pages can be had.
-    """
-
-    offered: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Api:
-    """The API server as every watch of it needs it."""
-
-    kube: Kube
-    random: Random
-    metrics: Metrics
-    room: Callable[[], Awaitable[None]]
-    """Waits while too much waits to be published: the watches then read nothing."""
-    lists: asyncio.Semaphore
-    """Bounds how many lists are read at once: pages of them, or streams."""
-    streams: Streams = field(default_factory=Streams)
-    """Known to all watches at once: what one of them finds out, the others need not wait for."""
-    comparable: bool = False
-    """Whether the server's resource versions may be compared."""
-
-
 class _Event(msgspec.Struct, frozen=True):
     type: str
     object: dict[str, Any]
@@ -126,15 +97,20 @@ class KindWatch:
         self._listed = listed
         self._versions = Versions()
         self._readings, self._ahead = Readings(), Ahead()
+        self._answers = Answers(comparable=api.comparable)
         self._newest = Newest(seen)
         self.was_restored = False
         """The API server's versions went back, for good; whoever remembers newer ones is to be told."""
-        self._listed_so_far: Versions | None = None
+        self._list: ListUnderWay | None = None
+        self._unsure: list[Name] = []
+        """What was read while the last list was, which does not hold it."""
         self._lines = 0
         self._lines_at_comparison = -1
         self._reading: asyncio.Timeout | None = None
         self._state, changes = begin(streams=api.streams.offered)
         self._first = changes
+        self._is_told = True
+        """Whether what the last list told is complete."""
         self.is_listed = asyncio.Event()
 
     @property
@@ -157,6 +133,8 @@ class KindWatch:
             try:
                 if self._state in (Streaming(), Paging()):
                     await self._until_present()
+                else:
+                    await self._complete()
                 if isinstance(self._state, Paging):
                     async with self._api.lists:
                         await self._step(await self._listing.page(self._state.token))
@@ -216,12 +194,8 @@ class KindWatch:
 
     async def fetch(self, name: Name) -> None:
         """Read one object and tell the sink how it is, or that it is gone. ApiUnavailable for an answer of the past."""
-        document = await self._readings.latest(name, partial(self._listing.one, name))
-        if document is not None and self._is_older(document):
-            raise ApiUnavailable(
-                f"The API server answered for {self.resource.kind} {'/'.join(filter(None, name))} from before what its "
-                "watch has told. It is read again."
-            )
+        read, known = partial(self._listing.one, name), lambda: (self._versions.get(name) or "", "")
+        document = await self._readings.latest(name, partial(self._answers.present, name, read, known))
         is_selected = document is not None and self._listing.selects(document)
         self._was_read(name, document if is_selected else None)
         if document is None:
@@ -229,6 +203,8 @@ class KindWatch:
             self._sink.gone(name)
         elif is_selected:
             self._apply(document)
+            if self._list is not None:
+                self._list.was_read(name)
         else:
             self._forget(name)
             self._sink.gone(name, uid=str_at(document, "metadata", "uid"))
@@ -258,6 +234,7 @@ class KindWatch:
             case "restored":
                 log.warning("the API server was restored from a backup", kind=kind, version=version, seen=seen)
                 self._versions, self.was_restored = Versions(), True
+                self._answers = Answers(comparable=True)
                 return False
 
     # --- reading -----------------------------------------------------------------------------------------------
@@ -316,14 +293,18 @@ class KindWatch:
                     self._api.metrics.events.labels(self.resource.kind).inc()
                     if isinstance(change, InitApply) or not self._is_old(change.object):
                         self._apply(change.object)
+                    if self._list is not None:
+                        name = name_of(change.object)
+                        self._list.holds(name, self._versions.get(name) or "")
                 case Delete():
                     self._api.metrics.events.labels(self.resource.kind).inc()
                     self._delete(change.object)
                 case Init():
                     self._api.metrics.relists.labels(self.resource.kind).inc()
-                    self._listed_so_far = Versions()
+                    self._list, self._unsure = ListUnderWay(), []
                 case InitDone():
                     self._list_done()
+                    await self._complete()
             await self._api.room()
 
     def _was_read(self, name: Name, document: JsonObject | None) -> None:
@@ -350,14 +331,8 @@ class KindWatch:
     def _apply(self, document: JsonObject) -> None:
         name, version = name_of(document), str_at(document, "metadata", "resourceVersion")
         self._readings.told(name)
-        known = self._versions.get(name)
-        if known is not None and self._is_older(document):
-            # A comparison read a newer one before the watch came to this.
-            if self._listed_so_far is not None:
-                self._listed_so_far.set(name, known)
-            return
-        if self._listed_so_far is not None:
-            self._listed_so_far.set(name, version)
+        if self._is_older(document):
+            return  # a comparison has read a newer one before the watch came to this
         self._versions.set(name, version)
         self._sink.observed(self._listing.typed(document))
 
@@ -366,6 +341,7 @@ class KindWatch:
         self._readings.told(name)
         version, uid = _identity(document)
         self._ahead.ended(name, uid)
+        self._answers.ended(name, version)
         if self._is_older(document):
             return  # a comparison has read what was made anew under this name before the watch came to the end of it
         self._forget(name)
@@ -373,17 +349,28 @@ class KindWatch:
 
     def _forget(self, name: Name) -> None:
         self._versions.remove(name)
-        if self._listed_so_far is not None:
-            self._listed_so_far.remove(name)
+        if self._list is not None:
+            self._list.forget(name)
 
     def _list_done(self) -> None:
-        listed, self._listed_so_far = self._listed_so_far or Versions(), None
-        self._versions, self._ahead = listed, Ahead()
+        under_way, known = self._list or ListUnderWay(), self._versions
+        self._list, self._unsure = None, under_way.unsure(known)
+        for name in under_way.lacks(known):
+            self._answers.ended(name, self.version)
+        self._versions, self._ahead, self._is_told = under_way.versions, Ahead(), False
         self._readings.told_all()
-        self._sink.complete(listed)
-        self.is_listed.set()
-        if self._listed is not None:
-            self._listed()
+        self._sink.complete(self._versions)
+
+    async def _complete(self) -> None:
+        """After a list: read again what may have been read before it and ended since; then all that exists is told."""
+        while self._unsure:
+            await self.fetch(self._unsure[-1])
+            self._unsure.pop()
+        if not self._is_told:
+            self._is_told = True
+            self.is_listed.set()
+            if self._listed is not None:
+                self._listed()
 
     def _backoff(self, failures: int) -> float:
         longest = min(_FIRST_WAIT * 2 ** min(failures, 10), _LAST_WAIT)

@@ -27,12 +27,13 @@ from tapio_shared.errors import TapioError
 from tapio_shared.facts import DiscoveryObserved, ServedResource, Synced, TargetObserved
 from tapio_shared.kubernetes import discover, identity_of
 from tapio_shared.ports import Clock, EventLog, Kube, LogInfo, Random
+from tapio_watcher.api import Api, Streams
 from tapio_watcher.authorities import Authorities
 from tapio_watcher.configuration import Configuration, text_of
 from tapio_watcher.cursors import Cursors
 from tapio_watcher.digest_key import load_digest_key
 from tapio_watcher.fleet import fleet_of, seen_class, seen_namespace, seen_node
-from tapio_watcher.following import Api, KindWatch, Sink, Streams
+from tapio_watcher.following import KindWatch, Sink
 from tapio_watcher.generation import generation_of
 from tapio_watcher.guarding import LogGuard
 from tapio_watcher.metrics import Metrics

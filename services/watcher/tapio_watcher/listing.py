@@ -78,12 +78,10 @@ class Listing:
         """The version of the kind as a whole, read from the newest state that the server knows."""
         return (await self._metadata({"limit": "1"})).metadata.resourceVersion
 
-    async def one(self, name: Name) -> JsonObject | None:
+    async def one(self, name: Name, at_least: str = "") -> JsonObject | None:
         """One object, whether the selector selects it or not; None when there is none of this name."""
         resource = self._resource
-        path = object_path(resource.group, resource.version, resource.plural, *name)
-        response = await self._kube.request("GET", path)
-        return None if response.status == 404 else cast("JsonObject", decode_cut(dict, check(response)))
+        return await one_at(self._kube, object_path(resource.group, resource.version, resource.plural, *name), at_least)
 
     def selects(self, document: JsonObject) -> bool:
         """Whether the label selector still selects an object that was read by its name."""
@@ -106,6 +104,15 @@ class Listing:
         return decode_cut(
             _PartialList, check(await self._kube.request("GET", self.path, query=asked, accept=_METADATA_LIST))
         )
+
+
+async def one_at(kube: Kube, path: str, at_least: str = "") -> JsonObject | None:
+    """One object, None when there is none: the newest, or as it was at the version `at_least`, or later.
+
+    A server that knows nothing of that version yet answers 504 after a while.
+    """
+    response = await kube.request("GET", path, query={"resourceVersion": at_least} if at_least else {})
+    return None if response.status == 404 else cast("JsonObject", decode_cut(dict, check(response)))
 
 
 def name_of(document: JsonObject) -> Name:

@@ -63,6 +63,43 @@ class Readings:
             self.told(name)
 
 
+class ListUnderWay:
+    """A list that is being read, and which objects were read by themselves meanwhile.
+
+    Whether such a reading is of before the list or of after it can't be seen. One that is of before may tell of what
+    ended before the list, so that neither the list nor the watch from there on ever tells of its end.
+    """
+
+    def __init__(self) -> None:
+        self.versions = Versions()
+        """What the list holds so far."""
+        self._read: dict[Name, None] = {}
+
+    def holds(self, name: Name, version: str) -> None:
+        """The list holds an object, of which `version` is known by now."""
+        self.versions.set(name, version)
+
+    def was_read(self, name: Name) -> None:
+        """An object was read, and exists."""
+        self._read[name] = None
+
+    def forget(self, name: Name) -> None:
+        """An object does not exist any more."""
+        self.versions.remove(name)
+        self._read.pop(name, None)
+
+    def unsure(self, known: Versions) -> list[Name]:
+        """What was read and is not in the list, which is complete; it counts as listed until it is read again."""
+        found = [name for name in self._read if name not in self.versions]
+        for name in found:
+            self.versions.set(name, known.get(name) or "")
+        return found
+
+    def lacks(self, known: Versions) -> list[Name]:
+        """Of what is known, that which is not in the list."""
+        return [name for name in known.differences(self.versions) if name not in self.versions] if len(known) else []
+
+
 @dataclass(slots=True)
 class _Read:
     version: str
@@ -90,6 +127,11 @@ class Ahead:
             self._ahead.pop(name, None)
         else:
             self._ahead[name] = _Read(version, uid, last, now)
+
+    def version(self, name: Name) -> str:
+        """The version that was read of an object and is not told yet; empty for none."""
+        known = self._ahead.get(name)
+        return "" if known is None else known.version
 
     def is_old(self, name: Name, version: str, *, now: float) -> bool:
         """Whether what the watch tells at `now` of an object is of before what was read of it."""
@@ -131,6 +173,10 @@ class Heard:
         """An object was read, or that there is none, which is a document without anything in it."""
         version, uid = str_at(document, "metadata", "resourceVersion"), str_at(document, "metadata", "uid")
         self._ahead.read(name, version, uid, told=self._told.get(name) or "", now=now)
+
+    def versions(self, name: Name) -> tuple[str, str]:
+        """The version of an object that was told last, and that which was read and is not told yet; empty for none."""
+        return self._told.get(name) or "", self._ahead.version(name)
 
     def begins(self, name: Name, version: str) -> None:
         """A watch of this object alone tells what comes after `version`; empty for whatever there will be."""

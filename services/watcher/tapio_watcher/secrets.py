@@ -22,12 +22,14 @@ from tapio_shared.codec import encode
 from tapio_shared.errors import ApiError, ApiTerminal, ResourceExpired, TapioError
 from tapio_shared.json import JsonObject, int_at, object_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef, OrderingKey
-from tapio_shared.kubernetes import check, error_of, object_path
+from tapio_shared.kubernetes import error_of, object_path
 from tapio_shared.ports import Clock
 from tapio_shared.shallow import decode_cut
+from tapio_watcher.answers import Answers
+from tapio_watcher.api import Api
 from tapio_watcher.digest_key import DigestKey
 from tapio_watcher.encoding import EncodedFact
-from tapio_watcher.following import Api
+from tapio_watcher.listing import one_at
 from tapio_watcher.publishing import FactWriter
 from tapio_watcher.readings import Heard, Readings
 from tapio_watcher.sinks import fact_of
@@ -94,6 +96,7 @@ class SecretWatches:
         if not trusted:
             self._sighted.set()
         self._readings, self._heard = Readings(), Heard()
+        self._answers = Answers(comparable=api.comparable)
         self._sightings = 0
         self._has_begun = False
         self._beginning = _RECENT
@@ -241,15 +244,15 @@ class SecretWatches:
 
     async def _fetch(self, name: Name) -> str:
         """Read one Secret and publish it; answers its version, empty when it does not exist."""
-        path = object_path("", "v1", "secrets", *name)
-        response = await self._readings.latest(name, partial(self._api.kube.request, "GET", path))
-        if response.status == 404:
+        read = partial(one_at, self._api.kube, object_path("", "v1", "secrets", *name))
+        known = partial(self._heard.versions, name)
+        document = await self._readings.latest(name, partial(self._answers.present, name, read, known))
+        if document is None:
             self._heard.read(name, {}, now=self._clock.monotonic())
             self._publish_gone(name)
             if not self._is_generated(name):
                 self._watch(name)
             return ""
-        document = cast("JsonObject", decode_cut(dict, check(response)))
         self._heard.read(name, document, now=self._clock.monotonic())
         self._publish(name, document)
         if key_of_object(strings_at(document, "metadata", "labels")) is None:
@@ -358,6 +361,7 @@ class SecretWatches:
                 self._readings.told(name)
                 if kind == "DELETED":
                     self._heard.ended(name, document)
+                    self._answers.ended(name, str_at(document, "metadata", "resourceVersion"))
                     # It may only have lost its labels: reading it decides.
                     self._read(name)
                 elif kind in {"ADDED", "MODIFIED"}:

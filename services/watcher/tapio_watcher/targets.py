@@ -25,8 +25,9 @@ from tapio_shared.json import JsonObject, str_at
 from tapio_shared.keys import parse_subject
 from tapio_shared.ports import Clock, EventLog, Kube, Lease, Random
 from tapio_shared.targets import Target, read_target
+from tapio_watcher.api import Api
 from tapio_watcher.digest_key import load_digest_key
-from tapio_watcher.following import Api, KindWatch
+from tapio_watcher.following import KindWatch
 from tapio_watcher.leading import LISTS_AT_ONCE, Identity
 from tapio_watcher.metrics import Metrics
 from tapio_watcher.shared_facts import SharedFacts

@@ -85,6 +85,30 @@ async def test_an_exact_version_shows_the_past(calls: Calls) -> None:
     assert names(past.document) == ["a", "b", "c"]
 
 
+async def test_one_object_is_read_no_older_than_a_version(calls: Calls) -> None:
+    """The versions are the object's own: a real server's cache of a kind comes to no others before long."""
+    path = await three(calls)
+    made = await calls.get(f"{path}/b")
+    assert (await calls.get(f"{path}/b", resourceVersion=made.version)).version == made.version
+    async with calls.kube.watch(path, query={"resourceVersion": made.version, "labelSelector": "pick"}) as lines:
+        changed = await calls.merge(f"{path}/b", {"data": {"x": "changed"}})
+        assert (await calls.get(f"{path}/b", resourceVersion=changed.version)).version == changed.version
+        await calls.delete(f"{path}/b")
+        _, ended = await next_events(lines, 2)
+    assert ended["type"] == "DELETED"
+    version = str_at(ended, "object", "metadata", "resourceVersion")
+    assert (await calls.get(f"{path}/b", resourceVersion=version)).status == 404
+
+
+@pytest.mark.parametrize("name", ["a", "nobody"])
+async def test_who_does_not_know_a_version_yet_says_nothing_of_an_object(calls: Calls, name: str) -> None:
+    path = await three(calls)
+    later = str(int((await calls.get(path)).version) + 1_000_000)
+    reply = await calls.get(f"{path}/{name}", resourceVersion=later)
+    assert (reply.status, reply.reason) == (504, "Timeout")
+    assert reply.message.startswith(f"Timeout: Too large resource version: {later}, current: ")
+
+
 async def test_metadata_alone(calls: Calls) -> None:
     path = await three(calls)
     reply = await calls.call("GET", path, accept=METADATA_LIST, labelSelector="n")

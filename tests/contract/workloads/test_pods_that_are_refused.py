@@ -16,7 +16,8 @@ from tapio_shared.adapters.random import SeededRandom
 from tapio_shared.facts import ServedResource
 from tapio_shared.json import JsonObject, objects_at, str_at
 from tapio_shared.keys import ObjectRef
-from tapio_watcher.following import Api, KindWatch, Streams
+from tapio_watcher.api import Api, Streams
+from tapio_watcher.following import KindWatch
 from tapio_watcher.metrics import Metrics
 from tapio_watcher.refusals import SELECTOR, refusal_of, refused_workload
 from tapio_watcher.versions import Name

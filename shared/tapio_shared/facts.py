@@ -373,12 +373,33 @@ class OutcomeRecorded(LogRecord, frozen=True, kw_only=True, tag="OutcomeRecorded
 # --- what is not part of a key's state ------------------------------------------------------------------------
 
 
+class IdleKey(msgspec.Struct, frozen=True, array_like=True):
+    """A key of which nothing is to be done."""
+
+    revision: int
+    """Highest sequence of the key's own records, up to which that holds."""
+    timers: tuple[tuple[str, int], ...] = ()
+    """Name of each of its timers, and when it is due."""
+
+
+class IdleKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """The keys of one partition of which nothing is to be done, by `<target>.<namespace>.<name>` as in subjects."""
+
+    made_by: str
+    """The code that planned them: the operator's version, and a digest of its source."""
+    shared: dict[str, dict[str, int]]
+    """Target -> shared fact -> sequence of the one that the plans rest on."""
+    keys: dict[str, IdleKey]
+
+
 class EpochAdvanced(LogRecord, frozen=True, kw_only=True, tag="EpochAdvanced"):
     """A worker took a partition over. The message's sequence is the fencing token."""
 
     worker: str
     partitions: int
     advanced_at: int
+    idle: IdleKeys | None = None
+    """What the next owner need not plan (ADR 0031). Whoever leaves it out or ignores it loses time alone."""
 
 
 class CursorMoved(LogRecord, frozen=True, kw_only=True, tag="CursorMoved"):

@@ -90,10 +90,14 @@ def partition_prefix(partition: int) -> str:
     return f"tapio.log.{partition}"
 
 
+def key_text(key: OrderingKey) -> str:
+    """`<target>.<namespace>.<name>`, escaped: `key` as it stands in its subjects."""
+    return f"{escape_token(key.target)}.{escape_token(key.namespace)}.{escape_token(key.name)}"
+
+
 def key_prefix(key: OrderingKey, partitions: int) -> str:
     """Common prefix of the subjects of one key."""
-    tokens = (escape_token(key.target), escape_token(key.namespace), escape_token(key.name))
-    return f"{partition_prefix(partition_of(key, partitions))}.{'.'.join(tokens)}"
+    return f"{partition_prefix(partition_of(key, partitions))}.{key_text(key)}"
 
 
 def object_subject(key: OrderingKey, ref: ObjectRef, partitions: int) -> str:

@@ -16,6 +16,7 @@ from tapio_reconciler.core.replaying import Replayed, Replayer, Verdict
 from tapio_shared.adapters.memory_membership import MemoryMembership
 from tapio_shared.codec import to_document
 from tapio_shared.errors import LogFull, LogUnavailable, RevisionConflict, TapioError
+from tapio_shared.json import JsonObject
 from tapio_shared.kubernetes import object_path
 from tapio_simulator.faults import Action, Fault
 from tests.support.operator_in_process import NAMES, RECONCILER, Operator, operator_in_process
@@ -156,8 +157,8 @@ class Chaos:
             await self._operator.patch(path, {"metadata": {"labels": {"app.kubernetes.io/managed-by": "somebody"}}})
 
     async def _spec_changes(self) -> None:
-        level = self._random.choice(("debug", "info", "warn"))
-        await self._operator.patch(self._cluster(), {"spec": {"operations": {"logging": {"level": level}}}})
+        env: JsonObject = {"name": "TIER", "value": self._random.choice(("one", "two", "three"))}
+        await self._operator.patch(self._cluster(), {"spec": {"nats": {"env": [env]}}})
 
     async def _force_is_asked_for(self) -> None:
         asked = str(self._random.randrange(1_000_000))

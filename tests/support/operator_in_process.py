@@ -258,9 +258,9 @@ class Operator:
         )
         self.tasks["watcher"] = asyncio.create_task(self.watcher.run(), name="watcher")
 
-    def start_worker(self, name: str, membership: MemoryMembership | None = None) -> None:
+    def start_worker(self, name: str, membership: MemoryMembership | None = None, *, version: str = "1") -> None:
         """Start a worker; one with a membership of its own believes that every partition is its own."""
-        identity, capacity = Identity(worker=name, operator_version="1", partitions=PARTITIONS), Capacity()
+        identity, capacity = Identity(worker=name, operator_version=version, partitions=PARTITIONS), Capacity()
         targets = Targets("local", Applier(self.kube, self.random, self._events, self._metrics))
 
         def make_partition(number: int) -> Partition:

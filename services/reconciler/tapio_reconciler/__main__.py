@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from tapio_reconciler.shell.applying import Applier
 from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.events import EventWriter
-from tapio_reconciler.shell.identity import Identity
+from tapio_reconciler.shell.identity import Identity, code_digest
 from tapio_reconciler.shell.metrics import Metrics
 from tapio_reconciler.shell.partition import Partition
 from tapio_reconciler.shell.recording import newer_epoch
@@ -43,6 +43,7 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
         worker=name,
         operator_version=importlib.metadata.version("tapio-operator"),
         partitions=settings.partitions,
+        code=code_digest(),
     )
     connection = await NatsConnection.connect(
         settings.nats_servers,

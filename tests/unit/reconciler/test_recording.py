@@ -21,7 +21,7 @@ SUBJECT = "tapio.log.3.local.default.a.decision"
 @asynccontextmanager
 async def recording(log: MemoryEventLog, worker: str) -> AsyncGenerator[Recorder]:
     clock = ManualClock()
-    token = await advance_epoch(log, 3, worker=worker, partitions=32, clock=clock)
+    token = (await advance_epoch(log, 3, worker=worker, partitions=32, clock=clock)).token
     recorder = Recorder(log, 3, token, worker=worker, partitions=32, clock=clock)
     task = asyncio.create_task(recorder.run())
     try:

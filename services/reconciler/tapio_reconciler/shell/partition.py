@@ -7,6 +7,7 @@ partition (`Fenced`) ends all of them at once.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from contextlib import suppress
 
 import structlog
@@ -15,6 +16,7 @@ from tapio_reconciler.core.outcomes import retry_wait
 from tapio_reconciler.shell.capacity import Capacity
 from tapio_reconciler.shell.following import Progress
 from tapio_reconciler.shell.identity import Identity
+from tapio_reconciler.shell.idle import Idle
 from tapio_reconciler.shell.metrics import Metrics
 from tapio_reconciler.shell.recording import Recorder, advance_epoch
 from tapio_reconciler.shell.rounds import TAKEOVER, Cause, Rounds
@@ -40,6 +42,9 @@ CHECK_EVERY = 10.0
 """Seconds between two looks at whether the epoch is still ours: who records nothing would not notice that it is not."""
 REASSERT_EVERY = 600.0
 """Seconds between two re-assertions of an owned epoch, so that it never lies in the oldest part of the stream."""
+TELL_EVERY = 60.0
+"""Seconds between two looks at whether more keys are idle than the epoch tells of: who is killed tells no more."""
+_LOOKS, _LOOKS_AT_IDLE = int(REASSERT_EVERY / CHECK_EVERY), int(TELL_EVERY / CHECK_EVERY)
 
 
 class Partition:
@@ -63,7 +68,7 @@ class Partition:
         self._dirty: dict[OrderingKey, Cause] = {}
         self._running: dict[OrderingKey, asyncio.Task[None]] = {}
         self._unplanned: set[OrderingKey] = set()
-        """Keys of the operator's own cluster, known at take-over, that have not been planned yet."""
+        """Keys of the operator's own cluster, known at take-over, that are to be planned and have not been yet."""
         self._failures: dict[OrderingKey, int] = {}
         """How often in a row a key's round ended in an error that no outcome tells of."""
         self._recorder: Recorder | None = None
@@ -71,11 +76,13 @@ class Partition:
         self._draining = False
         self._unreadable = asyncio.Event()
         self._followed = Progress()
+        self._idle = Idle(self._states, self._timers, identity.made_by)
         self._rounds = Rounds(
             self._states,
             targets,
             self._timers,
             self._followed,
+            self._idle,
             self._owned,
             identity=identity,
             clock=clock,
@@ -83,7 +90,7 @@ class Partition:
         )
         self._sweeping: asyncio.Task[None] | None = None
         self.ready = asyncio.Event()
-        """Set once every key has been planned for the first time."""
+        """Set once every key has been planned for the first time, or need not be."""
 
     @property
     def keys(self) -> int:
@@ -103,13 +110,14 @@ class Partition:
                 f"Set TAPIO_PARTITIONS to {known}."
             )
         seen = self._capacity.trust.newest
-        token = await advance_epoch(
+        taken = await advance_epoch(
             self._log,
             self._number,
             worker=self._identity.worker,
             partitions=self._identity.partitions,
             clock=self._clock,
         )
+        token = taken.token
         recorder = Recorder(
             self._log,
             self._number,
@@ -117,6 +125,7 @@ class Partition:
             worker=self._identity.worker,
             partitions=self._identity.partitions,
             clock=self._clock,
+            idle=self._idle.tell,
         )
         self._recorder = recorder
         if self._capacity.trust.taken_over(token, seen):
@@ -128,7 +137,16 @@ class Partition:
         self._notice_parked()
         for target in self._states.shared:
             self._capacity.heed(target, self._states.shared)
-        log.info("partition taken over", partition=self._number, epoch=token, keys=self.keys, revision=revision)
+        self._idle.take_over(taken.idle, await self._states.log_begins())
+        waiting = sorted(key for key in self._states.known if key not in self._idle)
+        log.info(
+            "partition taken over",
+            partition=self._number,
+            epoch=token,
+            keys=self.keys,
+            idle=self.keys - len(waiting),
+            revision=revision,
+        )
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
@@ -139,8 +157,8 @@ class Partition:
                 group.create_task(
                     give_in_after(WITHHELD_FOR, self._states, self._receive), name=f"withheld-{self._number}"
                 )
-                self._unplanned = {key for key in self._states.known if self._targets.is_home(key.target)}
-                for key in sorted(self._states.known):
+                self._unplanned = {key for key in waiting if self._targets.is_home(key.target)}
+                for key in waiting:
                     self._mark(key, Cause(TAKEOVER, {}))
                 self._announce_ready()
                 for target in sorted(self._states.shared):
@@ -172,10 +190,14 @@ class Partition:
         return newest
 
     async def drain(self) -> None:
-        """Start nothing new and wait until what is under way is recorded. For a graceful hand-over."""
+        """Start nothing new, wait until what is under way is recorded, and tell the next owner of the keys that are
+        idle. For a graceful hand-over."""
         self._draining = True
         while self._running:
             await asyncio.wait(list(self._running.values()))
+        if self._group is not None:
+            with suppress(Fenced, RetryableError):
+                await self._owned().reassert()
 
     async def _follow(self, from_sequence: int, seen: Message | None) -> None:
         pattern = f"{partition_prefix(self._number)}.>"
@@ -210,6 +232,7 @@ class Partition:
             self._sweeping = self._group.create_task(self._republish(mark.below), name=f"sweep-{self._number}")
 
     def _mark(self, key: OrderingKey, cause: Cause) -> None:
+        self._idle.discard(key)
         self._dirty[key] = cause
         if key not in self._running and self._group is not None and not self._draining:
             task = self._group.create_task(self._work(key), name=f"key-{key}")
@@ -272,6 +295,7 @@ class Partition:
 
     async def _timer_due(self, key: OrderingKey, timer: Timer) -> None:
         """Turn a due timer into a fact; following it makes the key dirty."""
+        self._idle.discard(key)  # Now: the timer is armed no more, and nothing tells yet that it was due.
         known = self._states.known.get(key)
         fact = TimerDue(
             name=timer.name,
@@ -304,12 +328,13 @@ class Partition:
             await asyncio.sleep(PARK_EVERY)
 
     async def _reassert(self) -> None:
-        while True:
-            for _ in range(int(REASSERT_EVERY / CHECK_EVERY)):
-                await asyncio.sleep(CHECK_EVERY)
-                with suppress(RetryableError):
-                    await self._owned().check()
-            await self._owned().reassert()
+        for look in itertools.count(1):
+            await asyncio.sleep(CHECK_EVERY)
+            if look % _LOOKS == 0 or (look % _LOOKS_AT_IDLE == 0 and self._idle.is_worth_telling()):
+                await self._owned().reassert()
+                continue
+            with suppress(RetryableError):
+                await self._owned().check()
 
     async def _republish(self, below: int) -> None:
         """Write the last decisions and outcomes that lie in the part of the stream being swept anew, byte for byte."""

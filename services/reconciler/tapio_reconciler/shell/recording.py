@@ -7,10 +7,11 @@ check of the fence. A lost answer is resolved by reading back, never by hoping.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+import msgspec
 from tenacity import AsyncRetrying, retry_if_exception, wait_exponential_jitter
 
 from tapio_shared.codec import decode_record, encode
@@ -23,7 +24,7 @@ from tapio_shared.errors import (
     RevisionConflict,
     Undecodable,
 )
-from tapio_shared.facts import FORMAT, EpochAdvanced
+from tapio_shared.facts import FORMAT, EpochAdvanced, IdleKeys
 from tapio_shared.keys import epoch_subject
 from tapio_shared.ports import Clock, EventLog, Message, NewMessage
 
@@ -59,32 +60,63 @@ def refuse_newer(epoch: Message) -> None:
         pass  # Broken, which says nothing of who wrote it: the next owner's epoch takes its place.
 
 
-async def advance_epoch(log: EventLog, partition: int, *, worker: str, partitions: int, clock: Clock) -> int:
-    """Take `partition` over: the answered sequence is the fencing token.
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A partition that was taken over."""
+
+    token: int
+    """Sequence of the epoch, which fences the former owner."""
+    idle: IdleKeys | None
+    """What the former owner told of keys that need not be planned."""
+
+
+async def advance_epoch(log: EventLog, partition: int, *, worker: str, partitions: int, clock: Clock) -> Taken:
+    """Take `partition` over. What the former epoch told of idle keys is told on: its owner may end before it knows
+    more.
 
     RevisionConflict: somebody was faster. NewerFormat: its last owner was of a version that writes what this one can't
     read, so it is left to such a version.
     """
-    subject = epoch_subject(partition)
-    last = await log.last(subject)
+    last = await log.last(epoch_subject(partition))
     if last is not None:
         refuse_newer(last)
-    message = NewMessage(
-        subject=subject,
-        data=encode(EpochAdvanced(format=FORMAT, worker=worker, partitions=partitions, advanced_at=clock.now())),
-        expected_last=0 if last is None else last.sequence,
-    )
-    return (await log.append(message)).sequence
+    former = None if last is None else _epoch_in(last)
+    idle = None if former is None else former.idle
+    epoch = EpochAdvanced(format=FORMAT, worker=worker, partitions=partitions, advanced_at=clock.now(), idle=idle)
+    token = await _append_epoch(log, partition, epoch, expected_last=0 if last is None else last.sequence)
+    return Taken(token, idle)
+
+
+async def _append_epoch(log: EventLog, partition: int, epoch: EpochAdvanced, *, expected_last: int) -> int:
+    """Append `epoch` after the one at `expected_last`; without what it tells of idle keys where that is too large."""
+    message = NewMessage(subject=epoch_subject(partition), data=encode(epoch), expected_last=expected_last)
+    try:
+        return (await log.append(message)).sequence
+    except MessageTooLarge:
+        if epoch.idle is None:
+            raise
+        return await _append_epoch(
+            log, partition, msgspec.structs.replace(epoch, idle=None), expected_last=expected_last
+        )
 
 
 class Recorder:
     """Appends records of one partition under its epoch, in the order in which they were handed in."""
 
     def __init__(
-        self, log: EventLog, partition: int, token: int, *, worker: str, partitions: int, clock: Clock
+        self,
+        log: EventLog,
+        partition: int,
+        token: int,
+        *,
+        worker: str,
+        partitions: int,
+        clock: Clock,
+        idle: Callable[[], IdleKeys | None] = lambda: None,
     ) -> None:
-        """`token` is the answer of `advance_epoch`. Call `run` in a task of its own."""
-        self._log, self._partition, self._token = log, partition, token
+        """`token` is that of `advance_epoch`; `idle` answers what an epoch tells of idle keys. Call `run` in a task of
+        its own."""
+        self._log, self._partition, self._token, self._idle = log, partition, token, idle
         self._worker, self._partitions, self._clock = worker, partitions, clock
         self._queue: asyncio.Queue[_Pending] = asyncio.Queue(_QUEUED)
 
@@ -111,7 +143,8 @@ class Recorder:
             raise Fenced(self._partition, self._token)
 
     async def reassert(self) -> None:
-        """Write the epoch anew, so that it does not age out of the stream while the partition is owned."""
+        """Write the epoch anew, so that it does not age out of the stream while the partition is owned, and tells of
+        the keys that are idle now."""
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         await self._queue.put(_Pending((), done))
         await done
@@ -215,20 +248,15 @@ class Recorder:
         return None
 
     async def _advance_again(self) -> None:
-        message = NewMessage(
-            subject=epoch_subject(self._partition),
-            data=encode(
-                EpochAdvanced(
-                    format=FORMAT,
-                    worker=self._worker,
-                    partitions=self._partitions,
-                    advanced_at=self._clock.now(),
-                )
-            ),
-            expected_last=self._token,
+        epoch = EpochAdvanced(
+            format=FORMAT,
+            worker=self._worker,
+            partitions=self._partitions,
+            advanced_at=self._clock.now(),
+            idle=self._idle(),
         )
         try:
-            self._token = (await self._log.append(message)).sequence
+            self._token = await _append_epoch(self._log, self._partition, epoch, expected_last=self._token)
         except RevisionConflict as err:
             raise Fenced(self._partition, self._token) from err
 
@@ -245,11 +273,16 @@ class Recorder:
 
 def _owner_of(epoch: Message) -> str:
     """Which worker an epoch was advanced by; nobody where that can't be read."""
+    record = _epoch_in(epoch)
+    return "" if record is None else record.worker
+
+
+def _epoch_in(message: Message) -> EpochAdvanced | None:
     try:
-        record = decode_record(epoch.data)
+        record = decode_record(message.data)
     except Undecodable:
-        return ""
-    return record.worker if isinstance(record, EpochAdvanced) else ""
+        return None
+    return record if isinstance(record, EpochAdvanced) else None
 
 
 def _may_pass(error: BaseException) -> bool:

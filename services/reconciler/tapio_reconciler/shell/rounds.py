@@ -15,6 +15,7 @@ from tapio_reconciler.core.rules import logic_of
 from tapio_reconciler.core.state import State
 from tapio_reconciler.shell.following import Progress
 from tapio_reconciler.shell.identity import Identity
+from tapio_reconciler.shell.idle import Idle
 from tapio_reconciler.shell.metrics import Metrics
 from tapio_reconciler.shell.recording import Recorder
 from tapio_reconciler.shell.states import States
@@ -52,6 +53,7 @@ class Rounds:
         targets: Targets,
         timers: Timers,
         followed: Progress,
+        idle: Idle,
         owned: Callable[[], Recorder],
         *,
         identity: Identity,
@@ -60,7 +62,7 @@ class Rounds:
     ) -> None:
         """`owned` answers who records for the partition, or raises `Fenced`."""
         self._states, self._targets, self._timers = states, targets, timers
-        self._followed, self._owned = followed, owned
+        self._followed, self._idle, self._owned = followed, idle, owned
         self._identity, self._clock, self._metrics = identity, clock, metrics
         self.incomplete: set[OrderingKey] = set()
         """Keys whose facts the log may have dropped."""
@@ -87,6 +89,8 @@ class Rounds:
             self._timers.replace(key, planned.decision.timers)
             if not planned.has_effects and planned.decision.desired_digest == known.desired_digest:
                 self._metrics.plans.labels("unchanged").inc()
+                if key not in self.incomplete and not record_limit:  # what the log takes is not told by the log
+                    self._idle.add(key)
                 if cause.subject == TAKEOVER:
                     self._states.let_go(key)  # Nothing is to be done, nor expected: most keys are so, after a restart.
                 return False

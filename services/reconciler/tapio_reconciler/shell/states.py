@@ -187,6 +187,10 @@ class States:
         """Drop every state: the partition is no longer followed."""
         self.hot.release(self._owner)
 
+    async def log_begins(self) -> int:
+        """Where the log begins, asked after this call began."""
+        return await self._beginning.sequence()
+
     def let_go(self, key: OrderingKey) -> None:
         """Drop the state of `key`; it is read again when it is needed."""
         self.hot.drop(self._owner, key)
@@ -220,7 +224,7 @@ class States:
         """What the log holds of `key`, and where the log begins after that was read."""
         pattern = f"{key_prefix(key, self.partitions)}.>"
         view = await self.event_log.last_per_subject(pattern, at_least=self.known[key].revision)
-        return view, await self._beginning.sequence()
+        return view, await self.log_begins()
 
     def _addressed(self, message: Message) -> Address | None:
         try:

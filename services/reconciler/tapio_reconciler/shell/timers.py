@@ -1,6 +1,7 @@
 """Timers of one partition: plans name instants, and a due timer becomes a fact that wakes its key.
 
-Timers carry no state and are not kept: taking a partition over plans every key, which names them again.
+Timers carry no state: planning a key names them again, and what an epoch tells of a key that need not be planned names
+its timers too.
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ class Timers:
         else:
             self._pending.pop(key, None)
         self._changed.set()
+
+    def of(self, key: OrderingKey) -> list[Timer]:
+        """The timers of `key` that have not come due yet."""
+        return [one.timer for one in self._pending.get(key, ())]
 
     def wait(self) -> float | None:
         """Seconds until the next timer of all keys may be due, or None when there is none."""

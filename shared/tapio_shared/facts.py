@@ -390,6 +390,8 @@ class IdleKeys(msgspec.Struct, frozen=True, kw_only=True):
     shared: dict[str, dict[str, int]]
     """Target -> shared fact -> sequence of the one that the plans rest on."""
     keys: dict[str, IdleKey]
+    told_at: int
+    """By the clock that the timers go by: it has not been set back since they were named."""
 
 
 class EpochAdvanced(LogRecord, frozen=True, kw_only=True, tag="EpochAdvanced"):

@@ -16,6 +16,7 @@ from tapio_reconciler.shell.states import States
 from tapio_reconciler.shell.timers import Timers
 from tapio_shared.facts import IdleKey, IdleKeys, Timer
 from tapio_shared.keys import OrderingKey, key_text
+from tapio_shared.ports import Clock
 
 MOST = 2_000
 """Keys that one epoch tells of, 80 bytes each and 400 at the most: a record is to fit the server's limit of 1 MiB."""
@@ -26,9 +27,9 @@ _WORTH_TELLING = 10
 class Idle:
     """The idle keys of one partition, as their owner knows them."""
 
-    def __init__(self, states: States, timers: Timers, made_by: str) -> None:
+    def __init__(self, states: States, timers: Timers, clock: Clock, made_by: str) -> None:
         """`made_by` names the code that plans: other code may find something to do."""
-        self._states, self._timers, self._made_by = states, timers, made_by
+        self._states, self._timers, self._clock, self._made_by = states, timers, clock, made_by
         self._keys: set[OrderingKey] = set()
         self._told: Mapping[str, IdleKey] = {}
 
@@ -46,9 +47,10 @@ class Idle:
     def take_over(self, told: IdleKeys | None, log_begins: int) -> None:
         """Go by what a former owner told, for each key of which nothing else has been told since; arm their timers.
 
-        The partition has been read, and the log began at `log_begins` after that.
+        The partition has been read, and the log began at `log_begins` after that. By a clock that is behind the former
+        owner's nobody can say how long a timer has to go: a plan can, from what failed.
         """
-        if told is None or told.made_by != self._made_by:
+        if told is None or told.made_by != self._made_by or self._clock.now() < told.told_at:
             return
         shared_is_same = {
             target: not _incomplete(self._states, target, log_begins)
@@ -70,6 +72,7 @@ class Idle:
                 timers=tuple((one.name, one.due_at) for one in self._timers.of(key)),
             )
             for key in sorted(self._keys)[:MOST]
+            if self._timers.go_by_the_wall(key)
         }
         self._told = keys
         targets = sorted({key.target for key in self._keys})
@@ -77,6 +80,7 @@ class Idle:
             made_by=self._made_by,
             shared={target: _shared_sequences(self._states, target) for target in targets},
             keys=keys,
+            told_at=self._clock.now(),
         )
 
     def is_worth_telling(self) -> bool:

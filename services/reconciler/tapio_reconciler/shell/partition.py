@@ -76,7 +76,7 @@ class Partition:
         self._draining = False
         self._unreadable = asyncio.Event()
         self._followed = Progress()
-        self._idle = Idle(self._states, self._timers, identity.made_by)
+        self._idle = Idle(self._states, self._timers, clock, identity.made_by)
         self._rounds = Rounds(
             self._states,
             targets,

@@ -14,6 +14,8 @@ from tapio_shared.facts import Timer
 from tapio_shared.keys import OrderingKey
 from tapio_shared.ports import Clock
 
+_TOLERANCE = 1.0
+"""Seconds by which two clocks may differ without one of them having been set."""
 _LONGEST_SLEEP = 5.0
 """Seconds. The wall clock may jump while we sleep, so it is read again this often."""
 
@@ -53,6 +55,14 @@ class Timers:
     def of(self, key: OrderingKey) -> list[Timer]:
         """The timers of `key` that have not come due yet."""
         return [one.timer for one in self._pending.get(key, ())]
+
+    def go_by_the_wall(self, key: OrderingKey) -> bool:
+        """Whether the wall clock tells when the timers of `key` are due: it was not set back since they were armed."""
+        wall, monotonic = self._clock.now(), self._clock.monotonic()
+        return all(
+            (one.timer.due_at - wall) / 1000 <= one.deadline - monotonic + _TOLERANCE
+            for one in self._pending.get(key, ())
+        )
 
     def wait(self) -> float | None:
         """Seconds until the next timer of all keys may be due, or None when there is none."""

@@ -27,6 +27,7 @@ from tapio_watcher.metrics import Metrics
 from tapio_watcher.past import Told
 from tapio_watcher.rates import KEY_RATE, OBJECT_RATE, Buckets
 from tapio_watcher.standing import Standing
+from tapio_watcher.tickets import Tickets
 from tapio_watcher.waiting import Again, Entry, Waiting, merged
 
 log = structlog.get_logger(__name__)
@@ -66,11 +67,7 @@ class FactWriter:
         self._keys: Buckets[OrderingKey | None] = Buckets(KEY_RATE)
         self._has_room = asyncio.Event()
         self._has_room.set()
-        self._tickets = 0
-        self._outstanding: set[int] = set()
-        self._flushes: list[tuple[set[int], asyncio.Event]] = []
-        self._readings = 0
-        """How often an object was read again in place of what waited."""
+        self._tickets = Tickets()
         self.newest = 0
         """The highest sequence that was appended here."""
         self.trouble = ""
@@ -168,7 +165,7 @@ class FactWriter:
     def again(self, subject: str) -> None:
         """Append the last fact of `subject` anew, byte for byte, unless something newer is on its way."""
         if subject not in self._waiting:
-            self._begin(subject, Again(self._ticket()))
+            self._begin(subject, Again(self._tickets.new()))
 
     async def room(self) -> None:
         """Wait while too much waits to be appended."""
@@ -176,12 +173,7 @@ class FactWriter:
 
     async def flush(self) -> None:
         """Wait until everything handed in so far is durable, or replaced by something newer that is."""
-        readings = -1
-        while self._outstanding and readings != self._readings:
-            readings = self._readings  # What is read again meanwhile is handed in anew, and waited for as well.
-            done = asyncio.Event()
-            self._flushes.append((set(self._outstanding), done))
-            await done.wait()
+        await self._tickets.flush()
 
     def _put(self, subject: str, fact: EncodedFact, refetch: Refetch | None, *, is_awaited: bool = False) -> None:
         queue = self._waiting.get(subject)
@@ -196,7 +188,14 @@ class FactWriter:
         with trace.use_span(span):
             headers = inject_context({})
         entry = Waiting(
-            fact, self._ticket(), self._clock.monotonic(), headers, span, refetch, is_awaited, is_read=_IS_READ.get()
+            fact,
+            self._tickets.new(),
+            self._clock.monotonic(),
+            headers,
+            span,
+            refetch,
+            is_awaited,
+            is_read=_IS_READ.get(),
         )
         if queue is None:
             self._begin(subject, entry)
@@ -204,7 +203,7 @@ class FactWriter:
         self._metrics.coalesced.inc()
         self._waiting[subject], dropped = merged(queue, entry)
         for one in dropped:
-            self._done(one.ticket)
+            self._tickets.done(one.ticket)
 
     def _says_nothing(self, subject: str, fact: EncodedFact, *, is_awaited: bool) -> bool:
         """Whether the log already says so; the end of what was never told of is no news, unless it is awaited."""
@@ -228,19 +227,6 @@ class FactWriter:
             ) from err
         self._waiting[subject] = [entry]
         self._measure()
-
-    def _ticket(self) -> int:
-        self._tickets += 1
-        self._outstanding.add(self._tickets)
-        return self._tickets
-
-    def _done(self, ticket: int) -> None:
-        self._outstanding.discard(ticket)
-        for flush in list(self._flushes):
-            flush[0].discard(ticket)
-            if not flush[0]:
-                flush[1].set()
-                self._flushes.remove(flush)
 
     def _measure(self) -> None:
         waiting = len(self._waiting)
@@ -271,7 +257,7 @@ class FactWriter:
                         self._metrics.failures.labels(type(err).__name__).inc()
                         log.error("fact not published", subject=subject, error=str(err))  # noqa: TRY400 - a sentence
                 entry.end()
-                self._done(entry.ticket)
+                self._tickets.done(entry.ticket)
         except BaseException:
             self.is_broken = True
             raise
@@ -331,7 +317,7 @@ class FactWriter:
                 await entry.refetch()
             finally:
                 _IS_READ.reset(token)
-            self._readings += 1
+            self._tickets.read_again()
             return
         if self._says_nothing(subject, entry.fact, is_awaited=entry.is_awaited):
             self._metrics.suppressed.inc()

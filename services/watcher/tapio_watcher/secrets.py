@@ -17,7 +17,6 @@ from typing import cast
 import structlog
 
 from tapio_shared.api.labels import MANAGED_SELECTOR, key_of_object
-from tapio_shared.api.references import copied_secrets, made_secrets, referenced_elsewhere, referenced_secrets
 from tapio_shared.codec import encode
 from tapio_shared.errors import ApiError, ApiTerminal, ResourceExpired, TapioError
 from tapio_shared.json import JsonObject, int_at, object_at, str_at, strings_at
@@ -34,6 +33,7 @@ from tapio_watcher.publishing import FactWriter
 from tapio_watcher.readings import Heard, Readings
 from tapio_watcher.sinks import fact_of
 from tapio_watcher.versions import Name
+from tapio_watcher.wanted import Wanted
 from tapio_watcher.watching import STREAM_REFUSED
 
 log = structlog.get_logger(__name__)
@@ -77,9 +77,7 @@ class SecretWatches:
     ) -> None:
         """Without `trusted`, the log is not what it was, and everything is read."""
         self._api, self._writer, self._clock, self._digest_key, self._group = api, writer, clock, digest_key, group
-        self._references: dict[tuple[str, Name], tuple[OrderingKey, tuple[Name, ...]]] = {}
-        self._wanted: dict[Name, tuple[OrderingKey, ...]] = {}
-        """Secret -> keys that want it, each as often as resources of it do."""
+        self._wanted = Wanted(self._wants, self._unwatch)
         self._watches: dict[Name, asyncio.Task[None]] = {}
         self._unread: dict[Name, None] = {}
         """Secrets that are to be read, the first one first."""
@@ -120,46 +118,18 @@ class SecretWatches:
 
     def told(self, kind: str, document: JsonObject, key: OrderingKey | None) -> None:
         """A custom resource refers to these Secrets now."""
-        name = str_at(document, "metadata", "namespace"), str_at(document, "metadata", "name")
-        if key is None:
-            self.gone(kind, name)
-            return
-        before = self._references.get((kind, name))
-        own = tuple((name[0], secret) for secret in referenced_secrets(kind, document, name[0]))
-        now = (key, (*own, *referenced_elsewhere(kind, document, name[0])))
-        if now != before:
-            self._references[kind, name] = now
-            self._count(now, +1)
-            if before is not None:
-                self._count(before, -1)
+        self._wanted.told(kind, document, key)
 
     def gone(self, kind: str, name: Name) -> None:
         """A custom resource is gone, and refers to nothing."""
-        before = self._references.pop((kind, name), None)
-        if before is not None:
-            self._count(before, -1)
-
-    def _count(self, reference: tuple[OrderingKey, tuple[Name, ...]], change: int) -> None:
-        key, secrets = reference
-        for name in secrets:
-            keys = self._wanted.get(name, ())
-            if change > 0:
-                self._wanted[name] = (*keys, key)
-                if key not in keys:
-                    self._wants(name, key)
-                continue
-            at = keys.index(key)
-            self._wanted[name] = (*keys[:at], *keys[at + 1 :])
-            if not self._wanted[name]:
-                del self._wanted[name]
-                self._unwatch(name)
+        self._wanted.gone(kind, name)
 
     # --- beginning -----------------------------------------------------------------------------------------------
 
     def _wants(self, name: Name, key: OrderingKey) -> None:
         """A key wants a Secret: read it, unless the shared watch is about to tell how ours are."""
         told = self._writer.told(key, _ref(name))
-        if self._sighted.is_set() or told is None or not self._is_generated(name):
+        if self._sighted.is_set() or told is None or not self._wanted.is_generated(name):
             self._read(name)
         elif told.is_present:
             self._expected.add(name)
@@ -179,7 +149,7 @@ class SecretWatches:
         is_evidence = bool(self._expected) and await self._has_told_all()
         self._sighted.set()
         if not is_evidence:
-            self._read_again(sorted((self._expected | self._missing) & self._wanted.keys()))
+            self._read_again(sorted(name for name in self._expected | self._missing if name in self._wanted))
         self._expected.clear()
         self._missing.clear()
 
@@ -208,7 +178,7 @@ class SecretWatches:
             return
         fact = self._fact(document)
         is_ours = key_of_object(strings_at(document, "metadata", "labels")) is not None
-        if not is_ours or not all(self._writer.tells(key, _ref(name), fact) for key in self._wanted.get(name, ())):
+        if not is_ours or not all(self._writer.tells(key, _ref(name), fact) for key in self._wanted.by(name)):
             self._read(name)  # A watch may begin in the past: of what differs, the API server's newest word counts.
 
     # --- reading -------------------------------------------------------------------------------------------------
@@ -250,7 +220,7 @@ class SecretWatches:
         if document is None:
             self._heard.read(name, {}, now=self._clock.monotonic())
             self._publish_gone(name)
-            if not self._is_generated(name):
+            if not self._wanted.is_generated(name):
                 self._watch(name)
             return ""
         self._heard.read(name, document, now=self._clock.monotonic())
@@ -260,13 +230,6 @@ class SecretWatches:
         else:
             self._unwatch(name)
         return str_at(document, "metadata", "resourceVersion")
-
-    def _is_generated(self, name: Name) -> bool:
-        """Whether the operator makes this Secret for one of its keys: it will carry our labels."""
-        return any(
-            name[1] in (*made_secrets(key.name, key.namespace), *copied_secrets(key.name, key.namespace))
-            for key in self._wanted.get(name, ())
-        )
 
     async def _read_all_again(self) -> None:
         """Read one Secret after the other, evenly spread, from any of them on: a watcher may never live for a round."""
@@ -332,7 +295,9 @@ class SecretWatches:
         Ours are read even if they are watched one by one: such a watch may be about to leave its Secret to this one.
         """
         if self._has_begun:
-            self._read_again(one for one in sorted(self._wanted) if one not in self._watches or self._is_generated(one))
+            self._read_again(
+                one for one in sorted(self._wanted) if one not in self._watches or self._wanted.is_generated(one)
+            )
         self._has_begun = True
 
     async def _follow(
@@ -391,7 +356,7 @@ class SecretWatches:
     # --- publishing ----------------------------------------------------------------------------------------------
 
     def _publish(self, name: Name, document: JsonObject) -> None:
-        for key in sorted(set(self._wanted.get(name, ()))):
+        for key in self._wanted.by(name):
             refetch = partial(self._refetch, name)
             self._writer.observed(key, _ref(name), self._fact(document), refetch=refetch, only_place=False)
 
@@ -401,7 +366,7 @@ class SecretWatches:
         return fact_of(document, self._clock, digest_key=self._digest_key.key, key_id=self._digest_key.id)
 
     def _publish_gone(self, name: Name) -> None:
-        for key in sorted(set(self._wanted.get(name, ()))):
+        for key in self._wanted.by(name):
             self._writer.gone(_ref(name), key=key, refetch=partial(self._refetch, name))
 
     async def _refetch(self, name: Name) -> None:

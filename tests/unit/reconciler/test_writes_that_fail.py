@@ -9,7 +9,7 @@ import pytest
 from tapio_reconciler.core.components import SOMEBODY_ELSES
 from tapio_reconciler.core.outcomes import retry_wait
 from tapio_shared.facts import ObjectResult, TimerDue
-from tapio_shared.json import str_at
+from tapio_shared.json import objects_at, str_at
 from tapio_shared.keys import ObjectRef, timer_subject
 from tests.support.planned_world import PARTITIONS, START, World, example
 from tests.support.workloads import condition
@@ -52,6 +52,45 @@ def test_a_refused_write_is_a_condition_with_a_retry(
     assert [action.name for action in world.step().decision.apply] == ["dev-nats"]
     world.settle()
     assert condition(world.cluster, "Ready")["status"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("logic", "statuses", "reasons"),
+    [
+        pytest.param(
+            7,
+            2,
+            [("QuotaExceeded", "True"), ("Applying", "")],
+            id="7: the status comes and goes with each try",
+        ),
+        pytest.param(8, 0, [("QuotaExceeded", "True"), ("QuotaExceeded", "True")], id="8: it stays"),
+    ],
+)
+def test_a_secret_that_is_tried_again(logic: int, statuses: int, reasons: list[tuple[str, str]]) -> None:
+    world = World.of(example("development"))
+    world.logic = logic
+    name = "Secret default/dev-nats-auth"
+    digest = world.plan().decision.objects[name]
+    result = ObjectResult(
+        ref=name, action="generate", digest=digest, code=403, error_reason="Forbidden", error="exceeded quota: q"
+    )
+    for _ in range(4):
+        world.step(refuse={name: result})
+    shown = [_stands(world)]
+    world.now = world.plan().decision.timers[0].due_at
+    tried = world.step(refuse={name: result})
+    assert [action.name for action in tried.decision.apply] == ["dev-nats-auth"]
+    shown.append(_stands(world))
+    after = world.step(refuse={name: result})
+    assert shown == reasons
+    assert sum(one.decision.status is not None for one in (tried, after)) == statuses
+    assert [one.reason for one in after.decision.events] == ["QuotaExceeded"] * statuses
+
+
+def _stands(world: World) -> tuple[str, str]:
+    """The reason of Ready, and the status of Stalled if it is there."""
+    conditions = {str_at(one, "type"): one for one in objects_at(world.cluster, "status", "conditions")}
+    return str_at(conditions["Ready"], "reason"), str_at(conditions.get("Stalled"), "status")
 
 
 def test_an_object_that_was_seen_to_be_somebody_elses_is_a_conflict_at_once() -> None:

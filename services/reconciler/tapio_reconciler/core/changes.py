@@ -114,17 +114,18 @@ def time_to_observe(write: AppliedWrite | DeletedObject, first: int = OBSERVE_WI
 def change_of(
     wanted: WantedObject, seen: Seen | None, memory: Memory, *, now: int, forced: bool, whole: bool
 ) -> Change:
-    """What to do about a wanted object, last observed as `seen`; `whole` as in `holds`.
-
-    A failed write that is tried again keeps its failure, so that a status does not flicker with every try.
-    """
+    """What to do about a wanted object, last observed as `seen`; `whole` as in `holds`."""
     if not forced and not wanted.least_replicas and seen is not None and _held(seen, whole).get(wanted.digest):
         return NOTHING  # What most plans find of most objects, so it is asked first.
     change = _change_of(wanted, seen, memory, now=now, forced=forced, whole=whole)
-    failure = memory.outcome.failures.get(wanted.name)
-    if change.writes and failure is not None and failure.digest == wanted.digest:
-        return msgspec.structs.replace(change, failure=failure)
-    return change
+    return with_failure(change, memory, wanted.name, wanted.digest) if change.writes else change
+
+
+def with_failure(change: Change, memory: Memory, name: str, digest: str) -> Change:
+    """A write with how it failed before, if it is tried again: a status does not flicker with every try."""
+    failure = memory.outcome.failures.get(name)
+    is_tried_again = failure is not None and failure.digest == digest
+    return msgspec.structs.replace(change, failure=failure) if is_tried_again else change
 
 
 def _change_of(

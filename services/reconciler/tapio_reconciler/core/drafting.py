@@ -19,6 +19,7 @@ from tapio_reconciler.core.changes import (
     change_of,
     time_to_observe,
     waits,
+    with_failure,
 )
 from tapio_reconciler.core.dropped import as_kept
 from tapio_reconciler.core.made_secrets import flaw_of
@@ -133,18 +134,15 @@ class Draft(msgspec.Struct, kw_only=True):
         """Have a Secret made, or made again where it lacks what it is for; else nothing is done about it."""
         name = str(ref)
         if name in self.generated:  # Two components share it.
-            return Change(act=Act.CREATE, reason=f"{name} is being made.")
-        wanted = digest(secret.manifest)
-        self.objects[name] = wanted
+            return self._made_again(name, self.objects[name], f"{name} is being made.")
+        wanted = self.objects[name] = digest(secret.manifest)
         seen = self.seen.get(ref)
         if seen is not None:
             self._seen_by_name[name] = seen
         flaw = flaw_of(secret, ref, self.seen, self.now)
         self.look_again(_RENEW, flaw.look_at)
-        if not flaw.reason:
-            return Change(act=Act.NOTHING)
-        if flaw.waits:
-            return Change(act=Act.AWAIT, reason=flaw.reason)
+        if flaw.waits or not flaw.reason:
+            return Change(act=Act.AWAIT if flaw.waits else Act.NOTHING, reason=flaw.reason)
         failure, write = self.memory.outcome.failures.get(name), self.memory.unobserved(name, seen)
         if failure is not None and failure.digest == wanted and waits(failure.failed_at, failure.retry_at, self.now):
             change = Change(act=Act.BACK_OFF, reason=failure.error, due_at=failure.retry_at, failure=failure)
@@ -156,11 +154,15 @@ class Draft(msgspec.Struct, kw_only=True):
             # While nobody has told of it, it may exist. Once it is told to be gone, a person must act.
             return Change(act=Act.AWAIT, reason=lost, unknown=seen is None, lost=seen is not None)
         else:
-            change = Change(act=Act.CREATE, reason=flaw.reason)
+            change = self._made_again(name, wanted, flaw.reason)
             self.generated[name] = secret
             self.apply.append(self._action(ref, served, component, change, mode="generate"))
         self.look_again("retry", change.due_at)
         return change
+
+    def _made_again(self, name: str, wanted: str, why: str) -> Change:
+        change, rules = Change(act=Act.CREATE, reason=why), rules_of(self.inputs.logic)
+        return with_failure(change, self.memory, name, wanted) if rules.keeps_failures_of_secrets else change
 
     def expand(self, claim: Seen, size: str, served: ServedResource, component: str) -> None:
         """Have a PersistentVolumeClaim ask for `size`, unless that was just done and not observed yet."""

@@ -49,6 +49,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Whether fields of a status that the API server drops are asked for again only now and then."""
     backs_off_statuses: bool = False
     """Whether a status that can't be written is tried ever more rarely, though none is quite the one before."""
+    keeps_failures_of_secrets: bool = False
+    """Whether a Secret whose making is tried again keeps its failure until that went well, as any other object does."""
 
 
 _1: Final = Rules(longest_refusal_wait=300_000, deletes_in_order=False)
@@ -71,7 +73,10 @@ _6: Final = replace(_5, compares_whole=True, looks_while_paused=True)
 # Under CRDs that are older than the operator, or lack a field of the status, a status was written 17 times a second.
 # While no API server answered, each TapioCluster whose status was to change recorded some 8 KB a second.
 _7: Final = replace(_6, settles_statuses=True, backs_off_statuses=True)
-RULES: Final = dict(enumerate((_1, _2, _3, _4, _5, _6, _7), start=1))
+# While a Secret could not be made (no namespace, a quota), each try wrote the status twice, there and back: it named
+# another object, or nothing, for an instant, and what had been told as an Event was told again.
+_8: Final = replace(_7, keeps_failures_of_secrets=True)
+RULES: Final = dict(enumerate((_1, _2, _3, _4, _5, _6, _7, _8), start=1))
 NEWEST: Final = max(RULES)
 
 _SCALES: Final = frozenset({"HorizontalPodAutoscaler", "VerticalPodAutoscaler"})

@@ -58,6 +58,8 @@ _FAILURES_TO_RELIST = 4
 _ASK_AGAIN = 5.0
 _SILENT = 10.0
 """Seconds without a line after which a streamed list is taken to come to no end."""
+_GRAIN = 0.5
+"""Seconds by which that may be less: a timer is not moved for every line, which takes as long as decoding it."""
 
 
 class Sink(Protocol):
@@ -111,6 +113,7 @@ class KindWatch:
         self._first = changes
         self._is_told = True
         """Whether what the last list told is complete."""
+        self._told_of = api.metrics.events.labels(resource.kind)
         self.is_listed = asyncio.Event()
 
     @property
@@ -278,26 +281,30 @@ class KindWatch:
     def _hear(self, reading: asyncio.Timeout) -> None:
         """A line of a streamed list came: the next may take as long, and one after the list as long as it likes."""
         ends = asyncio.get_running_loop().time() + _SILENT if isinstance(self._state, Streaming) else None
+        before = reading.when()
+        if ends is not None and before is not None and ends - before < _GRAIN:
+            return
         if not reading.expired():
             reading.reschedule(ends)
 
     async def _step(self, told: Told) -> None:
         self._state, changes = step(self._state, told, streams=self._api.streams.offered)
-        self._newest.saw(self.version)
+        if isinstance(self._state, Following):
+            self._newest.saw(self._state.version)
         await self._carry_out(changes)
 
     async def _carry_out(self, changes: tuple[Change, ...]) -> None:
         for change in changes:
             match change:
                 case Apply() | InitApply():
-                    self._api.metrics.events.labels(self.resource.kind).inc()
+                    self._told_of.inc()
                     if isinstance(change, InitApply) or not self._is_old(change.object):
                         self._apply(change.object)
                     if self._list is not None:
                         name = name_of(change.object)
                         self._list.holds(name, self._versions.get(name) or "")
                 case Delete():
-                    self._api.metrics.events.labels(self.resource.kind).inc()
+                    self._told_of.inc()
                     self._delete(change.object)
                 case Init():
                     self._api.metrics.relists.labels(self.resource.kind).inc()
@@ -324,9 +331,10 @@ class KindWatch:
 
     def _is_older(self, document: JsonObject) -> bool:
         """Whether an object, or its end, is of before what was told of that name; no, where versions don't compare."""
+        if not self._api.comparable:
+            return False
         known = self._versions.get(name_of(document))
-        version = str_at(document, "metadata", "resourceVersion")
-        return self._api.comparable and known is not None and is_older(version, known)
+        return known is not None and is_older(_identity(document)[0], known)
 
     def _apply(self, document: JsonObject) -> None:
         name, version = name_of(document), str_at(document, "metadata", "resourceVersion")

@@ -11,8 +11,8 @@ import structlog
 from tapio_shared.errors import LogMissing, LogRewound, TapioError
 from tapio_shared.facts import Record, SweepMarked, Synced
 from tapio_shared.ports import Clock, EventLog, LogInfo
+from tapio_watcher.entries import Known
 from tapio_watcher.generation import Remembered, went_backwards
-from tapio_watcher.known import Known
 from tapio_watcher.metrics import Metrics
 from tapio_watcher.publishing import FactWriter
 from tapio_watcher.shared_facts import SharedFacts
@@ -57,8 +57,10 @@ class LogGuard:
         """
         told = [self._shared.last("synced"), self._shared.last("sweep")] if self._trusted else []
         former = max((one.complete_from for one in told if isinstance(one, Synced | SweepMarked)), default=0)
-        oldest = min((one.sequence for one in self._live()), default=self.remembered.last_sequence)
-        self._complete_from = former if former >= self._begins else max(oldest, 1)
+        if former < self._begins:
+            oldest = min((one.sequence for one in self._live()), default=self.remembered.last_sequence)
+            former = max(oldest, 1)
+        self._complete_from = former
         return self._complete_from
 
     @property

@@ -5,42 +5,36 @@ Rebuilt from `last_per_subject` at every start; kept by the one who appends. An 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Container, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from tapio_shared.errors import Undecodable
 from tapio_shared.keys import ObjectRef, escape_token, parse_subject, unescape_token
 from tapio_shared.ports import Message
 from tapio_watcher.encoding import GONE, EncodedFact, digest_of_stored
+from tapio_watcher.entries import AWAITED, PLACE, Known, digest_text, entry_of, is_told, marks_of, read_entry
 from tapio_watcher.packed import Packed
 from tapio_watcher.past import Told, kind_name
 from tapio_watcher.pods import SUMMARY_GROUP, SUMMARY_KIND
 
-_PLACE, _AWAITED, _NEITHER = "p", "a", "-"
-_OWNER, _OBJECT = 6, 7
-"""How many tokens of a subject name the key, and how many come before the object's own."""
+_OBJECT = 7
+"""How many tokens of a subject come before the object's own."""
+_PART = r"(?:(?:[A-Za-z0-9-]++|=[0-7][0-9A-F])++|_)"
+_OF_AN_OBJECT = re.compile(rf"tapio\.log\.[0-9]+(?:\.{_PART}){{3}}\.object(?:\.{_PART}){{4}}")
+"""Nearly every subject that is learned: what this matches, `parse_subject` takes for one of an object, and takes thrice
+as long."""
 _NEVER = 1 << 62
 _RECORD = 30
 """Bytes that a message takes in the log beside its subject and its data."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """The last fact of one subject."""
-
-    sequence: int
-    digest: bytes
-    uid: str
-    written_at: int
-
-    @property
-    def is_present(self) -> bool:
-        return self.digest != GONE
-
-
 class _Where(NamedTuple):
-    """A subject, taken apart: group and kind, name and namespace, and the key, all of them as tokens."""
+    """A subject, taken apart: group and kind, namespace and name, and partition and key, all of them as tokens.
+
+    Of the key that part is left out which goes without saying: the target, and the namespace of the object.
+    """
 
     kind: str
     name: str
@@ -50,7 +44,8 @@ class _Where(NamedTuple):
 class KnownFacts:
     """The last object facts of one target, by subject, and where each object is told of."""
 
-    def __init__(self) -> None:
+    def __init__(self, target: str = "") -> None:
+        self._target = escape_token(target)
         self.told = Told()
         """Learns the version of every object that is learned."""
         self._kinds: dict[str, Packed] = {}
@@ -72,7 +67,7 @@ class KnownFacts:
         return self._seen_bytes / self._seen if self._seen else 0.0
 
     def get(self, subject: str) -> Known | None:
-        return self._read(_where(subject))[1]
+        return self._read(self._where(subject))[1]
 
     def sequence_of(self, subject: str) -> int:
         """The sequence that the next fact of `subject` must follow; 0 when there is none."""
@@ -85,19 +80,19 @@ class KnownFacts:
         An unreadable message counts for its sequence alone: the next observation follows it and replaces it.
         """
         self._see(message.subject, message.data)
-        ref: ObjectRef | None = None
+        is_objects = False
         try:
-            ref = parse_subject(message.subject).ref
+            is_objects = is_of_object(message.subject)
             digest, uid, version = digest_of_stored(message.data)
         except (Undecodable, ValueError) as err:
             # If no list holds the object, it is told to be gone.
             unreadable = Known(message.sequence, b"", "", message.written_at)
-            self._keep(message.subject, unreadable, is_place=ref is not None)
+            self._keep(message.subject, unreadable, is_place=is_objects)
             return str(err)
-        if ref is not None:
-            self.told.learn(_kind_of(ref), message.sequence, version)
+        if is_objects:
+            self.told.learn(_kind_of(*message.subject.split(".", 9)[7:9]), message.sequence, version)
         known = Known(message.sequence, digest, uid, message.written_at)
-        self._keep(message.subject, known, is_place=ref is not None and digest != GONE)
+        self._keep(message.subject, known, is_place=is_objects and digest != GONE)
         return ""
 
     def appended(self, subject: str, sequence: int, fact: EncodedFact, now: int) -> None:
@@ -111,11 +106,11 @@ class KnownFacts:
         A reader may still go by what was dropped. So what is live stays, at no sequence and like nothing that can be
         told: how the object is must be told again, or its end. Until then the log counts as not whole.
         """
-        where = _where(subject)
+        where = self._where(subject)
         marks, known = self._read(where)
         if known is None:
             return
-        if known.is_present or _AWAITED in marks:
+        if known.is_present or AWAITED in marks:
             uid = known.uid if known.is_present else ""  # whose end has been told needs no other
             self._keep(subject, Known(0, b"", uid, known.written_at), is_place=True)
         else:
@@ -130,10 +125,10 @@ class KnownFacts:
 
     def expect(self, subject: str) -> None:
         """Somebody refers to the object of `subject`."""
-        where = _where(subject)
+        where = self._where(subject)
         marks, known = self._read(where)
-        if _AWAITED not in marks:
-            self._write(where, marks + _AWAITED, known, was=known)
+        if AWAITED not in marks:
+            self._write(where, marks + AWAITED, known, was=known)
 
     def places(self, ref: ObjectRef) -> tuple[str, ...]:
         """The subjects that tell of `ref` as existing, sorted."""
@@ -141,20 +136,34 @@ class KnownFacts:
         packed = self._kinds.get(kind)
         if packed is None:
             return ()
-        told = [owner for owner, value in packed.of(name) if _PLACE in value.partition(" ")[0]]
-        return tuple(sorted(_subject(_Where(kind, name, owner)) for owner in told))
+        told = [owner for owner, value in packed.of(name) if PLACE in marks_of(value)]
+        return tuple(sorted(self._subject(_Where(kind, name, owner)) for owner in told))
 
-    def add_place(self, ref: ObjectRef, subject: str) -> None:
-        where = _Where(*_tokens(ref), _where(subject).owner)
-        marks, known = self._read(where)
-        if _PLACE not in marks:
-            self._write(where, marks + _PLACE, known, was=known)
+    def is_settled(self, subject: str, digest: bytes, *, only_place: bool) -> bool:
+        """Whether a fact of this digest would change nothing: it was the last one, and its object is told of by
+        `subject`, and with `only_place` nobody else ever told of it. No, when in doubt."""
+        where = self._where(subject)
+        packed = self._kinds.get(where.kind)
+        if packed is None:
+            return False
+        if not only_place:
+            entry = packed.get(where.name, where.owner)
+            return entry is not None and is_told(entry, digest_text(digest))
+        told = packed.of(where.name)
+        return len(told) == 1 and told[0][0] == where.owner and is_told(told[0][1], digest_text(digest))
 
-    def remove_place(self, ref: ObjectRef, subject: str) -> None:
-        where = _Where(*_tokens(ref), _where(subject).owner)
+    def add_place(self, subject: str) -> None:
+        """Mark that `subject` tells of its object as existing."""
+        where = self._where(subject)
         marks, known = self._read(where)
-        if _PLACE in marks:
-            self._write(where, marks.replace(_PLACE, ""), known, was=known)
+        if PLACE not in marks:
+            self._write(where, marks + PLACE, known, was=known)
+
+    def remove_place(self, subject: str) -> None:
+        where = self._where(subject)
+        marks, known = self._read(where)
+        if PLACE in marks:
+            self._write(where, marks.replace(PLACE, ""), known, was=known)
 
     def place_again(self, subject: str) -> None:
         """Mark the subject as a place again where its last fact tells of its object as existing."""
@@ -162,13 +171,12 @@ class KnownFacts:
         if known is not None and known.is_present:
             self._keep(subject, known, is_place=True)
 
-    def present(self, group: str, kind: str) -> list[ObjectRef]:
-        """Every object of a kind that the log tells of as existing, by name."""
+    def present(self, group: str, kind: str, *, besides: Container[tuple[str, str]] = ()) -> list[ObjectRef]:
+        """Every object of a kind that the log tells of as existing, by name; without those of these names."""
         packed = self._kinds.get(f"{escape_token(group)}.{escape_token(kind)}", ())
-        told = {name for name, _, value in packed if _PLACE in value.partition(" ")[0]}
-        return sorted(
-            ObjectRef(group, kind, *(unescape_token(token) for token in name.partition(".")[::2])) for name in told
-        )
+        told = {name.partition(".") for name, _, entry in packed if PLACE in marks_of(entry)}
+        names = ((unescape_token(namespace), unescape_token(name)) for namespace, _, name in told)
+        return sorted(ObjectRef(group, kind, *name) for name in names if name not in besides)
 
     def oldest(self) -> Known:
         """A bound that costs nothing: no live fact has a lower sequence, or was written earlier."""
@@ -187,7 +195,9 @@ class KnownFacts:
 
     def live_below(self, sequence: int) -> list[tuple[int, str]]:
         """Where live facts lie that stand before `sequence`, and their subjects, oldest first."""
-        return sorted((known.sequence, _subject(where)) for where, known in self._live() if known.sequence < sequence)
+        return sorted(
+            (known.sequence, self._subject(where)) for where, known in self._live() if known.sequence < sequence
+        )
 
     def forget_gone(self, first_sequence: int) -> None:
         """Forget the tombstones that the log has dropped."""
@@ -196,7 +206,7 @@ class KnownFacts:
         self._oldest_gone = _NEVER
         dropped: list[tuple[_Where, str, Known]] = []
         for where, marks, known in self._all():
-            if not known.is_present and _AWAITED not in marks:
+            if not known.is_present and AWAITED not in marks:
                 if known.sequence < first_sequence:
                     dropped.append((where, marks, known))
                 else:
@@ -214,23 +224,39 @@ class KnownFacts:
         """Every last fact with its marks. Nothing must change meanwhile."""
         for kind, packed in self._kinds.items():
             for name, owner, value in packed:
-                marks, known = _unpacked(value)
+                marks, known = read_entry(value)
                 if known is not None:
                     yield _Where(kind, name, owner), marks, known
 
     def _live(self) -> Iterator[tuple[_Where, Known]]:
-        return ((where, known) for where, marks, known in self._all() if known.is_present or _AWAITED in marks)
+        return ((where, known) for where, marks, known in self._all() if known.is_present or AWAITED in marks)
+
+    def _where(self, subject: str) -> _Where:
+        tokens = subject.split(".", _OBJECT)
+        partition, target, namespace, cluster = tokens[2:6]
+        target = "" if target == self._target else target
+        rest = tokens[_OBJECT].split(".", 2)
+        if len(rest) < 3:  # no object has such a subject; what lies there is followed and replaced by nothing
+            return _Where("", tokens[_OBJECT], f"{partition}.{target}.{namespace}.{cluster}")
+        group, kind, name = rest
+        namespace = "" if name.partition(".")[0] == namespace else namespace
+        return _Where(f"{group}.{kind}", name, f"{partition}.{target}.{namespace}.{cluster}")
+
+    def _subject(self, where: _Where) -> str:
+        partition, target, namespace, cluster = where.owner.split(".")
+        owner = f"{partition}.{target or self._target}.{namespace or where.name.partition('.')[0]}.{cluster}"
+        return f"tapio.log.{owner}.object.{where.kind}{'.' if where.kind else ''}{where.name}"
 
     def _read(self, where: _Where) -> tuple[str, Known | None]:
         packed = self._kinds.get(where.kind)
         value = None if packed is None else packed.get(where.name, where.owner)
-        return ("", None) if value is None else _unpacked(value)
+        return ("", None) if value is None else read_entry(value)
 
     def _keep(self, subject: str, known: Known, *, is_place: bool = False) -> None:
         """Keep the last fact of `subject`; with `is_place`, mark that it tells of its object as existing."""
-        where = _where(subject)
+        where = self._where(subject)
         marks, was = self._read(where)
-        self._write(where, marks + _PLACE if is_place and _PLACE not in marks else marks, known, was=was)
+        self._write(where, marks + PLACE if is_place and PLACE not in marks else marks, known, was=was)
 
     def _write(self, where: _Where, marks: str, known: Known | None, *, was: Known | None) -> None:
         self._count += (known is not None) - (was is not None)
@@ -240,7 +266,7 @@ class KnownFacts:
         if known is None and not marks:
             packed.remove(where.name, where.owner)
             return
-        packed.set(where.name, _packed(marks, known), where.owner)
+        packed.set(where.name, entry_of(marks, known), where.owner)
         if known is not None:
             oldest = self._oldest
             if known.sequence < oldest.sequence or known.written_at < oldest.written_at:
@@ -251,21 +277,16 @@ class KnownFacts:
                 self._oldest_gone = min(self._oldest_gone, known.sequence)
 
 
-def _kind_of(ref: ObjectRef) -> str:
-    """Of which kind a fact about `ref` tells a version: a summary of pods has that of a pod."""
-    return "Pod" if (ref.group, ref.kind) == (SUMMARY_GROUP, SUMMARY_KIND) else kind_name(ref.group, ref.kind)
+def is_of_object(subject: str) -> bool:
+    """Whether a subject is one of an object. Raises ValueError when it is none of the log."""
+    return _OF_AN_OBJECT.fullmatch(subject) is not None or parse_subject(subject).ref is not None
 
 
-def _where(subject: str) -> _Where:
-    tokens = subject.split(".", _OBJECT)
-    owner, rest = ".".join(tokens[2:_OWNER]), tokens[_OBJECT].split(".", 2)
-    if len(rest) < 3:  # no object has such a subject; what lies there is followed and replaced by nothing
-        return _Where("", tokens[_OBJECT], owner)
-    return _Where(f"{rest[0]}.{rest[1]}", rest[2], owner)
-
-
-def _subject(where: _Where) -> str:
-    return f"tapio.log.{where.owner}.object.{where.kind}{'.' if where.kind else ''}{where.name}"
+@lru_cache(64)
+def _kind_of(group: str, kind: str) -> str:
+    """Of which kind a fact tells a version, by the tokens of its subject: a summary of pods has that of a pod."""
+    named = unescape_token(group), unescape_token(kind)
+    return "Pod" if named == (SUMMARY_GROUP, SUMMARY_KIND) else kind_name(*named)
 
 
 def _tokens(ref: ObjectRef) -> tuple[str, str]:
@@ -273,17 +294,3 @@ def _tokens(ref: ObjectRef) -> tuple[str, str]:
         f"{escape_token(ref.group)}.{escape_token(ref.kind)}",
         f"{escape_token(ref.namespace)}.{escape_token(ref.name)}",
     )
-
-
-def _packed(marks: str, known: Known | None) -> str:
-    if known is None:
-        return marks
-    return f"{marks or _NEITHER} {known.sequence} {known.written_at} {known.digest.hex()} {escape_token(known.uid)}"
-
-
-def _unpacked(value: str) -> tuple[str, Known | None]:
-    marks, *fact = value.split(" ")
-    marks = "" if marks == _NEITHER else marks
-    if not fact:
-        return marks, None
-    return marks, Known(int(fact[0]), bytes.fromhex(fact[2]), unescape_token(fact[3]), int(fact[1]))

@@ -22,7 +22,8 @@ from tapio_shared.keys import ObjectRef, OrderingKey, every_object_of, object_su
 from tapio_shared.ports import Clock, EventLog, Message, NewMessage
 from tapio_shared.telemetry import inject_context
 from tapio_watcher.encoding import EncodedFact, gone_fact
-from tapio_watcher.known import Known, KnownFacts
+from tapio_watcher.entries import Known
+from tapio_watcher.known import KnownFacts
 from tapio_watcher.metrics import Metrics
 from tapio_watcher.past import Told
 from tapio_watcher.rates import KEY_RATE, OBJECT_RATE, Buckets
@@ -56,7 +57,7 @@ class FactWriter:
     ) -> None:
         self._log, self._target, self._partitions = event_log, target, partitions
         self._clock, self._metrics, self._group = clock, metrics, group
-        self.known = KnownFacts()
+        self.known = KnownFacts(target)
         self.standing = Standing()
         self._waiting: dict[str, list[Entry]] = {}
         """Subjects that are being worked on, with what is to be appended next."""
@@ -130,13 +131,20 @@ class FactWriter:
         With `only_place`, an object that moved to another key leaves a tombstone where it was told of before.
         """
         subject = object_subject(key, ref, self._partitions)
+        if (
+            subject not in self._waiting
+            and subject not in self._doubtful
+            and self.known.is_settled(subject, fact.digest, only_place=only_place)
+        ):
+            self._metrics.suppressed.inc()
+            return
         if only_place:
             for former in self.known.places(ref):
                 if former != subject:
-                    self.known.remove_place(ref, former)
+                    self.known.remove_place(former)
                     end = gone_fact(uid=fact.uid, resource_version="", now=self._clock.now())
                     self._put(former, end, refetch)
-        self.known.add_place(ref, subject)
+        self.known.add_place(subject)
         self._put(subject, fact, refetch)
 
     def gone(
@@ -159,7 +167,7 @@ class FactWriter:
         if awaited:
             self.known.expect(awaited)
         for subject in self.known.places(ref) if key is None else (awaited,):
-            self.known.remove_place(ref, subject)
+            self.known.remove_place(subject)
             self._put(subject, fact, refetch, is_awaited=subject == awaited)
 
     def again(self, subject: str) -> None:
@@ -372,7 +380,7 @@ class FactWriter:
         self.newest = max(self.newest, appended.sequence)
         self.known.appended(subject, appended.sequence, fact, now)
         self._doubtful.discard(subject)
-        self.standing.believe(subject, appended.sequence, fact.data)
+        self.standing.believe(subject, appended.sequence, message.data)
         self._metrics.published.labels("ObjectGone" if fact.is_gone else "ObjectObserved").inc()
         self._metrics.append_seconds.observe(self._clock.monotonic() - entry.told_at)
 

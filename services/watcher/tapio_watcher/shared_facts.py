@@ -22,7 +22,7 @@ from tapio_shared.facts import (
 )
 from tapio_shared.keys import escape_token, shared_subject
 from tapio_shared.ports import Clock, EventLog, Message, NewMessage
-from tapio_watcher.known import Known
+from tapio_watcher.entries import Known
 from tapio_watcher.standing import Standing
 
 log = structlog.get_logger(__name__)

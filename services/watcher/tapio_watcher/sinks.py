@@ -73,9 +73,8 @@ class ObjectSink:
 
     def complete(self, names: Container[Name]) -> None:
         """The tombstone of each object that the log tells of and the list does not hold."""
-        for ref in self._writer.known.present(self._group, self._kind):
-            if (ref.namespace, ref.name) not in names:
-                self.gone((ref.namespace, ref.name))
+        for ref in self._writer.known.present(self._group, self._kind, besides=names):
+            self.gone((ref.namespace, ref.name))
 
     def _refetch(self, ref: ObjectRef) -> Callable[[], Awaitable[None]] | None:
         return None if self.fetch is None else partial(self.fetch, (ref.namespace, ref.name))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tapio_shared.ports import LogInfo
-from tapio_watcher.known import Known
+from tapio_watcher.entries import Known
 
 _FULL = 0.75
 _SWEPT = 0.25

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
+
 from tapio_shared.errors import ApiError, ResourceExpired, TapioError
 from tapio_shared.json import JsonObject, int_at, str_at, strings_at
 
@@ -37,8 +39,7 @@ class Paging:
     token: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Following:
+class Following(msgspec.Struct, frozen=True):
     """The list is complete; `version` is where the watch goes on."""
 
     version: str
@@ -49,8 +50,7 @@ State: TypeAlias = Streaming | Paging | Following
 # --- what is told ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class PageRead:
+class PageRead(msgspec.Struct, frozen=True):
     """One page of the list; no `token` means the last one."""
 
     items: tuple[JsonObject, ...]
@@ -58,8 +58,7 @@ class PageRead:
     token: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class EventRead:
+class EventRead(msgspec.Struct, frozen=True):
     """One line of a watch: ADDED, MODIFIED, DELETED or BOOKMARK. An ERROR is told as what it means."""
 
     type: str
@@ -91,8 +90,7 @@ class Init:
     """A new list begins; what comes until `InitDone` is all that exists."""
 
 
-@dataclass(frozen=True, slots=True)
-class InitApply:
+class InitApply(msgspec.Struct, frozen=True):
     """One object of the new list."""
 
     object: JsonObject
@@ -103,15 +101,13 @@ class InitDone:
     """The list is complete."""
 
 
-@dataclass(frozen=True, slots=True)
-class Apply:
+class Apply(msgspec.Struct, frozen=True):
     """An object appeared or changed."""
 
     object: JsonObject
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(msgspec.Struct, frozen=True):
     """An object is gone, or does not match the selector any more."""
 
     object: JsonObject

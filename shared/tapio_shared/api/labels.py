@@ -158,7 +158,7 @@ def key_of_made(document: JsonObject) -> tuple[str, str] | None:
     """
     labels = strings_at(document, "metadata", "labels")
     by_labels = key_of_object(labels)
-    if DESIRED_HASH not in strings_at(document, "metadata", "annotations"):
+    if not isinstance(at(document, "metadata", "annotations", DESIRED_HASH), str):
         return by_labels
     owners = at(document, "metadata", "ownerReferences")
     if isinstance(owners, list) and owners:

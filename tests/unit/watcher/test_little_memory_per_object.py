@@ -8,10 +8,11 @@ import tracemalloc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tapio_shared.keys import ObjectRef, OrderingKey, object_subject
+from tapio_shared.keys import ObjectRef, OrderingKey, object_subject, parse_subject
 from tapio_shared.ports import Message
 from tapio_watcher.encoding import EncodedFact, gone_fact, observed_fact
-from tapio_watcher.known import Known, KnownFacts
+from tapio_watcher.entries import Known
+from tapio_watcher.known import KnownFacts, is_of_object
 from tapio_watcher.packed import Packed
 from tapio_watcher.versions import Versions
 
@@ -20,6 +21,7 @@ _STEPS = st.lists(
     st.tuples(st.sampled_from(["set", "remove"]), GROUPS, MEMBERS, st.text("xyz .\t", max_size=4)), max_size=400
 )
 PARTITIONS = 4
+UID = "0bc61f2c-8a4e-4d6f-9a37-0123456789ab"
 
 
 @given(_STEPS)
@@ -65,7 +67,9 @@ def _observed(uid: str, text: str) -> EncodedFact:
 
 
 _FACTS = st.one_of(
-    st.builds(_observed, st.sampled_from(["", "0b1c-2d", "u 1"]), st.text(max_size=3)),
+    st.builds(
+        _observed, st.sampled_from(["", "0b1c-2d", "u 1", UID, UID.upper(), UID.replace("-", "~")]), st.text(max_size=3)
+    ),
     st.just(gone_fact(uid="u", resource_version="", now=0)),
 )
 
@@ -86,11 +90,14 @@ class Model:
     st.lists(
         st.tuples(st.sampled_from(["append", "learn", "place", "unplace", "expect", "drop"]), KEYS, REFS, _FACTS),
         max_size=60,
-    )
+    ),
+    st.sampled_from(["local", "elsewhere"]),
 )
 @settings(max_examples=300)
-def test_what_is_known_is_what_was_told(steps: list[tuple[str, OrderingKey, ObjectRef, EncodedFact]]) -> None:
-    facts, model, subjects = KnownFacts(), Model(), dict[str, ObjectRef]()
+def test_what_is_known_is_what_was_told(
+    steps: list[tuple[str, OrderingKey, ObjectRef, EncodedFact]], target: str
+) -> None:
+    facts, model, subjects = KnownFacts(target), Model(), dict[str, ObjectRef]()
     for sequence, (what, key, ref, fact) in enumerate(steps, start=1):
         subject = object_subject(key, ref, PARTITIONS)
         subjects[subject] = ref
@@ -104,10 +111,10 @@ def test_what_is_known_is_what_was_told(steps: list[tuple[str, OrderingKey, Obje
                 if not fact.is_gone:
                     model.places.setdefault(ref, set()).add(subject)
             case "place":
-                facts.add_place(ref, subject)
+                facts.add_place(subject)
                 model.places.setdefault(ref, set()).add(subject)
             case "unplace":
-                facts.remove_place(ref, subject)
+                facts.remove_place(subject)
                 model.places.setdefault(ref, set()).discard(subject)
             case "expect":
                 facts.expect(subject)
@@ -123,6 +130,17 @@ def test_what_is_known_is_what_was_told(steps: list[tuple[str, OrderingKey, Obje
     for subject, ref in subjects.items():
         assert facts.get(subject) == model.facts.get(subject)
         assert facts.places(ref) == tuple(sorted(model.places.get(ref, ())))
+        assert facts.present(ref.group, ref.kind, besides={(ref.namespace, ref.name)}) == [
+            one for one in facts.present(ref.group, ref.kind) if one != ref
+        ]
+        said = b"" if subject not in model.facts else model.facts[subject].digest
+        is_place = subject in model.places.get(ref, ()) and subject in model.facts
+        others = {one for one, other in subjects.items() if other == ref and one != subject}
+        assert facts.is_settled(subject, said, only_place=False) == is_place
+        assert facts.is_settled(subject, said, only_place=True) == (
+            is_place and not any(one in model.facts or one in model.awaited | model.places[ref] for one in others)
+        )
+        assert not facts.is_settled(subject, b"another", only_place=False)
         assert facts.present(ref.group, ref.kind) == sorted(
             one for one, places in model.places.items() if places and (one.group, one.kind) == (ref.group, ref.kind)
         )
@@ -136,6 +154,23 @@ def test_what_is_known_is_what_was_told(steps: list[tuple[str, OrderingKey, Obje
         assert facts.oldest().sequence == live[by_sequence[0]].sequence
     facts.forget_gone(len(steps) + 1)
     assert len(facts) == len(live)
+
+
+@given(
+    st.lists(st.sampled_from(["tapio", "log", "2", "object", "_", "a_", "A-1", "a=2Eb", "=2e", "=C3", ""]), max_size=12)
+)
+@settings(max_examples=300)
+def test_what_is_not_a_subject_of_an_object_is_told_apart_as_by_the_parser(middle: list[str]) -> None:
+    for subject in (".".join(middle), ".".join(["tapio", "log", "2", "a", "b", "c", "object", *middle[-4:]])):
+        try:
+            wanted: object = parse_subject(subject).ref is not None
+        except ValueError as err:
+            wanted = str(err)
+        try:
+            found: object = is_of_object(subject)
+        except ValueError as err:
+            found = str(err)
+        assert found == wanted
 
 
 def test_what_can_not_be_read_counts_for_its_sequence() -> None:
@@ -152,13 +187,13 @@ def test_what_can_not_be_read_counts_for_its_sequence() -> None:
 def test_an_object_takes_little_memory() -> None:
     tracemalloc.start()
     try:
-        facts, versions, subjects, count = KnownFacts(), Versions(), list[str](), 10_000
+        facts, versions, subjects, count = KnownFacts("local"), Versions(), list[str](), 10_000
         before = tracemalloc.get_traced_memory()[0]
         for number in range(count):
             key = OrderingKey("local", "team", f"cluster-{number // 30}")
             ref = ObjectRef("apps", f"Kind{number % 30}", "team", f"cluster-{number // 30}-gateway-config")
             subject = object_subject(key, ref, PARTITIONS)
-            facts.add_place(ref, subject)
+            facts.add_place(subject)
             fact = observed_fact(
                 {"n": number}, uid=f"0bc61f2c-8a4e-4d6f-9a37-{number:012}", resource_version="1", now=0
             )

@@ -19,9 +19,9 @@ from tapio_shared.facts import SweepMarked, Synced
 from tapio_shared.keys import ObjectRef, OrderingKey, object_subject, shared_subject
 from tapio_shared.ports import Appended, LogInfo, Message, NewMessage
 from tapio_watcher.encoding import GONE, observed_fact
+from tapio_watcher.entries import Known
 from tapio_watcher.generation import Remembered, generation_of, went_backwards
 from tapio_watcher.guarding import LogGuard
-from tapio_watcher.known import Known
 from tapio_watcher.metrics import Metrics
 from tapio_watcher.publishing import FactWriter
 from tapio_watcher.rates import Buckets, Rate

@@ -203,7 +203,7 @@ def test_an_object_takes_little_memory() -> None:
         taken = tracemalloc.get_traced_memory()[0] - before - sum(sys.getsizeof(subject) for subject in subjects)
     finally:
         tracemalloc.stop()
-    assert taken / count < 250, f"{taken / count:.0f} bytes per object on {sys.implementation.name}"
+    assert taken / count < 200, f"{taken / count:.0f} bytes per object on {sys.implementation.name}"
     assert [facts.sequence_of(subject) for subject in subjects] == list(range(count))
     names = [(f"Kind{number % 30}", f"cluster-{number // 30}-gateway-config") for number in range(count)]
     assert [versions.get(name) for name in names] == [str(number) for number in range(count)]

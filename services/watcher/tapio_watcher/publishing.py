@@ -17,7 +17,7 @@ from opentelemetry import trace
 from tenacity import AsyncRetrying, retry_if_exception, wait_random_exponential
 
 from tapio_shared.codec import digest
-from tapio_shared.errors import LogMissing, LogRewound, MessageTooLarge, RetryableError, RevisionConflict
+from tapio_shared.errors import MessageTooLarge, RetryableError, RevisionConflict
 from tapio_shared.keys import ObjectRef, OrderingKey, every_object_of, object_subject, parse_subject
 from tapio_shared.ports import Clock, EventLog, Message, NewMessage
 from tapio_shared.telemetry import inject_context
@@ -27,7 +27,7 @@ from tapio_watcher.known import KnownFacts
 from tapio_watcher.metrics import Metrics
 from tapio_watcher.past import Told
 from tapio_watcher.rates import KEY_RATE, OBJECT_RATE, Buckets
-from tapio_watcher.standing import Standing
+from tapio_watcher.standing import Standing, may_pass
 from tapio_watcher.tickets import Tickets
 from tapio_watcher.waiting import Again, Entry, Waiting, merged
 
@@ -131,11 +131,8 @@ class FactWriter:
         With `only_place`, an object that moved to another key leaves a tombstone where it was told of before.
         """
         subject = object_subject(key, ref, self._partitions)
-        if (
-            subject not in self._waiting
-            and subject not in self._doubtful
-            and self.known.is_settled(subject, fact.digest, only_place=only_place)
-        ):
+        is_idle = subject not in self._waiting and subject not in self._doubtful
+        if is_idle and self.known.is_settled(subject, fact.digest, only_place=only_place):
             self._metrics.suppressed.inc()
             return
         if only_place:
@@ -278,12 +275,12 @@ class FactWriter:
         try:
             await self._try(subject, entry)
         except RetryableError as err:
-            if not _may_pass(err):
+            if not may_pass(err):
                 raise
         else:
             return  # nearly always: what follows costs as much as the append itself
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception(_may_pass), wait=wait_random_exponential(multiplier=0.05, max=5.0), reraise=True
+            retry=retry_if_exception(may_pass), wait=wait_random_exponential(multiplier=0.05, max=5.0), reraise=True
         ):
             if self._gives_way(subject, entry):
                 return
@@ -387,6 +384,8 @@ class FactWriter:
     async def _attempt_again(self, subject: str) -> None:
         last, known = await self._log.last(subject), self.known.get(subject)
         if last is None or known is None or last.sequence != known.sequence:
+            if last is not None and known is not None and last.sequence > known.sequence:
+                self._learn(last)  # Another watcher's sweep was there. Who does not know that sweeps it for ever.
             return
         message = NewMessage(subject=subject, data=last.data, headers=last.headers, expected_last=last.sequence)
         try:
@@ -398,8 +397,3 @@ class FactWriter:
         self.known.moved(subject, appended.sequence, self._clock.now())
         self.standing.believe(subject, appended.sequence, last.data)
         self._metrics.swept.inc()
-
-
-def _may_pass(error: BaseException) -> bool:
-    """Another log, or one that lost its end, is not waited for here: everything must be observed anew."""
-    return isinstance(error, RetryableError) and not isinstance(error, LogMissing | LogRewound)

@@ -10,7 +10,7 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception, wait_random_exponential
 
 from tapio_shared.codec import decode_record, digest, encode, to_document
-from tapio_shared.errors import LogMissing, LogRewound, RetryableError, RevisionConflict, Undecodable
+from tapio_shared.errors import RevisionConflict, Undecodable
 from tapio_shared.facts import (
     ConfigurationObserved,
     DiscoveryObserved,
@@ -23,7 +23,7 @@ from tapio_shared.facts import (
 from tapio_shared.keys import escape_token, shared_subject
 from tapio_shared.ports import Clock, EventLog, Message, NewMessage
 from tapio_watcher.entries import Known
-from tapio_watcher.standing import Standing
+from tapio_watcher.standing import Standing, may_pass
 
 log = structlog.get_logger(__name__)
 SharedFact: TypeAlias = (
@@ -61,7 +61,7 @@ class SharedFacts:
         """The same for what depends on the last fact of that name: asked again when somebody else wrote meanwhile."""
         subjects = [shared_subject(number, self._target, what) for number in range(self._partitions)]
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception(_may_pass), wait=wait_random_exponential(multiplier=0.05, max=5.0), reraise=True
+            retry=retry_if_exception(may_pass), wait=wait_random_exponential(multiplier=0.05, max=5.0), reraise=True
         ):
             with attempt:
                 fact = fact_after(self._records.get(what))
@@ -138,7 +138,3 @@ def _digest(fact: object) -> bytes:
     if isinstance(document, dict):
         document = {name: value for name, value in document.items() if name not in _TIMES}
     return bytes.fromhex(digest(document))
-
-
-def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, RetryableError) and not isinstance(error, LogMissing | LogRewound)

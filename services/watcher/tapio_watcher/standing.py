@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tapio_shared.errors import LogRewound
+from tapio_shared.errors import LogMissing, LogRewound, RetryableError
 from tapio_shared.ports import EventLog, Message
 
 _AT_ONCE = 250
@@ -77,6 +77,11 @@ class Standing:
             "any more; everything is observed again."
         )
         return LogRewound(self.lost)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether a failure of the log is waited for; with another log, or one that lost its end, all is observed anew."""
+    return isinstance(error, RetryableError) and not isinstance(error, LogMissing | LogRewound)
 
 
 def _stands(last: Message | None, believed: _Believed) -> bool:

@@ -387,6 +387,30 @@ async def test_a_sweep_appends_what_is_oldest_first_whatever_it_tells_of() -> No
         assert swept == ["sweep", "synced", "b", "a", "sweep"]
 
 
+async def test_what_another_watcher_has_swept_is_swept_once() -> None:
+    """Who went on believing that it lies where it was swept every two seconds, for ever, and vouched for nothing."""
+    clock = ManualClock()
+    log = MemoryEventLog(clock, partitions=1, max_bytes=60_000)
+    async with asyncio.TaskGroup() as group:
+        guard = await _crowded(log, clock, group, before=0, facts=20)
+        other = FactWriter(log, "local", 1, clock, Metrics(CollectorRegistry()), group)
+        await other.hydrate()
+        for number in range(20):
+            ref = ObjectRef("", "ConfigMap", "team", f"settings-{number:02}")
+            other.again(object_subject(KEY, ref, 1))
+        await other.flush()
+        while (await log.info()).bytes < 50_000:
+            await log.append(_FILLING)
+        await guard.look()
+        ended = await log.last(shared_subject(0, "local", "sweep"))
+        assert ended is not None
+        mark = decode_record(ended.data)
+        assert isinstance(mark, SweepMarked)
+        assert (mark.phase, mark.complete_from) == ("ended", mark.below)
+        await guard.look()
+        assert await log.last(shared_subject(0, "local", "sweep")) == ended
+
+
 async def test_a_sweep_vouches_for_nothing_where_its_own_marks_pushed_something_out() -> None:
     clock = ManualClock()
     log = _Vouched(clock, max_bytes=50_000)

@@ -131,8 +131,8 @@ class FactWriter:
         With `only_place`, an object that moved to another key leaves a tombstone where it was told of before.
         """
         subject = object_subject(key, ref, self._partitions)
-        is_idle = subject not in self._waiting and subject not in self._doubtful
-        if is_idle and self.known.is_settled(subject, fact.digest, only_place=only_place):
+        is_quiet = subject not in self._waiting and subject not in self._doubtful
+        if is_quiet and self.known.is_settled(subject, fact.digest, only_place=only_place):
             self._metrics.suppressed.inc()
             return
         if only_place:

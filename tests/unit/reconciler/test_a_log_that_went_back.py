@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -20,11 +20,13 @@ from tapio_reconciler.shell.targets import Targets
 from tapio_reconciler.shell.trust import Trust
 from tapio_shared.adapters.memory_log import MemoryEventLog
 from tapio_shared.adapters.random import SeededRandom
+from tapio_shared.api.names import cluster_ref
 from tapio_shared.codec import encode
 from tapio_shared.errors import LogRewound
-from tapio_shared.facts import Synced
-from tapio_shared.keys import shared_subject
-from tapio_shared.ports import Message, NewMessage, View
+from tapio_shared.facts import ObjectObserved, Synced
+from tapio_shared.json import JsonObject
+from tapio_shared.keys import OrderingKey, object_subject, shared_subject
+from tapio_shared.ports import Appended, Message, NewMessage, View
 from tapio_simulator.cluster import SimulatedCluster
 from tests.support.virtual_time import VirtualClock, run_virtually
 
@@ -214,3 +216,54 @@ def test_what_takes_the_place_of_what_was_lost_before_it_was_followed_is_told() 
             task.cancel()
 
     run_virtually(run())
+
+
+class _LosesTheFirst(MemoryEventLog):
+    """Acknowledges a decision and loses it at once; with `late`, it is there and is told of that many seconds later."""
+
+    lost = ""
+    late = 0.0
+
+    async def append(self, message: NewMessage) -> Appended:
+        appended = await super().append(message)
+        if message.subject.endswith(".decision") and not self.lost:
+            self.lost = message.subject
+            if not self.late:
+                del self._messages[appended.sequence]
+                self._last.pop(message.subject)
+        return appended
+
+    async def _follow(self, filter_subject: str, from_sequence: int, created: str) -> AsyncGenerator[Message]:
+        async for message in super()._follow(filter_subject, from_sequence, created):
+            if message.subject == self.lost:
+                await asyncio.sleep(self.late)
+            yield message
+
+
+async def _outcomes(log: _LosesTheFirst) -> int:
+    """Own a partition of one TapioCluster for three minutes; answers how many outcomes are recorded by then."""
+    key, clock, metrics = OrderingKey("local", "default", "a"), VirtualClock(), Metrics(CollectorRegistry())
+    ref = cluster_ref(key.namespace, key.name)
+    document: JsonObject = {"apiVersion": "tapio.io/v1alpha1", "kind": "TapioCluster", "metadata": {"name": "a"}}
+    fact = ObjectObserved(uid="u", resource_version="1", object=document, observed_at=1)
+    await log.append(NewMessage(object_subject(key, ref, 1), encode(fact)))
+    kube = SimulatedCluster(clock, SeededRandom(1)).kube()
+    targets = Targets("local", Applier(kube, SeededRandom(1), EventWriter(kube, clock), metrics))
+    identity = Identity(worker="w", operator_version="1", partitions=1)
+    owner = Partition(0, log, targets, identity, clock, metrics, Capacity())
+    with suppress(TimeoutError):
+        async with asyncio.timeout(180):
+            await owner.run()
+    return len((await log.last_per_subject("tapio.log.0.*.*.*.outcome")).messages)
+
+
+def test_a_decision_that_the_log_has_lost_is_not_waited_for_for_ever() -> None:
+    with pytest.raises(ExceptionGroup) as ended:
+        run_virtually(_outcomes(_LosesTheFirst(VirtualClock(), partitions=1)))
+    assert ended.group_contains(LogRewound, match="has lost a record")
+
+
+def test_a_decision_of_which_the_log_tells_late_is_waited_for() -> None:
+    log = _LosesTheFirst(VirtualClock(), partitions=1)
+    log.late = 95.0
+    assert run_virtually(_outcomes(log)) == 1

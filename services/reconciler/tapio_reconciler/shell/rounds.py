@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -33,6 +35,8 @@ tracer = trace.get_tracer(__name__)
 
 TAKEOVER = "takeover"
 """The cause of the first plan of every key, in place of a message's subject."""
+LOOK_FOR_RECORD_EVERY = 10.0
+"""Seconds for which the log has told nothing of our own record, after which that is looked for; a few ms are usual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ class Rounds:
             async with self._targets.applier(state) as applier:  # Opened first: what can't be done is not decided.
                 sequence, headers = await self._record_decision(key, decision)
                 # A log that lost its end may have grown again to where it was; following it anew notices that first.
-                await self._followed.reached(sequence)
+                await self._told_of(decision_subject(key, self._identity.partitions), sequence)
                 span.set_attribute("tapio.decision", sequence)
                 started = self._clock.monotonic()
                 report = await applier.apply(key, sequence, planned, recorder.check)
@@ -152,4 +156,17 @@ class Rounds:
     async def _record_outcome(self, key: OrderingKey, outcome: OutcomeRecorded, headers: Mapping[str, str]) -> None:
         subject = outcome_subject(key, self._identity.partitions)
         # Not folded here: what was told before it must be in the state too, or no replay comes to the same plan.
-        await self._followed.reached(await self._owned().record(subject, encode(outcome), headers))
+        await self._told_of(subject, await self._owned().record(subject, encode(outcome), headers))
+
+    async def _told_of(self, subject: str, sequence: int) -> None:
+        """Wait until our record of `subject` at `sequence` has been followed, however late the log tells of it.
+
+        LogRewound when it is not there any more. Where nothing else is told in the partition, nobody else notices.
+        """
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_FOR_RECORD_EVERY):
+                    return await self._followed.reached(sequence)
+            last = await self._states.last(subject)
+            if last is None or last.sequence < sequence:
+                raise LogRewound(f"The log went backwards: it has lost a record at {sequence}. Begin from nothing.")

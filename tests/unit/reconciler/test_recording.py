@@ -77,6 +77,22 @@ async def test_a_former_owner_records_nothing() -> None:
     assert last.data == b"new"
 
 
+@pytest.mark.timeout(5)
+async def test_a_recorder_that_has_ended_keeps_nobody_waiting() -> None:
+    """A partition that is lost while it is handed over: the hand-over of all others waited for this one's."""
+    log = MemoryEventLog(ManualClock())
+    async with recording(log, "a") as former:
+        await former.reassert()
+    with pytest.raises(Fenced):
+        await former.reassert()
+    async with recording(log, "b") as former, recording(log, "c"):
+        # More than wait in its queue: some are yet to be put there when it ends.
+        answers = await asyncio.gather(
+            *(former.record(f"{SUBJECT}{n}", b"late") for n in range(2_500)), return_exceptions=True
+        )
+    assert all(isinstance(answer, Fenced) for answer in answers)
+
+
 async def test_a_lost_answer_does_not_double_a_record() -> None:
     log = MemoryEventLog(ManualClock())
     async with recording(log, "a") as recorder:

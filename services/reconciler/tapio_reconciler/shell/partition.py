@@ -171,6 +171,7 @@ class Partition:
             raise
         finally:
             self._group = None
+            recorder.end()
             self._states.release()
 
     async def _hydrate(self, token: int) -> Message | None:

@@ -119,6 +119,7 @@ class Recorder:
         self._log, self._partition, self._token, self._idle = log, partition, token, idle
         self._worker, self._partitions, self._clock = worker, partitions, clock
         self._queue: asyncio.Queue[_Pending] = asyncio.Queue(_QUEUED)
+        self._ended = False
 
     @property
     def token(self) -> int:
@@ -127,11 +128,10 @@ class Recorder:
     async def record(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> int:
         """Append one record durably and answer its sequence.
 
-        `Fenced` when the partition has a new owner, `MessageTooLarge` when no server takes it: its key's own trouble.
+        `Fenced` when the partition has a new owner or `run` has ended, `MessageTooLarge` when no server takes it: its
+        key's own trouble.
         """
-        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        await self._queue.put(_Pending((NewMessage(subject=subject, data=data, headers=headers or {}),), done))
-        return await done
+        return await self._hand_in(NewMessage(subject=subject, data=data, headers=headers or {}))
 
     async def check(self) -> None:
         """`Fenced` unless this worker still owns the partition, as the log's leader knows it.
@@ -144,10 +144,15 @@ class Recorder:
 
     async def reassert(self) -> None:
         """Write the epoch anew, so that it does not age out of the stream while the partition is owned, and tells of
-        the keys that are idle now."""
+        the keys that are idle now. `Fenced` as for `record`."""
+        await self._hand_in()
+
+    async def _hand_in(self, *messages: NewMessage) -> int:
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        await self._queue.put(_Pending((), done))
-        await done
+        await self._queue.put(_Pending(messages, done))
+        if self._ended:  # Before this was put: nobody else looks into the queue again.
+            self._refuse(())
+        return await done
 
     async def run(self) -> None:
         """Append what is handed in, until fenced or cancelled. Ends with `Fenced` as its error."""
@@ -159,6 +164,7 @@ class Recorder:
                 batch = []
         finally:
             self._refuse(batch)
+            self.end()
 
     async def _next(self) -> list[_Pending]:
         """The next pending appends: a re-assertion alone, or as many records as one batch holds."""
@@ -259,6 +265,12 @@ class Recorder:
             self._token = await _append_epoch(self._log, self._partition, epoch, expected_last=self._token)
         except RevisionConflict as err:
             raise Fenced(self._partition, self._token) from err
+
+    def end(self) -> None:
+        """Record nothing more; whoever waits for it, or comes later, is told `Fenced`. `run` does so when it ends; one
+        that was cancelled before it began does not."""
+        self._ended = True
+        self._refuse(())
 
     def _refuse(self, batch: Sequence[_Pending]) -> None:
         """Nobody waits for ever for a recorder that has ended."""

@@ -32,20 +32,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--shrink", action="store_true", help="leave out of a failing schedule what it does not need")
     parser.add_argument("--minutes", type=float, default=0.0, help="end after so long with the seeds done by then")
     parser.add_argument("--told", action="store_true", help="show what happened in each schedule")
+    parser.add_argument("--dense", action="store_true", help="three times as many events in each, and more of all")
     given = parser.parse_args(arguments)
     began, outcomes = time.perf_counter(), list[Outcome]()
-    for outcome in _watched(*_asked(given.seeds, given.jobs), sys.stderr):
+    for outcome in _watched(*_asked(given.seeds, given.jobs, is_dense=given.dense), sys.stderr):
         outcomes.append(outcome)
         if outcome.broken or given.told:
-            print(told(outcome), flush=True)
+            print(told(outcome, is_dense=given.dense), flush=True)
         if outcome.broken and given.shrink:
-            print(_smaller(outcome.seed), flush=True)
+            print(_smaller(outcome.seed, is_dense=given.dense), flush=True)
         if (outcome.broken and given.stop) or 0 < given.minutes * 60 < time.perf_counter() - began:
             break
     return report(outcomes, time.perf_counter() - began, sys.stdout)
 
 
-def told(outcome: Outcome) -> str:
+def told(outcome: Outcome, *, is_dense: bool = False) -> str:
     """What broke in one schedule, and how it is run again."""
     lines = [
         f"seed {outcome.seed}: {'BROKEN' if outcome.broken else 'ok'} ({outcome.virtual:.0f} s, log {outcome.digest})"
@@ -53,7 +54,7 @@ def told(outcome: Outcome) -> str:
     lines += [f"  law: {one:.600}" for one in outcome.broken[:8]]
     lines += [f"  {one}" for one in outcome.told]
     if outcome.broken:
-        lines.append(f"  again: make campaign SEEDS={outcome.seed}")
+        lines.append(f"  again: make campaign SEEDS={outcome.seed}{' ARGS=--dense' * is_dense}")
     return "\n".join(lines)
 
 
@@ -84,18 +85,18 @@ def report(outcomes: list[Outcome], seconds: float, out: TextIO) -> int:
     return 1 if broken or never else 0
 
 
-def _asked(seeds: Sequence[str], jobs: int) -> tuple[Iterable[Outcome], int]:
+def _asked(seeds: Sequence[str], jobs: int, *, is_dense: bool) -> tuple[Iterable[Outcome], int]:
     """The outcomes of what the command line names, and how many there will be."""
     if seeds[0].endswith(".json"):
         return (run(kept(Path(one))) for one in seeds), len(seeds)
     first, _, last = seeds[0].partition("-")
     numbers = range(int(first), int(last or first) + 1)
-    return outcomes_of(numbers, min(jobs, len(numbers))), len(numbers)
+    return outcomes_of(numbers, min(jobs, len(numbers)), is_dense=is_dense), len(numbers)
 
 
-def _smaller(seed: int) -> str:
+def _smaller(seed: int, *, is_dense: bool) -> str:
     """A smaller schedule that fails too, kept in a file of the working directory."""
-    schedule, outcome = shrunk(drawn(seed))
+    schedule, outcome = shrunk(drawn(seed, is_dense=is_dense))
     path = Path(f"seed-{seed}.json")
     keep(schedule, path)
     numbers = ", ".join(str(event.number) for event in schedule.events)

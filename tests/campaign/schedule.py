@@ -62,15 +62,15 @@ def keep(schedule: Schedule, path: Path) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(schedule), indent=1) + b"\n")
 
 
-def drawn(seed: int) -> Schedule:
-    """The schedule of `seed`."""
-    rng = random.Random(f"schedule {seed}")
+def drawn(seed: int, *, is_dense: bool = False) -> Schedule:
+    """The schedule of `seed`; a dense one has three times as many events, and more of the parts."""
+    rng = random.Random(f"{'dense ' * is_dense}schedule {seed}")
     setup = Setup(
         seed=seed,
         partitions=rng.choice((1, 2, 3)),
-        workers=rng.choice((1, 2, 2, 3)),
-        watchers=2 if rng.random() < 0.15 else 1,
-        is_far=rng.random() < 0.12,
+        workers=rng.choice((2, 3, 4) if is_dense else (1, 2, 2, 3)),
+        watchers=2 if rng.random() < (0.5 if is_dense else 0.15) else 1,
+        is_far=rng.random() < (0.3 if is_dense else 0.12),
         max_bytes=rng.choice(_FEW_BYTES) if rng.random() < 0.1 else -1,
         interval=rng.choice((15, INTERVAL)),
         server=_server(seed),
@@ -79,7 +79,7 @@ def drawn(seed: int) -> Schedule:
     if setup.is_far and setup.max_bytes > 0:
         setup = replace(setup, max_bytes=2 * setup.max_bytes)
     events: list[Event] = []
-    for _ in range(rng.randint(4, 12)):
+    for _ in range(rng.randint(15, 40) if is_dense else rng.randint(4, 12)):
         events.append(_event(len(events), rng))
         if rng.random() < _WORKS:
             events.append(_work(len(events), rng))

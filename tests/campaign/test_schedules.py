@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaign.__main__ import ENOUGH, report
+from tests.campaign.__main__ import ENOUGH, report, told
 from tests.campaign.kinds import EXPECTED, KINDS
 from tests.campaign.running import Outcome
 from tests.campaign.schedule import drawn, kept
@@ -63,6 +63,12 @@ def test_a_schedule_is_kept_as_it_was_drawn(tmp_path: Path) -> None:
 
 def test_every_kind_of_trouble_is_drawn() -> None:
     assert {event.kind for seed in range(300) for event in drawn(seed).events} == set(KINDS)
+
+
+def test_a_dense_schedule_has_more_of_all_and_says_how_it_is_run_again() -> None:
+    assert all(len(drawn(seed, is_dense=True).events) >= 15 for seed in range(50))
+    assert {event.kind for seed in range(100) for event in drawn(seed, is_dense=True).events} == set(KINDS)
+    assert "SEEDS=7 ARGS=--dense" in told(Outcome(7, broken=["a law"]), is_dense=True)
 
 
 def _outcomes(count: int) -> list[Outcome]:

@@ -79,6 +79,16 @@ class ObjectRef(msgspec.Struct, frozen=True, order=True):
         return f"{kind} {self.namespace}/{self.name}" if self.namespace else f"{kind} {self.name}"
 
 
+def ref_of_text(text: str) -> ObjectRef | None:
+    """The object whose `str` is `text`; None where that is no object's."""
+    kind, space, where = text.partition(" ")
+    if not space:
+        return None
+    kind, _, group = kind.partition(".")
+    namespace, _, name = where.rpartition("/")
+    return ObjectRef(group, kind, namespace, name)
+
+
 def partition_of(key: OrderingKey, partitions: int) -> int:
     """The partition of `key`: a stable hash, the same in every process and version."""
     text = "\x00".join((key.target, key.namespace, key.name)).encode()

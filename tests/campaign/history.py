@@ -17,6 +17,8 @@ class CampaignLog(MemoryEventLog):
         super().__init__(clock, partitions=partitions, max_bytes=max_bytes)
         self.lives: list[list[Message]] = [[]]
         """Every message with its sequence; a life that begins with a loss begins with what was left."""
+        self.began: list[dict[int, int]] = [{}]
+        """For each life and message the first sequence that the log still held when that was stored."""
         self.stored = 0
         """How many messages were stored, in all lives."""
         self.life = 0
@@ -51,11 +53,13 @@ class CampaignLog(MemoryEventLog):
         await super().remove()
         self.life += 1
         self.lives.append([])
+        self.began.append({})
 
     async def rewind(self, to: int) -> None:
         await super().rewind(to)
         self.life += 1
         self.lives.append([message for message in self.lives[-1] if message.sequence <= to])
+        self.began.append(dict(self.began[-1]))
 
     @property
     def end(self) -> int:
@@ -79,6 +83,7 @@ class CampaignLog(MemoryEventLog):
         super()._store(message, size)
         self.stored += 1
         self.lives[-1].append(self._messages[self._sequence])
+        self.began[-1][self._sequence] = self.first
 
     async def _tell(self) -> None:
         await super()._tell()

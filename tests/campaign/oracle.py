@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -320,17 +320,18 @@ def made_twice(world: World) -> list[str]:
 def disorder(world: World) -> list[str]:
     """Decisions that were recorded out of order, by a former owner, twice, too early, or from what was lost."""
     found: list[str] = []
-    for life in world.log.lives:
-        told = _Told()
+    for life, began in zip(world.log.lives, world.log.began, strict=True):
+        told = _Told(began)
         for message in life:
             found += told.next(message)
     return found
 
 
 class _Told:
-    """One life of the log, read from its beginning."""
+    """One life of the log, read from its beginning; for each message the first one that the log held by then."""
 
-    def __init__(self) -> None:
+    def __init__(self, began: Mapping[int, int]) -> None:
+        self._began = began
         self._epochs: dict[str, int] = {}
         self._holders: dict[int, str] = {}
         self._synced: set[tuple[str, str]] = set()
@@ -373,7 +374,7 @@ class _Told:
             self._decided[message.subject] = before[0], message.data
             return
         self._decided[message.subject] = revision, message.data
-        if revision < before[0]:
+        if revision < before[0] and self._began[message.sequence] <= before[0]:  # else the log has dropped that since
             yield f"{where} rests on {revision}, and the one before it on {before[0]}"
         epoch, current = inputs.get("partition_epoch", 0), self._epochs.get(tokens[2], 0)
         # An owner re-asserts its own epoch now and then: what it had planned before is still its own.

@@ -6,9 +6,11 @@ import copy
 
 import pytest
 
+from tapio_reconciler.core.changes import LONGEST_UNOBSERVED
+from tapio_reconciler.core.rules import NEWEST
 from tapio_shared.json import JsonObject, object_at, str_at
-from tapio_shared.keys import ObjectRef
-from tests.support.planned_world import World, example
+from tapio_shared.keys import ObjectRef, object_subject
+from tests.support.planned_world import PARTITIONS, World, example
 
 
 def test_what_is_no_longer_wanted_is_pruned_and_data_is_kept() -> None:
@@ -114,3 +116,44 @@ def test_teardown_removes_everything_and_treats_data_by_policy(policy: str, kept
     assert world.step().decision.finalizer == "remove"
     left = {ref.kind for ref in world.objects()}
     assert left == ({"Secret"} if kept else set())
+
+
+def _deleted_before_its_binding_was_told_of(logic: int = NEWEST) -> tuple[World, JsonObject]:
+    """A world in which a TapioCluster is deleted, and nobody has told of a ClusterRoleBinding that was just made."""
+    world = World.of(example("edge"))
+    world.logic = logic
+    world.step()
+    ref, binding = next((ref, one) for ref, one in world.objects().items() if ref.kind == "ClusterRoleBinding")
+    del world.state.own[object_subject(world.key, ref, PARTITIONS)]
+    document = copy.deepcopy(world.cluster)
+    object_at(document, "metadata")["deletionTimestamp"] = "2026-11-23T00:00:00Z"
+    world.observe(document)
+    world.step()
+    return world, binding
+
+
+def test_the_end_waits_for_what_was_written_and_has_not_been_told_of() -> None:
+    """Campaign, seed 102339: the log was lost after that, and nobody knew any more whose the binding was."""
+    world, binding = _deleted_before_its_binding_was_told_of()
+    waits = world.step()
+    assert waits.decision.finalizer == ""
+    name = str_at(binding, "metadata", "name")
+    what = f"ClusterRoleBinding.rbac.authorization.k8s.io {name}"
+    assert waits.decision.waiting == [f"{what} was written and has not been observed yet; it is deleted then."]
+    assert [timer.due_at for timer in waits.decision.timers] == [world.now + LONGEST_UNOBSERVED]
+    assert what in str(world.cluster["status"])
+    assert not world.step().has_effects
+    world.observe(binding)
+    assert [action.name for action in world.step().decision.delete] == [name]
+    assert world.step().decision.finalizer == "remove"
+
+
+def test_the_end_does_not_wait_for_ever_for_what_somebody_may_have_deleted() -> None:
+    world, _ = _deleted_before_its_binding_was_told_of()
+    world.now += LONGEST_UNOBSERVED
+    assert world.step().decision.finalizer == "remove"
+
+
+def test_by_former_rules_the_end_waits_for_nothing_that_nobody_told_of() -> None:
+    world, _ = _deleted_before_its_binding_was_told_of(logic=8)
+    assert world.step().decision.finalizer == "remove"

@@ -87,6 +87,23 @@ def test_a_revision_that_was_ever_recorded_keeps_its_rules() -> None:
             backs_off_statuses=True,
             keeps_failures_of_secrets=True,
         ),
+        9: Rules(
+            longest_refusal_wait=120_000,
+            deletes_in_order=True,
+            awaits_deletions=True,
+            counts_released=True,
+            counts_kept=True,
+            goes_ahead_when_released=True,
+            backs_off_unobserved=True,
+            revives_from_zero=True,
+            compares_whole=True,
+            looks_while_paused=True,
+            settles_statuses=True,
+            backs_off_statuses=True,
+            keeps_failures_of_secrets=True,
+            awaits_before_the_end=True,
+            claims_first=True,
+        ),
     } == RULES
 
 

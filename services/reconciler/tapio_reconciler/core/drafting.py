@@ -243,19 +243,19 @@ class Draft(msgspec.Struct, kw_only=True):
         if self._differs(name, seen, kept, self.wanted_resources[name], is_reduced=kept is not status):
             self.resources[name] = status
 
-    def set_finalizer(self, action: str) -> None:
-        """`add` or `remove` the teardown finalizer, unless that was just done and not observed yet."""
+    def set_finalizer(self, action: str) -> FailedWrite | None:
+        """`add` or `remove` the finalizer, unless that awaits observation; answers the failure it waits after."""
         if self.cluster is None:
-            return
+            return None
         self._seen_by_name["finalizer"] = self.cluster
         failure = self.memory.outcome.failures.get("finalizer")
         if failure is not None and failure.digest == action and waits(failure.failed_at, failure.retry_at, self.now):
             self.look_again("retry", failure.retry_at)
-            return
+            return failure
         write = self.memory.unobserved("finalizer", self.cluster)
-        if write is not None and write.digest == action and self._is_awaited(write):
-            return
-        self.finalizer = action
+        if write is None or write.digest != action or not self._is_awaited(write):
+            self.finalizer = action
+        return None
 
     def look_again(self, name: str, due_at: int) -> None:
         """Plan again at `due_at`; of several instants the earliest counts. 0 asks for nothing."""

@@ -12,7 +12,14 @@ import msgspec
 
 from tapio_reconciler.core.changes import NO_MEMORY, Change, Memory, is_controlled_by_cluster, is_managed
 from tapio_reconciler.core.completeness import incompleteness
-from tapio_reconciler.core.components import ComponentProgress, blockers, component_progress, lost_while_paused
+from tapio_reconciler.core.components import (
+    ComponentProgress,
+    blockers,
+    component_progress,
+    failure_message,
+    failure_reason,
+    lost_while_paused,
+)
 from tapio_reconciler.core.drafting import Draft
 from tapio_reconciler.core.made_secrets import is_copy, is_observed
 from tapio_reconciler.core.members import Members, members_of
@@ -38,7 +45,7 @@ from tapio_reconciler.core.statuses import (
     stalled_status,
     without_cluster_status,
 )
-from tapio_reconciler.core.teardown import delete_left_behind, is_torn_down, tear_down
+from tapio_reconciler.core.teardown import delete_left_behind, is_torn_down, tear_down, written_unseen
 from tapio_reconciler.core.turns import turn_of
 from tapio_reconciler.core.volumes import HeldVolumes, held_volumes
 from tapio_reconciler.core.wanting import Refused, Wanted, ref_of, wanted
@@ -46,7 +53,7 @@ from tapio_shared.api.kinds import WORKLOADS
 from tapio_shared.api.labels import COMPONENT, FORCE_RECONCILE, PAUSED, TEARDOWN_FINALIZER
 from tapio_shared.api.names import COLLECTOR_KIND, INTELLIGENCE_KIND, cluster_ref
 from tapio_shared.api.reasons import Reason
-from tapio_shared.facts import DecisionRecorded, DiscoveryObserved, Inputs, OutcomeRecorded, TargetObserved
+from tapio_shared.facts import DecisionRecorded, DiscoveryObserved, FailedWrite, Inputs, OutcomeRecorded, TargetObserved
 from tapio_shared.json import JsonObject, at, object_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef
 
@@ -141,8 +148,10 @@ def _plan_living(draft: Draft, cluster: Seen, members: Members, served: Served, 
         _write_status(draft, stalled_status(cluster, result.reason, result.message, draft.now))
         _write_member_statuses(draft, members, (), result.refused_members)
         return
-    if not _has_finalizer(cluster):
-        draft.set_finalizer("add")
+    failure = None if _has_finalizer(cluster) else draft.set_finalizer("add")
+    if failure is not None and rules_of(draft.inputs.logic).claims_first:
+        _plan_unclaimed(draft, cluster, failure)
+        return
     draft.forced = _force_requested(draft, cluster)
     remember_refusals(draft)
     progress = _plan_components(draft, result, served, parked)
@@ -153,6 +162,17 @@ def _plan_living(draft: Draft, cluster: Seen, members: Members, served: Served, 
     rendered = result.rendered
     told = rendered.notices if counts_kept else ()
     _write_member_statuses(draft, members, progress, result.refused_members, rendered.skipped, told)
+
+
+def _plan_unclaimed(draft: Draft, cluster: Seen, failure: FailedWrite) -> None:
+    """The finalizer could not be set: nobody would take apart what is made now, if the TapioCluster went meanwhile."""
+    draft.waiting.append(
+        f"Nothing is made before the finalizer of {cluster.name} is set, which failed; it is tried again."
+    )
+    reason, is_stalled = failure_reason(failure)
+    if is_stalled:
+        message = failure_message(cluster.name, failure)
+        _write_status(draft, stalled_status(cluster, reason, message, draft.now))
 
 
 def _volumes(draft: Draft) -> Mapping[str, HeldVolumes]:
@@ -276,12 +296,14 @@ def _plan_with_unknown_cluster(draft: Draft, parked: Parked) -> None:
 
 def _plan_teardown(draft: Draft, cluster: Seen, served: Served, parked: Parked) -> None:
     left = [*tear_down(draft, cluster, served), *parked.objects]
-    if is_torn_down(left):
+    unseen = written_unseen(draft) if rules_of(draft.inputs.logic).awaits_before_the_end else []
+    if is_torn_down([*left, *unseen]):
         if _has_finalizer(cluster):
             draft.set_finalizer("remove")
         return
     draft.waiting.extend(f"{ref} is being deleted." for ref in left)
-    _write_status(draft, deleting_status(cluster, left, draft.now, parked.notices))
+    draft.waiting.extend(f"{ref} was written and has not been observed yet; it is deleted then." for ref in unseen)
+    _write_status(draft, deleting_status(cluster, [*left, *unseen], draft.now, parked.notices))
 
 
 def _plan_without_cluster(draft: Draft, members: Members, served: Served) -> None:

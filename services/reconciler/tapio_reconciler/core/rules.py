@@ -51,6 +51,10 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a status that can't be written is tried ever more rarely, though none is quite the one before."""
     keeps_failures_of_secrets: bool = False
     """Whether a Secret whose making is tried again keeps its failure until that went well, as any other object does."""
+    awaits_before_the_end: bool = False
+    """Whether a TapioCluster that is deleted waits for what was written for it and has not been told of yet."""
+    claims_first: bool = False
+    """Whether nothing is made for a TapioCluster whose finalizer could not be set."""
 
 
 _1: Final = Rules(longest_refusal_wait=300_000, deletes_in_order=False)
@@ -76,7 +80,11 @@ _7: Final = replace(_6, settles_statuses=True, backs_off_statuses=True)
 # While a Secret could not be made (no namespace, a quota), each try wrote the status twice, there and back: it named
 # another object, or nothing, for an instant, and what had been told as an Event was told again.
 _8: Final = replace(_7, keeps_failures_of_secrets=True)
-RULES: Final = dict(enumerate((_1, _2, _3, _4, _5, _6, _7, _8), start=1))
+# A TapioCluster was deleted within a second, while the watch of ClusterRoleBindings was begun anew: it was gone before
+# anybody told of the one just made, and when the log was lost then, nobody knew any more that this had to go. And while
+# the finalizer waited for its next try, all objects were made without one.
+_9: Final = replace(_8, awaits_before_the_end=True, claims_first=True)
+RULES: Final = dict(enumerate((_1, _2, _3, _4, _5, _6, _7, _8, _9), start=1))
 NEWEST: Final = max(RULES)
 
 _SCALES: Final = frozenset({"HorizontalPodAutoscaler", "VerticalPodAutoscaler"})

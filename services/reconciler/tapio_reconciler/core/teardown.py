@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tapio_reconciler.core.changes import is_controlled_by_cluster, is_managed
+from tapio_reconciler.core.changes import LONGEST_UNOBSERVED, is_controlled_by_cluster, is_managed, waits
 from tapio_reconciler.core.drafting import Draft
 from tapio_reconciler.core.made_secrets import is_copy
 from tapio_reconciler.core.model import Served
 from tapio_reconciler.core.state import Seen
 from tapio_shared.json import objects_at, str_at
-from tapio_shared.keys import ObjectRef
+from tapio_shared.keys import ObjectRef, ref_of_text
 
 _RESOURCES = frozenset({"TapioCluster", "TapioCollector", "TapioIntelligence", "Pods"})
 _DATA = frozenset({"PersistentVolumeClaim", "Secret"})
@@ -49,6 +49,24 @@ def tear_down(draft: Draft, cluster: Seen | None, served: Served) -> list[Object
             left.append(pod.ref)
             draft.remove(pod.ref, pod, resource, f"TapioCluster {key.namespace}/{key.name} is being deleted.")
     return left
+
+
+def written_unseen(draft: Draft) -> list[ObjectRef]:
+    """What was written not long ago and nobody has told of yet, where no garbage collector finds it: once its
+    TapioCluster is gone, a log that is lost takes all with it that says whose it was. The plan looks again after that.
+    """
+    found: list[ObjectRef] = []
+    for name, write in sorted(draft.memory.outcome.applied.items()):
+        ref, until = ref_of_text(name), write.applied_at + LONGEST_UNOBSERVED
+        if ref is None or ref.namespace == draft.state.key.namespace or not waits(write.applied_at, until, draft.now):
+            continue
+        seen = draft.seen.get(ref)
+        is_known = seen is not None and seen.document is not None
+        if not is_known and draft.memory.unobserved(name, seen) is not None:
+            draft.objects[name] = write.digest  # so that the outcome goes on to tell of it
+            draft.look_again("observe", until)
+            found.append(ref)
+    return found
 
 
 def delete_left_behind(draft: Draft, served: Served) -> None:

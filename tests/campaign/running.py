@@ -198,6 +198,8 @@ def _not_up(world: World) -> list[str]:
 
 # --- what a calm run makes ---------------------------------------------------------------------------------------
 
+_TRUTHS = 100
+"""How many of them a process keeps: a schedule asks for a few, several times each, and no other one for the same."""
 _truths: dict[tuple[str, str, ServerAge], Truth] = {}
 
 
@@ -205,6 +207,8 @@ def truth_of(name: str, spec: JsonObject, server: ServerAge) -> Truth:
     """What a TapioCluster of this name and spec comes to where nothing goes wrong, on such an API server."""
     known = (name, json.dumps(spec, sort_keys=True), server)
     if known not in _truths:
+        if len(_truths) >= _TRUTHS:
+            del _truths[next(iter(_truths))]
         # A loop of its own, in a thread of its own: this one's loop stands still meanwhile.
         state = random.getstate()
         with ThreadPoolExecutor(1) as thread:

@@ -53,7 +53,7 @@ from tapio_shared.api.kinds import WORKLOADS
 from tapio_shared.api.labels import COMPONENT, FORCE_RECONCILE, PAUSED, TEARDOWN_FINALIZER
 from tapio_shared.api.names import COLLECTOR_KIND, INTELLIGENCE_KIND, cluster_ref
 from tapio_shared.api.reasons import Reason
-from tapio_shared.facts import DecisionRecorded, DiscoveryObserved, FailedWrite, Inputs, OutcomeRecorded, TargetObserved
+from tapio_shared.facts import DecisionRecorded, DiscoveryObserved, Inputs, OutcomeRecorded, TargetObserved
 from tapio_shared.json import JsonObject, at, object_at, str_at, strings_at
 from tapio_shared.keys import ObjectRef
 
@@ -148,9 +148,7 @@ def _plan_living(draft: Draft, cluster: Seen, members: Members, served: Served, 
         _write_status(draft, stalled_status(cluster, result.reason, result.message, draft.now))
         _write_member_statuses(draft, members, (), result.refused_members)
         return
-    failure = None if _has_finalizer(cluster) else draft.set_finalizer("add")
-    if failure is not None and rules_of(draft.inputs.logic).claims_first:
-        _plan_unclaimed(draft, cluster, failure)
+    if not _has_finalizer(cluster) and not _claim(draft, cluster):
         return
     draft.forced = _force_requested(draft, cluster)
     remember_refusals(draft)
@@ -164,8 +162,15 @@ def _plan_living(draft: Draft, cluster: Seen, members: Members, served: Served, 
     _write_member_statuses(draft, members, progress, result.refused_members, rendered.skipped, told)
 
 
-def _plan_unclaimed(draft: Draft, cluster: Seen, failure: FailedWrite) -> None:
-    """The finalizer could not be set: nobody would take apart what is made now, if the TapioCluster went meanwhile."""
+def _claim(draft: Draft, cluster: Seen) -> bool:
+    """Have the finalizer set; answers whether the rest may be done. Not while that waits for its next try: nobody would
+    take apart what is made now, if the TapioCluster went meanwhile."""
+    failure = draft.set_finalizer("add")
+    if failure is None or not rules_of(draft.inputs.logic).claims_first:
+        return True
+    if draft.memory.outcome.cluster_uid != cluster.uid:  # It failed with a former one of that name.
+        draft.finalizer = "add"
+        return True
     draft.waiting.append(
         f"Nothing is made before the finalizer of {cluster.name} is set, which failed; it is tried again."
     )
@@ -173,6 +178,7 @@ def _plan_unclaimed(draft: Draft, cluster: Seen, failure: FailedWrite) -> None:
     if is_stalled:
         message = failure_message(cluster.name, failure)
         _write_status(draft, stalled_status(cluster, reason, message, draft.now))
+    return False
 
 
 def _volumes(draft: Draft) -> Mapping[str, HeldVolumes]:

@@ -7,7 +7,7 @@ import pytest
 from tapio_reconciler.core.plans import Report
 from tapio_reconciler.core.rules import NEWEST
 from tapio_shared.facts import ObjectResult
-from tapio_shared.json import object_at
+from tapio_shared.json import JsonObject, object_at
 from tapio_shared.keys import decision_subject, outcome_subject
 from tests.support.planned_world import PARTITIONS, World, example
 from tests.support.workloads import condition
@@ -70,7 +70,7 @@ def test_a_finalizer_that_a_person_must_allow_is_said() -> None:
 
 def test_what_failed_with_a_former_one_of_that_name_keeps_nobody_waiting() -> None:
     world = _refused(409, "Conflict", "the object has been modified")
-    document = {**world.cluster, "metadata": {**object_at(world.cluster, "metadata"), "uid": "uid-of-another"}}
+    document: JsonObject = {**world.cluster, "metadata": {**object_at(world.cluster, "metadata"), "uid": "uid-of-another"}}
     world.observe(document)
     planned = world.plan()
     assert planned.decision.finalizer == "add"

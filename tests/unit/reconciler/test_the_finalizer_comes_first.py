@@ -70,7 +70,10 @@ def test_a_finalizer_that_a_person_must_allow_is_said() -> None:
 
 def test_what_failed_with_a_former_one_of_that_name_keeps_nobody_waiting() -> None:
     world = _refused(409, "Conflict", "the object has been modified")
-    document: JsonObject = {**world.cluster, "metadata": {**object_at(world.cluster, "metadata"), "uid": "uid-of-another"}}
+    document: JsonObject = {
+        **world.cluster,
+        "metadata": {**object_at(world.cluster, "metadata"), "uid": "uid-of-another"},
+    }
     world.observe(document)
     planned = world.plan()
     assert planned.decision.finalizer == "add"

@@ -9,6 +9,7 @@ from typing import cast
 import structlog
 
 from tapio_shared.api.operator_config import CONFIG_MAP, Limits
+from tapio_shared.cancelling import cancellations, end_if_cancelled
 from tapio_shared.codec import decode_as
 from tapio_shared.errors import ApiTerminal, LogRefused, LogUnavailable, RetryableError, TapioError, TerminalError
 from tapio_shared.json import JsonObject
@@ -136,7 +137,7 @@ class Watcher:
         """Lead; when the log turns out to be another one, or shorter, observe everything anew."""
         self._is_leading = True
         self._metrics.leading.set(1)
-        failures = 0
+        failures, cancelled = 0, cancellations()
         try:
             while True:
                 began = self._clock.monotonic()
@@ -147,6 +148,7 @@ class Watcher:
                 finally:
                     self._is_synced = False
                     self._metrics.synced.set(0)
+                end_if_cancelled(cancelled)  # As the log was lost: whoever asked waits, and the lease may be another's.
                 failures = 0 if self._clock.monotonic() - began > _LASTED else failures + 1
                 longest = min(_FIRST_WAIT * 2 ** min(failures, 10), _LAST_WAIT)
                 await asyncio.sleep(self._random.uniform(longest / 2, longest))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import structlog
 
@@ -67,6 +68,8 @@ class Partition:
         self._timers = Timers(clock, self._timer_due)
         self._dirty: dict[OrderingKey, Cause] = {}
         self._running: dict[OrderingKey, asyncio.Task[None]] = {}
+        self._at_work: dict[OrderingKey, asyncio.Task[None]] = {}
+        """Those that have a slot; the others have not begun."""
         self._unplanned: set[OrderingKey] = set()
         """Keys of the operator's own cluster, known at take-over, that are to be planned and have not been yet."""
         self._failures: dict[OrderingKey, int] = {}
@@ -194,8 +197,8 @@ class Partition:
         """Start nothing new, wait until what is under way is recorded, and tell the next owner of the keys that are
         idle. For a graceful hand-over."""
         self._draining = True
-        while self._running:
-            await asyncio.wait(list(self._running.values()))
+        while self._at_work:
+            await asyncio.wait(list(self._at_work.values()))
         if self._group is not None:
             with suppress(Fenced, RetryableError):
                 await self._owned().reassert()
@@ -246,13 +249,23 @@ class Partition:
                 slot = self._capacity.slot(
                     key.target, begun=self._states.is_hot(key), after=self._states.known[key].revision
                 )
-                async with slot:
+                async with self._begun(key, slot):
                     with self._states.at_work(key):
                         await self._take_turn(key)
         finally:
             self._running.pop(key, None)
         if key in self._dirty:
             self._mark(key, self._dirty[key])
+
+    @asynccontextmanager
+    async def _begun(self, key: OrderingKey, slot: AbstractAsyncContextManager[None]) -> AsyncGenerator[None]:
+        """Within this `key` has `slot`, and a hand-over waits for what it does there."""
+        async with slot:
+            self._at_work[key] = self._running[key]
+            try:
+                yield
+            finally:
+                del self._at_work[key]
 
     async def _take_turn(self, key: OrderingKey) -> None:
         """Some rounds of `key`, as long as there is something new: the slot is kept meanwhile, and so is its state."""
@@ -351,7 +364,9 @@ class Partition:
 
     async def _republish_key(self, key: OrderingKey, below: int) -> None:
         try:
-            async with self._capacity.slot(key.target):
+            async with self._begun(key, self._capacity.slot(key.target)):
+                if self._draining:
+                    return
                 for subject in self._states.lying_below(key, below):
                     last = await self._states.last(subject)
                     if last is not None and last.sequence < below:

@@ -13,6 +13,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from tapio_reconciler.core.assignment import partitions_of
 from tapio_reconciler.shell.metrics import Metrics
 from tapio_reconciler.shell.partition import Partition
+from tapio_shared.cancelling import cancellations, end_if_cancelled
 from tapio_shared.errors import Fenced, NewerFormat, RetryableError
 from tapio_shared.ports import Membership
 
@@ -49,7 +50,9 @@ class Worker:
         self._owned: dict[int, Partition] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._wanted: frozenset[int] = frozenset()
-        """What is assigned to this worker; what it owns beyond that is being handed over."""
+        """What is assigned to this worker."""
+        self._releasing: set[int] = set()
+        """What is being handed over; it may be assigned to this worker again meanwhile."""
         self._stopping = asyncio.Event()
         self._leaving = asyncio.Event()
         """Set by `stop`, and when the log turns out to be of a newer version."""
@@ -63,7 +66,9 @@ class Worker:
 
     def is_ready(self) -> bool:
         """Whether this worker knows its share and has planned every key of it once."""
-        return self._assigned and all(partition.ready.is_set() for partition in self._owned.values())
+        return self._assigned and all(
+            number not in self._releasing and self._owned[number].ready.is_set() for number in self._wanted
+        )
 
     def is_outdated(self) -> bool:
         """Whether a newer version has recorded what this one can't read, so that this worker owns nothing."""
@@ -112,12 +117,9 @@ class Worker:
         self._leaving.set()
 
     async def _work(self) -> None:
-        """Own partitions until asked to leave. Waits for the streams, which the watcher makes."""
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(RetryableError), wait=wait_random_exponential(multiplier=0.2, max=5)
-        ):
-            with attempt:
-                await self._membership.join(self._name)
+        """Own partitions until asked to leave."""
+        if not await self._join():
+            return
         try:
             self._assigned = False
             async with asyncio.TaskGroup() as group:
@@ -125,10 +127,28 @@ class Worker:
                 await self._leaving.wait()
                 follow.cancel()
                 await asyncio.wait([follow])
-                await self._drain()
+                self._share_out(group, frozenset())
         finally:
             with suppress(RetryableError):
                 await self._membership.leave(self._name)
+
+    async def _join(self) -> bool:
+        """Become a member, whenever the streams are there, which the watcher makes. False: asked to leave before."""
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(RetryableError),
+            wait=wait_random_exponential(multiplier=0.2, max=5),
+            sleep=self._until_leaving,
+        ):
+            if self._leaving.is_set():
+                return False
+            with attempt:
+                await self._membership.join(self._name)
+        return True
+
+    async def _until_leaving(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._leaving.wait()
 
     async def _follow_membership(self, group: asyncio.TaskGroup) -> None:
         async for attempt in AsyncRetrying(
@@ -137,30 +157,40 @@ class Worker:
             with attempt:
                 async with self._membership.changes() as changes:
                     async for members in changes:
-                        await self._assign(group, members)
+                        self._assign(group, members)
 
-    async def _assign(self, group: asyncio.TaskGroup, members: Sequence[str]) -> None:
-        wanted = self._wanted = partitions_of(self._name, members, self._count)
-        lost = [number for number in sorted(self._owned) if number not in wanted]
-        await asyncio.gather(*(self._release(number) for number in lost))
-        for number in sorted(wanted - self._owned.keys()):
-            self._owned[number] = self._make_partition(number)
-            self._tasks[number] = group.create_task(self._own(number), name=f"partition-{number}")
+    def _assign(self, group: asyncio.TaskGroup, members: Sequence[str]) -> None:
+        wanted = partitions_of(self._name, members, self._count)
+        self._share_out(group, wanted)
         self._assigned = bool(wanted) or self._name in members
+        log.info("partitions assigned", worker=self._name, members=list(members), owned=len(wanted))
+
+    def _share_out(self, group: asyncio.TaskGroup, wanted: frozenset[int]) -> None:
+        """Own what is in `wanted`, and nothing else. What is taken over does not wait for what is handed over."""
+        self._wanted = wanted
+        for number in sorted(wanted - self._owned.keys()):
+            self._take_over(group, number)
+        for number in sorted(self._owned.keys() - wanted - self._releasing):
+            self._releasing.add(number)
+            group.create_task(self._release(group, number), name=f"release-{number}")
         self._metrics.partitions.set(len(self._owned))
-        log.info("partitions assigned", worker=self._name, members=list(members), owned=len(self._owned))
+
+    def _take_over(self, group: asyncio.TaskGroup, number: int) -> None:
+        self._owned[number] = self._make_partition(number)
+        self._tasks[number] = group.create_task(self._own(number), name=f"partition-{number}")
 
     async def _own(self, number: int) -> None:
         """Own one partition; after losing it, or the log, take it over anew for as long as it is assigned to us.
 
         One that is being handed over may be taken by its new owner before we are done: it is not to be taken back.
         """
+        cancelled = cancellations()
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type((RetryableError, Fenced)),
             wait=_before_taking_over_again,
         ):
             with attempt:
-                if number not in self._wanted:
+                if number in self._releasing:
                     return
                 partition = self._make_partition(number)
                 self._owned[number] = partition
@@ -171,6 +201,7 @@ class Worker:
                     self._stand_aside(str(err))
                     return
                 except BaseExceptionGroup as group:
+                    end_if_cancelled(cancelled)  # While it ended by itself.
                     if partition.ready.is_set():
                         attempt.retry_state.attempt_number = 1  # It worked: what went wrong before is over.
                     raise self._ending(number, group) from group
@@ -188,7 +219,7 @@ class Worker:
         log.warning("partition lost", partition=number, error=str(_first(group if fenced is None else fenced)))
         return Fenced(number, 0)
 
-    async def _release(self, number: int) -> None:
+    async def _release(self, group: asyncio.TaskGroup, number: int) -> None:
         """Give a partition up once what is under way is recorded, or can't be in time: the new owner fences us then."""
         task = self._tasks[number]
         with suppress(TimeoutError):
@@ -196,13 +227,12 @@ class Worker:
                 await self._owned[number].drain()
         task.cancel()
         await asyncio.wait([task])
-        # Last: until here the task may have replaced the partition, and a `stop` must still find both.
+        # Last: until here the task may have replaced the partition, and nobody else may own it.
         del self._owned[number], self._tasks[number]
-
-    async def _drain(self) -> None:
-        """Finish what is under way everywhere, then give everything up."""
-        self._wanted = frozenset()
-        await asyncio.gather(*(self._release(number) for number in sorted(self._owned)))
+        self._releasing.remove(number)
+        self._metrics.partitions.set(len(self._owned))
+        if number in self._wanted:
+            self._take_over(group, number)
 
 
 def _before_taking_over_again(state: RetryCallState) -> float:

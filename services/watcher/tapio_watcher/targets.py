@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -19,7 +19,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 
 from tapio_shared.api.labels import TARGET
 from tapio_shared.codec import encode
-from tapio_shared.errors import TapioError, TargetMissing, UnusableTarget
+from tapio_shared.errors import RetryableError, TapioError, TargetMissing, UnusableTarget
 from tapio_shared.facts import ServedResource, TargetObserved
 from tapio_shared.json import JsonObject, str_at
 from tapio_shared.keys import parse_subject
@@ -77,7 +77,8 @@ class Targets:
         self._secrets = Collection(_name_and_version, self._changed.set)
         self._versions: dict[str, str] = {}
         """Resource version of the Secret that a target's task was begun with; empty where there was none."""
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, set[asyncio.Task[None]]] = {}
+        """Those that watch a target, and those that are to let go of it."""
 
     async def run(self) -> None:
         """Watch every target there is, until cancelled."""
@@ -124,8 +125,9 @@ class Targets:
         for name, version in sorted(versions.items()):
             if self._versions.get(name) != version:
                 self._versions[name] = version
-                former = self._tasks.get(name)
-                self._tasks[name] = group.create_task(self._serve(name, former), name=f"target-{name}")
+                former = {task for task in self._tasks.get(name, ()) if not task.done()}
+                task = group.create_task(self._serve(name, former), name=f"target-{name}")
+                self._tasks[name] = {*former, task}
 
     async def _known_to_the_log(self) -> list[str]:
         try:
@@ -135,11 +137,15 @@ class Targets:
             return []
         return [parse_subject(message.subject).target for message in view.messages]
 
-    async def _serve(self, name: str, former: asyncio.Task[None] | None) -> None:
-        """Watch target `name` by its Secret as it is now, or record why not; after `former` has let go of it."""
-        if former is not None:
-            former.cancel()
-            await asyncio.wait([former])
+    async def _serve(self, name: str, former: Set[asyncio.Task[None]]) -> None:
+        """Watch target `name` by its Secret as it is now, or record why not; after all `former` have let go of it.
+
+        Of these the last may not even have begun: it ends at once, and the one before it not until its facts are told.
+        """
+        for task in former:
+            task.cancel()
+        if former:
+            await asyncio.wait(former)
         async for attempt in AsyncRetrying(retry=retry_if_exception_type(TapioError), wait=_AGAIN):
             with attempt:
                 try:
@@ -150,6 +156,9 @@ class Targets:
                 except TapioError as err:
                     log.warning("target is tried again", target=name, reason=str(err))
                     raise
+                except Exception as err:
+                    log.exception("watching a target broke; it is tried again", target=name)
+                    raise RetryableError(f"Watching target {name} broke: {err}.") from err
 
     async def _watch_target(self, name: str) -> None:
         given = self._given

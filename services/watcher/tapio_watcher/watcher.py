@@ -11,7 +11,15 @@ import structlog
 from tapio_shared.api.operator_config import CONFIG_MAP, Limits
 from tapio_shared.cancelling import cancellations, end_if_cancelled
 from tapio_shared.codec import decode_as
-from tapio_shared.errors import ApiTerminal, LogRefused, LogUnavailable, RetryableError, TapioError, TerminalError
+from tapio_shared.errors import (
+    ApiTerminal,
+    LogRefused,
+    LogUnavailable,
+    RetryableError,
+    TapioError,
+    TerminalError,
+    Undecodable,
+)
 from tapio_shared.json import JsonObject
 from tapio_shared.kubernetes import check, object_path
 from tapio_shared.ports import Clock, EventLog, Kube, Lease, Random
@@ -143,7 +151,7 @@ class Watcher:
                 began = self._clock.monotonic()
                 try:
                     await self._lead()
-                except* (RetryableError, ApiTerminal) as group:
+                except* (RetryableError, ApiTerminal, Undecodable) as group:
                     log.warning("watching begins anew", reason=str(_first(group)))
                 finally:
                     self._is_synced = False

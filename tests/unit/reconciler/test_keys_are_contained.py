@@ -24,8 +24,16 @@ from tapio_reconciler.shell.timers import Timers
 from tapio_shared.adapters.memory_log import MemoryEventLog
 from tapio_shared.adapters.random import SeededRandom
 from tapio_shared.codec import encode
-from tapio_shared.facts import Inputs, ObjectGone, Timer
-from tapio_shared.keys import ObjectRef, OrderingKey, object_subject, partition_of
+from tapio_shared.errors import MessageTooLarge, TapioError
+from tapio_shared.facts import DecisionRecorded, Inputs, ObjectGone, SweepMarked, Timer
+from tapio_shared.keys import (
+    ObjectRef,
+    OrderingKey,
+    decision_subject,
+    object_subject,
+    partition_of,
+    shared_subject,
+)
 from tapio_shared.ports import Message, NewMessage, View
 from tapio_simulator.cluster import SimulatedCluster
 from tests.support.virtual_time import VirtualClock, run_virtually
@@ -132,3 +140,35 @@ def test_a_planner_that_breaks_on_one_key_holds_up_no_other(monkeypatch: pytest.
     run_virtually(run())
     assert [name for name, _ in tries].count("b") == 1
     assert [name for name, _ in tries].count("a") == 4
+
+
+def test_a_record_that_the_server_takes_no_more_is_not_swept_and_ends_nothing() -> None:
+    """It was written when the server took larger messages."""
+    subject = decision_subject(A, PARTITIONS)
+
+    def smaller(operation: str, appended: str) -> TapioError | None:
+        return MessageTooLarge(subject, 2, 1) if (operation, appended) == ("append", subject) else None
+
+    async def run() -> None:
+        clock, metrics = VirtualClock(), Metrics(CollectorRegistry())
+        log = MemoryEventLog(clock, partitions=PARTITIONS)
+        inputs = Inputs(now=1, operator_version="1")
+        decision = DecisionRecorded(revision=1, inputs=inputs, digest="", desired_digest="")
+        await log.append(NewMessage(subject, encode(decision)))
+        for key in (A, B):
+            await log.append(_fact(key, "one"))
+        log.fault = smaller
+        kube = SimulatedCluster(clock, SeededRandom(1)).kube()
+        targets = Targets("local", Applier(kube, SeededRandom(1), EventWriter(kube, clock), metrics))
+        identity = Identity(worker="w", operator_version="1", partitions=PARTITIONS)
+        task = asyncio.create_task(Partition(0, log, targets, identity, clock, metrics, Capacity()).run())
+        await asyncio.sleep(5)
+        mark = SweepMarked(phase="started", below=2, marked_at=1)
+        await log.append(NewMessage(shared_subject(0, "local", "sweep"), encode(mark)))
+        await asyncio.wait([task], timeout=10)
+        if task.done():
+            task.result()
+        task.cancel()
+        await asyncio.wait([task])
+
+    run_virtually(run())

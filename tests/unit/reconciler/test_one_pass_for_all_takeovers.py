@@ -88,3 +88,12 @@ def test_who_gives_up_holds_nobody_up() -> None:
         return await waits
 
     assert run_virtually(run()) == [4]
+
+
+def test_a_message_of_no_partition_is_let_go_by() -> None:
+    async def run() -> list[list[int]]:
+        log, takeovers = await _filled(), Takeovers()
+        await log.append(NewMessage("tapio.log.12", b"{}"))
+        return await asyncio.gather(*(_read(takeovers, log, number) for number in (1, 2, 12)))
+
+    assert run_virtually(run()) == [[3], [4], [2]]

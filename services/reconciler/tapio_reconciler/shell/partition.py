@@ -26,7 +26,15 @@ from tapio_reconciler.shell.targets import Targets
 from tapio_reconciler.shell.timers import Timers
 from tapio_reconciler.shell.trust import WITHHELD_FOR
 from tapio_shared.codec import encode
-from tapio_shared.errors import Fenced, LogRewound, NewerFormat, PartitionCountMismatch, RetryableError, TapioError
+from tapio_shared.errors import (
+    Fenced,
+    LogRewound,
+    MessageTooLarge,
+    NewerFormat,
+    PartitionCountMismatch,
+    RetryableError,
+    TapioError,
+)
 from tapio_shared.facts import SweepMarked, Timer, TimerDue
 from tapio_shared.keys import OrderingKey, partition_prefix, timer_subject
 from tapio_shared.ports import Clock, EventLog, Message
@@ -370,8 +378,14 @@ class Partition:
                 for subject in self._states.lying_below(key, below):
                     last = await self._states.last(subject)
                     if last is not None and last.sequence < below:
-                        await self._owned().record(subject, last.data, last.headers)
+                        await self._append_again(last)
         finally:
             self._running.pop(key, None)
         if key in self._dirty:
             self._mark(key, self._dirty[key])
+
+    async def _append_again(self, last: Message) -> None:
+        try:
+            await self._owned().record(last.subject, last.data, last.headers)
+        except MessageTooLarge as err:  # It was recorded when the server took more: it ages out, and is decided anew.
+            log.warning("record not written anew", partition=self._number, error=str(err))

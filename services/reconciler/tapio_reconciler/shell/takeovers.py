@@ -60,7 +60,8 @@ async def _pass(event_log: EventLog, wanted: Sequence[_Wanted], partitions: int)
     at_least = max(one.at_least for one in wanted)
     for pattern in patterns:
         async for message in event_log.each_last(pattern, at_least=at_least):
-            for one in takes.get(message.subject[: message.subject.index(".", len("tapio.log."))], ()):
+            end = message.subject.find(".", len("tapio.log."))
+            for one in takes.get(message.subject[:end], ()) if end > 0 else ():  # else it is of no partition
                 one.take(message)
     for one in wanted:
         one.is_read = True

@@ -23,7 +23,7 @@ from nats.aio.subscription import Subscription
 
 from tapio_shared.adapters.nats_credentials import Login, credentials_callbacks, read_login
 from tapio_shared.adapters.nats_errors import CLIENT_ERRORS, ApiAnswer, error_of_client, error_of_fault
-from tapio_shared.adapters.nats_requests import NO_RESPONDERS, Requests
+from tapio_shared.adapters.nats_requests import NO_RESPONDERS, Outbox, Requests
 from tapio_shared.codec import decode_as, encode
 from tapio_shared.errors import InvalidSettings, LogRefused, LogUnavailable
 
@@ -33,6 +33,8 @@ T = TypeVar("T")
 REQUEST_TIMEOUT = 5.0
 PATIENCE = 30.0
 """Seconds to wait for the first connection; a service that gets none ends and is started again."""
+_CLOSE_WITHIN = 2.0
+"""Seconds in which what is left over may be written; a server that reads no more takes none of it."""
 _RETRY_WAIT = 0.25
 _SCHEMES = ("nats", "tls", "ws", "wss")
 _VIOLATION = re.compile(r"permissions violation for (publish|subscription) to \"([^\"]+)\"")
@@ -78,7 +80,8 @@ class NatsConnection:
                 raise InvalidSettings(f"The CA of NATS in {ca_file} can't be used: {err}.") from err
         self.client = Client()
         self._connected = asyncio.Event()
-        self._requests = Requests(lambda: self.client, self._connected)
+        self._outbox = Outbox()
+        self._requests = Requests(lambda: self.client, self._connected, self._outbox)
         self._on_reconnect: list[Callable[[], None]] = []
         self._on_refusal: list[Callable[[str, LogRefused], None]] = [self._requests.refuse]
         self._closing = False
@@ -162,11 +165,12 @@ class NatsConnection:
             raise error_of_client(err, f"a subscription on {subject}") from err
 
     async def send(self, subject: str, body: bytes, *, reply: str = "", headers: dict[str, str] | None = None) -> None:
-        """Publish without waiting for anything but room to write."""
+        """Publish without waiting for anything but room to write, and for that no longer than for an answer."""
         if not self.is_connected:
             raise LogUnavailable(f"There is no connection to NATS to send a message on {subject}.")
         try:
-            await self.client.publish(subject, body, reply=reply, headers=headers)
+            deadline = asyncio.get_running_loop().time() + REQUEST_TIMEOUT
+            await self._outbox.publish(self.client, subject, body, reply=reply, headers=headers, deadline=deadline)
         except CLIENT_ERRORS as err:
             raise error_of_client(err, f"A message on {subject}") from err
 
@@ -186,8 +190,9 @@ class NatsConnection:
             self._reopening.cancel()
             with suppress(asyncio.CancelledError):
                 await self._reopening
-        with suppress(*CLIENT_ERRORS):
-            await self.client.close()
+        with suppress(*CLIENT_ERRORS, TimeoutError):
+            async with asyncio.timeout(_CLOSE_WITHIN):
+                await self.client.close()
 
     async def _open(self, client: Client) -> None:
         """Connect `client`, trying until it works: nats-py does that when attempts are unlimited."""
@@ -206,6 +211,7 @@ class NatsConnection:
             connect_timeout=5,
             ping_interval=10,
             max_outstanding_pings=2,
+            pending_size=-1,  # The outbox keeps it small.
             reconnected_cb=self._reconnected,
             disconnected_cb=self._disconnected,
             error_cb=self._failed,

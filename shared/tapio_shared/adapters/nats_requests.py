@@ -18,6 +18,28 @@ from tapio_shared.adapters.nats_errors import CLIENT_ERRORS, error_of_client
 from tapio_shared.errors import LogUnavailable, TapioError
 
 NO_RESPONDERS = "503"
+_MOST_PENDING = 2 << 20
+"""Bytes that may wait to be written; a message more is taken."""
+
+
+class Outbox:
+    """Publishes on a client, waiting for room for no longer than its caller would.
+
+    nats-py's own bound waits without end, and keeps cancellations to itself meanwhile: it is to be switched off.
+    """
+
+    def __init__(self) -> None:
+        self._flushing = asyncio.Lock()
+
+    async def publish(
+        self, client: Client, subject: str, data: bytes, *, reply: str, headers: dict[str, str] | None, deadline: float
+    ) -> None:
+        """Hand a message to `client`. `TimeoutError` when that has had no room by `deadline`, of the running loop."""
+        if client.pending_data_size > _MOST_PENDING:
+            async with asyncio.timeout_at(deadline), self._flushing:
+                while client.pending_data_size > _MOST_PENDING:
+                    await client.flush()
+        await client.publish(subject, data, reply=reply, headers=headers)
 
 
 @dataclass(slots=True)
@@ -29,8 +51,8 @@ class _Waiting:
 class Requests:
     """Requests on whatever client `client` answers; `connected` is set while that client is connected."""
 
-    def __init__(self, client: Callable[[], Client], connected: asyncio.Event) -> None:
-        self._client, self._connected = client, connected
+    def __init__(self, client: Callable[[], Client], connected: asyncio.Event, outbox: Outbox) -> None:
+        self._client, self._connected, self._outbox = client, connected, outbox
         self._listening: Client | None = None
         self._starting = asyncio.Lock()
         self._inbox = ""
@@ -77,11 +99,13 @@ class Requests:
         # A timer on the future alone: asyncio.timeout() costs as much as everything else here together.
         timer = loop.call_at(deadline, lambda: _fail(waiting, self._late(subject, timeout)))
         try:
-            await self._client().publish(subject, data, reply=reply, headers=headers)
+            await self._outbox.publish(self._client(), subject, data, reply=reply, headers=headers, deadline=deadline)
             return await waiting.answer
         finally:
             timer.cancel()
             del self._waiting[reply]
+            if waiting.answer.done() and not waiting.answer.cancelled():
+                waiting.answer.exception()  # When there was no room to ask in, nobody has seen that it is late.
 
     @staticmethod
     def _late(subject: str, timeout: float) -> LogUnavailable:

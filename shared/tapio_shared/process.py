@@ -10,8 +10,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 import uvloop
@@ -27,6 +28,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """As malloc.h has them."""
 _LARGE = 256 * 1024
 """Bytes from which on a block is mapped by itself."""
+T = TypeVar("T")
 Service = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 
@@ -113,3 +115,16 @@ async def until(stopping: asyncio.Event, *work: Awaitable[None]) -> None:
             with contextlib.suppress(asyncio.CancelledError):
                 if not task.done():
                     await task
+
+
+async def unless(stopping: asyncio.Event, work: Coroutine[None, None, T]) -> T | None:
+    """What `work` answers; None when `stopping` is set before it does, which then ends unfinished."""
+    working = asyncio.create_task(work)
+    waiting = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in (working, waiting):
+            task.cancel()
+        await asyncio.gather(working, waiting, return_exceptions=True)

@@ -31,7 +31,7 @@ from tapio_shared.health import HealthServer
 from tapio_shared.kube_metrics import KubeMetrics
 from tapio_shared.listeners import config_from_log, listener_ports
 from tapio_shared.ports import Kube
-from tapio_shared.process import process_name, run_service, tell_ports
+from tapio_shared.process import process_name, run_service, tell_ports, unless
 from tapio_shared.settings import Settings
 
 
@@ -45,12 +45,15 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
         partitions=settings.partitions,
         code=code_digest(),
     )
-    connection = await NatsConnection.connect(
+    connecting = NatsConnection.connect(
         settings.nats_servers,
         name=f"tapio-reconciler/{name}",
         credentials=settings.nats_credentials,
         ca_file=settings.nats_ca,
     )
+    connection = await unless(stopping, connecting)
+    if connection is None:
+        return
     event_log = NatsEventLog(connection)
     async with await HttpKube.connect(
         kubeconfig=settings.kubeconfig,

@@ -25,7 +25,7 @@ from tapio_shared.kube_metrics import KubeMetrics
 from tapio_shared.listeners import config_from_kubernetes, listener_ports
 from tapio_shared.pacing import Pacing
 from tapio_shared.ports import Kube, Lease
-from tapio_shared.process import process_name, run_service, tell_ports, until
+from tapio_shared.process import process_name, run_service, tell_ports, unless, until
 from tapio_shared.settings import Settings
 from tapio_watcher.metrics import Metrics
 from tapio_watcher.targets import Given, Targets
@@ -37,12 +37,15 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
     name, clock, registry = process_name(settings), SystemClock(), CollectorRegistry()
     kube_metrics, metrics = KubeMetrics(registry), Metrics(registry, settings.target)
     identity = Identity(target=settings.target, namespace=settings.namespace, partitions=settings.partitions)
-    connection = await NatsConnection.connect(
+    connecting = NatsConnection.connect(
         settings.nats_servers,
         name=f"tapio-watcher/{name}",
         credentials=settings.nats_credentials,
         ca_file=settings.nats_ca,
     )
+    connection = await unless(stopping, connecting)
+    if connection is None:
+        return
 
     async def make_streams() -> None:
         await provision(

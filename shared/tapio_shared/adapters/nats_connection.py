@@ -23,7 +23,7 @@ from nats.aio.subscription import Subscription
 
 from tapio_shared.adapters.nats_credentials import Login, credentials_callbacks, read_login
 from tapio_shared.adapters.nats_errors import CLIENT_ERRORS, ApiAnswer, error_of_client, error_of_fault
-from tapio_shared.adapters.nats_requests import NO_RESPONDERS, Outbox, Requests
+from tapio_shared.adapters.nats_requests import MOST_PENDING, NO_RESPONDERS, Outbox, Requests
 from tapio_shared.codec import decode_as, encode
 from tapio_shared.errors import InvalidSettings, LogRefused, LogUnavailable
 
@@ -169,8 +169,9 @@ class NatsConnection:
         if not self.is_connected:
             raise LogUnavailable(f"There is no connection to NATS to send a message on {subject}.")
         try:
-            deadline = asyncio.get_running_loop().time() + REQUEST_TIMEOUT
-            await self._outbox.publish(self.client, subject, body, reply=reply, headers=headers, deadline=deadline)
+            if self.client.pending_data_size > MOST_PENDING:
+                await self._outbox.room(self.client, asyncio.get_running_loop().time() + REQUEST_TIMEOUT)
+            await self.client.publish(subject, body, reply=reply, headers=headers)
         except CLIENT_ERRORS as err:
             raise error_of_client(err, f"A message on {subject}") from err
 

@@ -18,12 +18,12 @@ from tapio_shared.adapters.nats_errors import CLIENT_ERRORS, error_of_client
 from tapio_shared.errors import LogUnavailable, TapioError
 
 NO_RESPONDERS = "503"
-_MOST_PENDING = 2 << 20
+MOST_PENDING = 2 << 20
 """Bytes that may wait to be written; a message more is taken."""
 
 
 class Outbox:
-    """Publishes on a client, waiting for room for no longer than its caller would.
+    """Keeps small what waits to be written, and nobody waiting for longer than he would wait for an answer.
 
     nats-py's own bound waits without end, and keeps cancellations to itself meanwhile: it is to be switched off.
     """
@@ -31,15 +31,14 @@ class Outbox:
     def __init__(self) -> None:
         self._flushing = asyncio.Lock()
 
-    async def publish(
-        self, client: Client, subject: str, data: bytes, *, reply: str, headers: dict[str, str] | None, deadline: float
-    ) -> None:
-        """Hand a message to `client`. `TimeoutError` when that has had no room by `deadline`, of the running loop."""
-        if client.pending_data_size > _MOST_PENDING:
-            async with asyncio.timeout_at(deadline), self._flushing:
-                while client.pending_data_size > _MOST_PENDING:
-                    await client.flush()
-        await client.publish(subject, data, reply=reply, headers=headers)
+    async def room(self, client: Client, deadline: float) -> None:
+        """Wait until less than `MOST_PENDING` waits; `TimeoutError` when that is not so by `deadline` of the loop.
+
+        To be asked for when there is more: to ask each time would take as long as a twentieth of a request.
+        """
+        async with asyncio.timeout_at(deadline), self._flushing:
+            while client.pending_data_size > MOST_PENDING:
+                await client.flush()
 
 
 @dataclass(slots=True)
@@ -99,7 +98,10 @@ class Requests:
         # A timer on the future alone: asyncio.timeout() costs as much as everything else here together.
         timer = loop.call_at(deadline, lambda: _fail(waiting, self._late(subject, timeout)))
         try:
-            await self._outbox.publish(self._client(), subject, data, reply=reply, headers=headers, deadline=deadline)
+            client = self._client()
+            if client.pending_data_size > MOST_PENDING:
+                await self._outbox.room(client, deadline)
+            await client.publish(subject, data, reply=reply, headers=headers)
             return await waiting.answer
         finally:
             timer.cancel()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import pytest
 
 from tapio_cli.doctor.cluster import CHECKS, examine
 from tapio_cli.doctor.findings import Finding, Verdict
 from tapio_cli.history.story import read_story
-from tapio_shared.codec import encode
-from tapio_shared.json import JsonObject, JsonValue, objects_at
+from tapio_shared.codec import decode_as, encode
+from tapio_shared.json import JsonObject, JsonValue, objects_at, str_at
 from tapio_shared.kubernetes import check, object_path
 from tapio_simulator.faults import Fault
 from tests.support.incidents import KEY, NAME, Incident, incident
@@ -196,6 +197,45 @@ def test_what_is_broken_is_found_and_nothing_else(plant: Plant, check: str, evid
     assert problems[check].next_step
 
 
+async def cordoned(one: Incident) -> None:
+    answer = await one.operator.admin.request("GET", "/api/v1/nodes")
+    nodes = objects_at(cast("JsonObject", decode_as(dict, check(answer))), "items")
+    for node in nodes:
+        path = f"/api/v1/nodes/{str_at(node, 'metadata', 'name')}"
+        await one.operator.patch(path, {"spec": {"unschedulable": True}})
+    await one.delete("v1", "pods", f"{NAME}-nats-0")
+    await one.until_condition("MessagingReady", "False", "Unschedulable")
+
+
+def test_nodes_that_are_cordoned_are_to_be_uncordoned() -> None:
+    found = {one.check: one for one in run_virtually(_examined(cordoned))}
+    assert found["service discovery"].next_step.startswith(
+        "Nodes are cordoned: kubectl get nodes says which (SchedulingDisabled), and kubectl uncordon NODE lets pods "
+        "onto one again."
+    )
+
+
+async def pull_secret_elsewhere(one: Incident) -> None:
+    check(
+        await one.operator.admin.request("POST", "/api/v1/namespaces", body=encode({"metadata": {"name": "registry"}}))
+    )
+    secret: JsonObject = {"metadata": {"name": "pull", "namespace": "registry"}, "data": {}}
+    path = object_path("", "v1", "secrets", "registry")
+    check(await one.operator.admin.request("POST", path, body=encode(secret)))
+    image = "registry.example/no-such:1"
+    spec: JsonObject = {"image": {"pullSecrets": [{"name": "pull"}]}, "gateway": {"image": image}}
+    await one.edit(BOB, {"spec": spec})
+    await one.until_condition("GatewayReady", "False", "ImagePullFailed")
+
+
+def test_a_pull_secret_of_another_namespace_is_missing() -> None:
+    found = {one.check: one for one in run_virtually(_examined(pull_secret_elsewhere))}
+    assert found["components"].next_step.startswith(
+        "Secret default/pull, which spec.image.pullSecrets names, does not exist: pods pull with Secrets of their own "
+        "namespace alone. Where there is one: kubectl get secrets -A --field-selector metadata.name=pull Name an image"
+    )
+
+
 def created_with(fields: JsonObject, which: str) -> Plant:
     """A TapioCluster that never becomes Ready, since a volume of its own is not provisioned."""
 
@@ -334,4 +374,4 @@ async def _examined(plant: Plant, *, ready: bool = True) -> list[Finding]:
     async with incident(ready=ready, spec=_WHOLE) as one:
         await plant(one)
         story = await read_story(one.operator.log, KEY)
-        return examine(story.state(story.ends), one.operator.clock.now())
+        return examine(story, one.operator.clock.now())

@@ -1,4 +1,5 @@
-"""The checks of one TapioCluster: three of its collectors, three of Neo4j, three of NATS, and how it stands at all.
+"""The checks of one TapioCluster: three of its collectors, three of Neo4j, three of NATS, what others do to it, and how
+it stands at all.
 
 Made from what the operator was told and wants, as the log has them, so that they can be asked of an archive too. What
 the operator is not told of (network policies that are somebody else's, say) is named, not guessed.
@@ -12,12 +13,14 @@ import msgspec
 
 from tapio_cli.doctor.components import examine_components, next_step
 from tapio_cli.doctor.findings import Finding, Verdict, finding, unknown
+from tapio_cli.doctor.others import examine_deletions, examine_end, examine_writers
 from tapio_cli.doctor.patient import COLLECTORS, GRAPH, MESSAGING, WHOLE, Patient
 from tapio_cli.history.ahead import wanted_now
 from tapio_cli.history.fields import changed_fields
+from tapio_cli.history.interference import disputes
+from tapio_cli.history.story import Story
 from tapio_reconciler.core.comparison import holds
 from tapio_reconciler.core.model import Component
-from tapio_reconciler.core.state import State
 from tapio_reconciler.core.wanting import Refused, ref_of
 from tapio_shared.api.labels import COMPONENT
 from tapio_shared.api.names import NEO4J, cluster_ref
@@ -35,14 +38,18 @@ CHECKS = (
     (MESSAGING, "network policies"),
     (MESSAGING, "service discovery"),
     (MESSAGING, "credentials"),
+    (WHOLE, "other writers"),
+    (WHOLE, "deletions"),
     (WHOLE, "components"),
 )
 _RIGHTS = frozenset({"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"})
 _SHOWN = 3
 
 
-def examine(state: State, now: int) -> list[Finding]:
-    """All of them; unknown where what is wanted can't be told. Of a TapioCluster that is gone, that it is, once."""
+def examine(story: Story, now: int, *, is_live: bool = True) -> list[Finding]:
+    """All of them; unknown where what is wanted can't be told. Of a TapioCluster that is gone, that it is, once; of one
+    that is being deleted, whether that goes on."""
+    state = story.state(story.ends)
     name = f"TapioCluster {state.key.namespace}/{state.key.name}"
     seen = state.seen()
     cluster = seen.get(cluster_ref(state.key.namespace, state.key.name))
@@ -50,6 +57,8 @@ def examine(state: State, now: int) -> list[Finding]:
     if cluster is None or cluster.document is None or wanted is None:
         about = f"{state.key.namespace}/{state.key.name}"
         return [unknown(*CHECKS[-1], f"{name} does not exist.", f"tapioctl explain {about} says what became of it.")]
+    if str_at(cluster.document, "metadata", "deletionTimestamp"):
+        return [examine_end(*CHECKS[-1], state, cluster.document, now)]
     if isinstance(wanted, Refused):
         why = f"{name} is stalled, so nothing is wanted of it: {wanted.reason}: {wanted.message}"
         *others, whole = _all_unknown(why, "Mend the spec, then ask again.")
@@ -65,6 +74,8 @@ def examine(state: State, now: int) -> list[Finding]:
         _network(patient),
         _services(patient),
         _credentials(patient),
+        examine_writers(*CHECKS[9], disputes(story, state, story.ends, now if is_live else 0)),
+        examine_deletions(*CHECKS[10], state, now),
     ]
     told = " ".join(one.evidence for one in single if one.verdict is Verdict.PROBLEM)
     return [*single, examine_components(patient, *CHECKS[-1], told=told)]

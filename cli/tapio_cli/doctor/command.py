@@ -72,7 +72,8 @@ def add_doctor_command(
         """Check the operator and its TapioClusters: what is wrong, what shows it, and what to do next.
 
         Checked of a TapioCluster: RBAC, node selectors and security contexts of its collectors; volumes, memory and
-        init containers of Neo4j; network policies, Services and credentials of NATS; and anything else that has failed.
+        init containers of Neo4j; network policies, Services and credentials of NATS; whether somebody else changes its
+        objects again and again, or keeps them from being deleted; and anything else that has failed.
         Checked of the operator: log, window, partitions, versions and, with a kubeconfig, its Leases, its rights, the
         webhook's certificate, and whether the webhook answers (a dry run). Nothing is changed.
 
@@ -190,7 +191,9 @@ async def _examined(
         )
         info, is_off = await sources.log.info(), await is_webhook_off(sources.log)
     own += await examine_kubernetes(kubectl, namespace=namespace, target=where.target, now=now, webhook_is_off=is_off)
-    of_clusters = {f"{one.key.namespace}/{one.key.name}": examine(one.state(one.ends), now) for one in stories}
+    of_clusters = {
+        f"{one.key.namespace}/{one.key.name}": examine(one, now, is_live=where.archive is None) for one in stories
+    }
     return _Examined(findings={"operator": own, **of_clusters}, stories=stories, info=info)
 
 

@@ -11,11 +11,14 @@ from tapio_cli.history.failures import RENEW_CRDS, failed_writes, failures_of, s
 from tapio_reconciler.core.components import failure_reason
 from tapio_shared.api.reasons import Reason, ReasonFamily
 from tapio_shared.json import JsonObject, int_at, objects_at, str_at
+from tapio_shared.keys import ObjectRef
 
 _LASTING: Final = frozenset({400, 401, 403, 404, 405, 422})
 """Codes of refusals that somebody has to mend."""
 _NO_CLAIM: Final = "persistentvolumeclaim"
 """In the scheduler's words when a claim of a pod is not there."""
+_CORDONED: Final = ("were unschedulable", "node.kubernetes.io/unschedulable")
+"""In the scheduler's words where nodes are cordoned."""
 _OFTEN: Final = 3
 """Tries after which any other failure is one, too."""
 _RIGHTS: Final = (
@@ -80,8 +83,34 @@ def _step(patient: Patient, part: JsonObject) -> str:
         return (
             f"kubectl delete pod -n {namespace} POD: its StatefulSet makes pod and claim again, with an empty volume."
         )
-    missing = patient.missing_classes() if reason == str(Reason.VOLUME_PENDING) else ""
-    return missing or _NEXT.get(reason, "").format(namespace=namespace)
+    if reason == str(Reason.UNSCHEDULABLE) and any(one in str_at(part, "message") for one in _CORDONED):
+        return (
+            "Nodes are cordoned: kubectl get nodes says which (SchedulingDisabled), and kubectl uncordon NODE lets "
+            "pods onto one again."
+        )
+    known = _NEXT.get(reason, "").format(namespace=namespace)
+    if reason == str(Reason.IMAGE_PULL_FAILED):
+        return " ".join([*_pull_secrets(patient, namespace), known])
+    return (patient.missing_classes() if reason == str(Reason.VOLUME_PENDING) else "") or known
+
+
+def _pull_secrets(patient: Patient, namespace: str) -> Iterator[str]:
+    """What to do about Secrets that images are pulled with, where they are missing in the namespace of the pods, or may
+    be: which there are among node agents, nobody tells."""
+    own = patient.state.key.namespace
+    for one in objects_at(patient.cluster, "spec", "image", "pullSecrets"):
+        name = str_at(one, "name")
+        seen = patient.seen.get(ObjectRef("", "Secret", own, name))
+        if namespace != own:
+            lacks = "is needed there too"
+        elif seen is not None and seen.document is None:
+            lacks = "does not exist"
+        else:
+            continue
+        yield (
+            f"Secret {namespace}/{name}, which spec.image.pullSecrets names, {lacks}: pods pull with Secrets of their "
+            f"own namespace alone. Where there is one: kubectl get secrets -A --field-selector metadata.name={name}"
+        )
 
 
 def _fails(part: JsonObject) -> bool:

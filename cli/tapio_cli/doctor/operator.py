@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 
 from tapio_cli.doctor.findings import AREA, Finding, finding, unknown
 from tapio_cli.doctor.webhook import ANSWER, CERTIFICATE, NO_CLUSTER, examine_webhook, refused
-from tapio_cli.history.printing import moment
+from tapio_cli.history.printing import milliseconds, moment
 from tapio_cli.history.signs_of_life import silence
 from tapio_cli.history.source import Recorded
 from tapio_cli.history.story import Story
@@ -223,7 +222,7 @@ def lease_finding(lease: JsonObject, name: str, now: int) -> Finding:
     """Whether somebody leads, and still does."""
     holder, renewed = str_at(lease, "spec", "holderIdentity"), str_at(lease, "spec", "renewTime")
     lasts = int_at(lease, "spec", "leaseDurationSeconds", default=15) * 1000
-    since = now - int(datetime.fromisoformat(renewed).timestamp() * 1000) if renewed else now
+    since = now - milliseconds(renewed) if renewed else now
     problems: list[str] = []
     if not holder:
         problems.append(f"Nobody holds {name}.")

@@ -16,7 +16,8 @@ from tapio_shared.keys import ObjectRef
 
 COLLECTORS, GRAPH, MESSAGING, WHOLE = "collectors", "Neo4j", "NATS", "cluster"
 _PUT_BACK = (
-    "The operator puts back what differs unless the cluster is paused or stalled: see tapioctl explain. At once: "
+    "The operator puts back what differs unless the cluster is paused or stalled, or somebody changes it again and "
+    "again: see tapioctl explain. At once: "
     "kubectl annotate tapiocluster {name} -n {namespace} tapio.io/force-reconcile=$(date +%s) --overwrite"
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from tapio_cli.history.admitted import admissions_of
@@ -143,16 +144,20 @@ async def standing(connect: Connect, where: Where, cluster: str, *, now: int) ->
     from tapio_cli.history.standing import status_of
 
     namespace = where.keys_in(cluster)
+    present = now if where.archive is None else 0
     async with opened(connect, where) as sources:
         silent = await silence(sources.log, where.target, now=now) if where.archive is None else ""
         if namespace is None:
-            found = [await _told(sources, where.key(cluster), where, status_of, now=now)]
+            found = [await _told(sources, where.key(cluster), where, partial(status_of, now=present), now=now)]
             return Standing(statuses=found, silence=silent)
         keys = await named_keys(sources.log, where.target, namespace)
         if len(keys) > TOLD_WHOLE:
             stories = await read_present(sources.log, where.target, namespace)
-            return Standing(statuses=[status_of(one, (), is_whole=False) for one in stories], silence=silent)
+            return Standing(
+                statuses=[status_of(one, (), is_whole=False, now=present) for one in stories], silence=silent
+            )
         statuses = [
-            status_of(await read_story(sources.log, key), await admissions_of(sources.admitted, key)) for key in keys
+            status_of(await read_story(sources.log, key), await admissions_of(sources.admitted, key), now=present)
+            for key in keys
         ]
         return Standing(statuses=statuses, silence=silent)

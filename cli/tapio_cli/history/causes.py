@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
-from datetime import datetime
 
 import msgspec
 
 from tapio_cli.history.fields import changed_fields
-from tapio_cli.history.printing import moment
+from tapio_cli.history.printing import milliseconds, moment
 from tapio_cli.history.story import Record, Story
 from tapio_cli.history.timeline import decided
 from tapio_shared.admissions import Admission
@@ -251,7 +250,7 @@ def _change(
 ) -> Iterator[str]:
     if former is None:
         made = str_at(record.object, "metadata", "creationTimestamp")
-        if ours and made and one.at - _milliseconds(made) > _JUST_MADE:
+        if ours and made and one.at - milliseconds(made) > _JUST_MADE:
             yield f"{about} was created at {made}, before the history of it begins at {when(story, one.sequence)}."
         elif ours:
             by = _asked(admissions, one, about, None, record)
@@ -278,10 +277,6 @@ def _change(
         more = f" and {len(changes) - _SHOWN} more fields" if len(changes) > _SHOWN else ""
         by = _who(admissions, one, about, former, record, ours=ours)
         yield f"{about} was changed at {when(story, one.sequence)}{by}: {shown}{more}."
-
-
-def _milliseconds(timestamp: str) -> int:
-    return int(datetime.fromisoformat(timestamp).timestamp() * 1000)
 
 
 def _is_controllers(path: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 
 import msgspec
 
@@ -18,6 +19,7 @@ from tapio_cli.history.causes import (
     when,
 )
 from tapio_cli.history.failures import failed_writes, failures_of, status_not_written
+from tapio_cli.history.interference import disputes, has_finalizer, held
 from tapio_cli.history.standing import named_by
 from tapio_cli.history.story import Record, Story
 from tapio_reconciler.core.state import State
@@ -60,8 +62,15 @@ def explain(
         ref = _the_object(state, about)
         of = _of_resource if ref.group == API_GROUP and ref.kind != CLUSTER_KIND else _of_object
         answer, because = of(story, admissions, state, ref, until)
+        meddled = [*_interference(story, admissions, state, until, now=now, ref=ref)]
+        if meddled:
+            answer, because = meddled[0], [*meddled[1:], answer, *because]
     else:
-        lines = [*_undecided(story, state, now), *_now(story, admissions, state)]
+        lines = [
+            *_undecided(story, state, now),
+            *_interference(story, admissions, state, until, now=now),
+            *_now(story, admissions, state),
+        ]
         answer, because = lines[0], lines[1:]
         # What people asked for last comes first: most that goes wrong goes wrong after it.
         asked = last_change_of(story, admissions, cluster_ref(story.key.namespace, story.key.name), until)
@@ -86,6 +95,25 @@ def _undecided(story: Story, state: State, now: int) -> Iterator[str]:
             f"at {when(story, cluster.sequence)}, {(now - told) // 1000} s ago: the operator does not work on it. "
             "tapioctl doctor says whether its workers do."
         )
+
+
+def _interference(
+    story: Story, admissions: Sequence[Admission], state: State, until: int, *, now: int, ref: ObjectRef | None = None
+) -> Iterator[str]:
+    """What others do to the objects, or to `ref` alone: what they keep changing, and what they keep from going."""
+    for one in disputes(story, state, until, now):
+        if ref in (None, one.ref):
+            yield f"{one} {one.next_step}"
+    for kept in held(state):
+        if ref not in (None, kept.ref):
+            continue
+        yield f"{kept} {kept.next_step}"
+        subject, last = object_subject(story.key, kept.ref, story.partitions), state.seen()[kept.ref].sequence
+        for name in kept.finalizers:
+            began = _began(story, subject, last, partial(has_finalizer, name))
+            if began is not None:
+                by = changed_by(story, admissions, began)
+                yield f"{kept.ref} has the finalizer {name} since {when(story, began.sequence)}{by}."
 
 
 def _now(story: Story, admissions: Sequence[Admission], state: State) -> Iterator[str]:

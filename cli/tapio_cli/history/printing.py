@@ -59,6 +59,11 @@ def moment(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
+def milliseconds(timestamp: str) -> int:
+    """The instant that Kubernetes writes so, in milliseconds."""
+    return int(datetime.fromisoformat(timestamp).timestamp() * 1000)
+
+
 def print_summary(summary: Summary, console: Console) -> None:
     """What a replay came to: a line when all is well, else each first divergence with its differences."""
     for one in summary.divergences:

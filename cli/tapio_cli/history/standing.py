@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tapio_cli.history.causes import causes, last_decision, when
 from tapio_cli.history.failures import status_not_written
+from tapio_cli.history.interference import disputes, held
 from tapio_cli.history.story import Story
 from tapio_reconciler.core.state import Seen, State
 from tapio_shared.admissions import Admission
@@ -17,12 +18,13 @@ _TROUBLES = frozenset({"Degraded", "NotYetSupported", "Paused", "Reconciling", "
 
 
 def status_of(
-    story: Story, admissions: Sequence[Admission], *, is_whole: bool = True, until: int | None = None
+    story: Story, admissions: Sequence[Admission], *, is_whole: bool = True, until: int | None = None, now: int = 0
 ) -> JsonObject:
     """The status as last observed, up to `until` if that is given, and what the last decision was made for that wrote
     anything but a status.
 
-    The latter only of a story that `is_whole`: one of last records (`read_present`) does not tell what changed.
+    The latter only of a story that `is_whole`: one of last records (`read_present`) does not tell what changed. With
+    `now`, in milliseconds, the end of the story is the present.
     """
     last = max((one.sequence for one in (*story.own, *story.shared)), default=0) if until is None else until
     state = story.state(last)
@@ -50,7 +52,10 @@ def status_of(
         "components": [*list_at(document, "status", "components")],
         "skipped": [*list_at(document, "status", "skipped")],
         "waiting": [] if waiting is None else [*waiting.decision.waiting],
-        "remarks": [*_remarks(state, document)],
+        "remarks": [
+            *_remarks(state, document),
+            *(str(one) for one in (*disputes(story, state, last, now), *held(state))),
+        ],
         "endpoints": object_at(document, "status", "endpoints"),
         "lastChange": change,
     }

@@ -285,3 +285,7 @@ class EventReason(Word):
 
     COMPONENT_READY = "ComponentReady", "A component that was not ready is ready now."
     RESUMED = "Resumed", "The annotation tapio.io/paused was taken away; the operator writes again."
+    CHANGED_BY_ANOTHER = (
+        "ChangedByAnother",
+        "Somebody else changes or deletes an object again and again; the message names it, and who changes it.",
+    )

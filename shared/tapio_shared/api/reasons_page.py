@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from tapio_shared.api.reasons import ComponentState, ConditionType, Phase, Reason, ReasonFamily
+from tapio_shared.api.reasons import ComponentState, ConditionType, EventReason, Phase, Reason, ReasonFamily
 
 _INTRODUCTION: Final = """\
 # Conditions, reasons, phases and states
@@ -35,6 +35,7 @@ def render_reasons() -> str:
     for family, title in _FAMILIES.items():
         rows = ((reason, reason.meaning) for reason in Reason if reason.family is family)
         parts.append(_table(title, rows, level=3))
+    parts.append(_table("Events that are of no condition", ((word, word.meaning) for word in EventReason), level=3))
     return "\n".join(parts)
 
 

@@ -12,7 +12,7 @@ from tapio_shared.api.images import DEFAULT_IMAGES, default_image, explicit_imag
 from tapio_shared.api.names import CLUSTER_KIND, COLLECTOR_KIND, INTELLIGENCE_KIND
 from tapio_shared.api.normalise import normalise_spec
 from tapio_shared.api.not_yet_supported import not_yet_supported
-from tapio_shared.api.reasons import ComponentState, ConditionType, Phase, Reason, ReasonFamily, Word
+from tapio_shared.api.reasons import ComponentState, ConditionType, EventReason, Phase, Reason, ReasonFamily, Word
 from tapio_shared.api.references import referenced_secrets
 from tapio_shared.json import JsonObject, JsonValue
 from tests.support.api_documents import ANY_JSON
@@ -154,11 +154,13 @@ def test_words_of_the_api() -> None:
 
 
 def test_every_word_is_explained_in_a_sentence() -> None:
-    for word in (*ConditionType, *Phase, *ComponentState, *Reason):
+    for word in (*ConditionType, *Phase, *ComponentState, *EventReason, *Reason):
         assert word.meaning.endswith("."), word
 
 
-@pytest.mark.parametrize("word", [*ConditionType, *Phase, *ComponentState, *Reason], ids=lambda word: repr(str(word)))
+@pytest.mark.parametrize(
+    "word", [*ConditionType, *Phase, *ComponentState, *EventReason, *Reason], ids=lambda word: repr(str(word))
+)
 def test_a_word_is_written_somewhere_or_says_that_it_is_not(word: Word | Reason) -> None:
     """A page of reasons with one that never comes sends people looking for it."""
     quoted = f'|"{word.value}"' if isinstance(word, ConditionType) else ""  # a component names its condition so

@@ -18,6 +18,7 @@ from opentelemetry import trace
 from tapio_reconciler.core.changes import is_managed, may_take_over
 from tapio_reconciler.core.comparison import holds, settled_digest
 from tapio_reconciler.core.components import SOMEBODY_ELSES
+from tapio_reconciler.core.disputes import disputes_in
 from tapio_reconciler.core.dropped import dropped_from
 from tapio_reconciler.core.plans import Plan, Report
 from tapio_reconciler.core.rules import rules_of
@@ -98,7 +99,7 @@ class Applier:
             )
         for name in sorted(decision.resources):
             await self._write_resource_status(report, key, plan, name)
-        for event in decision.events:
+        for event in (*decision.events, *disputes_in(plan)):
             await self._events.write(key, decision.cluster_uid, event)
         if decision.finalizer == "remove" and not any(result.error for result in report.results):
             work = _owning(still_owned, self._remove_finalizer(key, plan))

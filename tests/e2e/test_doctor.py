@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import signal
+import ssl
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -23,7 +28,7 @@ from tapio_cli.doctor.operator import (
 )
 from tapio_cli.doctor.webhook import ANSWER, CERTIFICATE
 from tapio_shared.json import JsonObject, objects_at, str_at
-from tests.support.e2e_kubernetes import simulated_kubernetes
+from tests.support.e2e_kubernetes import Kubernetes, real_kubernetes, simulated_kubernetes
 from tests.support.e2e_objects import small_cluster
 from tests.support.freezing import freeze
 from tests.support.operator_run import OperatorRun, start_operator
@@ -100,3 +105,49 @@ async def test_each_thing_that_is_wrong_with_the_operator_is_found(tmp_path: Pat
         assert errors.splitlines()[-1].startswith("tapioctl: ")
 
         await run.nats.start()  # What was recorded is replayed when the run ends.
+
+
+@asynccontextmanager
+async def hanging_after_tls(kubernetes: Kubernetes, directory: Path) -> AsyncGenerator[asyncio.Event]:
+    """A server in place of the webhook, with its certificate, that reads what is asked and answers nothing; the event
+    tells that it was asked."""
+    secret = await kubernetes.kubectl.document("get", "secret", "tapio-webhook-certificate", "-n", "tapio-system")
+    for name in ("tls.crt", "tls.key"):
+        (directory / name).write_bytes(base64.b64decode(str_at(secret, "data", name)))
+    registered = await kubernetes.kubectl.document("get", "mutatingwebhookconfiguration", "tapio-operator")
+    place = urlsplit(str_at(objects_at(registered, "webhooks")[0], "clientConfig", "url"))
+    trusted, asked = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), asyncio.Event()
+    trusted.load_cert_chain(directory / "tls.crt", directory / "tls.key")
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65_536):
+            asked.set()
+        writer.close()
+
+    async with await asyncio.start_server(hang, place.hostname, place.port, ssl=trusted):
+        yield asked
+
+
+@pytest.mark.real
+@pytest.mark.timeout(280)
+async def test_a_real_api_server_is_asked_whether_the_webhook_answers(tmp_path: Path) -> None:
+    async with real_kubernetes(tmp_path) as kubernetes, start_operator(kubernetes, tmp_path, workers=1) as run:
+        await kubernetes.apply(small_cluster("one"))
+        await kubernetes.until_condition("one", "Ready", "True")
+        code, found = await checked(run)
+        assert {check: text.partition(":")[0] for check, text in found.items()} == dict.fromkeys(_ALL, "ok"), found
+        assert code == 0
+
+        await freeze(run["webhook"])
+        assert (await checked(run))[1][ANSWER].endswith(" s: the API server had no answer from it in time.")
+        run["webhook"].send_signal(signal.SIGCONT)
+
+        await run["webhook"].kill()
+        async with hanging_after_tls(kubernetes, tmp_path) as asked:
+            found = (await checked(run))[1]
+            assert asked.is_set()
+        assert found[ANSWER].endswith(" s: the API server had no answer from it in time.")
+        assert found[CERTIFICATE].startswith("ok: ")
+        assert (await checked(run))[1][ANSWER].endswith(" s: the API server could not reach it.")
+        names = await kubernetes.names("tapioclusters", "-A")
+        assert {name.rpartition("/")[2] for name in names} == {"one"}, "what doctor asks is kept"

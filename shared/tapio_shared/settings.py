@@ -34,7 +34,8 @@ class Settings(BaseModel):
     )
     nats_credentials: str = Field(
         default="",
-        description='Path of a NATS credentials file, or of one with {"user": …, "password": …}; empty means none.',
+        description='Path of a NATS credentials file, or of one with {"user": …, "password": …}, read again with each '
+        "connection; empty means none.",
     )
     nats_ca: str = Field(
         default="", description="Path of the CA of the NATS servers' certificates; empty means no TLS."

@@ -126,8 +126,10 @@ async def _workers(recorded: Recorded, partitions: int, living: Sequence[str] | 
         ok=f"{partitions} partitions were last taken over by {names}."
         if living is None
         else f"{partitions} partitions are owned by {names}; all of these are running.",
-        next_step="Nothing is decided for their TapioClusters. At least one reconciler must run: kubectl get pods -n "
-        "tapio-system.",
+        next_step="Nothing is decided for their TapioClusters. At least one reconciler must run, and be let into NATS: "
+        "kubectl get pods -n tapio-system. One that runs and is not ready says why in its log (kubectl logs -n "
+        "tapio-system deploy/tapio-reconciler): 'Authorization Violation' means that NATS knows another password than "
+        "the file of TAPIO_NATS_CREDENTIALS holds.",
     )
 
 

@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from tapio_shared.adapters.nats_credentials import Login, credentials_callbacks, read_login
+from tapio_shared.adapters.nats_credentials import Login, as_callbacks, credentials_callbacks, login_callbacks
 from tapio_shared.adapters.nats_errors import CLIENT_ERRORS, ApiAnswer, error_of_client, error_of_fault
 from tapio_shared.adapters.nats_requests import MOST_PENDING, NO_RESPONDERS, Outbox, Requests
 from tapio_shared.codec import decode_as, encode
@@ -68,7 +68,7 @@ class NatsConnection:
         for one in servers:
             _refuse_if_no_address(one)
         self._servers, self._name = servers, name
-        self._login = read_login(credentials) if credentials else login
+        self._login = login_callbacks(credentials) if credentials else login and as_callbacks(login)
         self._credentials = credentials_callbacks(credentials) if credentials and self._login is None else None
         self._inbox_prefix = inbox_prefix or inbox_prefix_of(name)
         self._server_name = server_name
@@ -159,6 +159,7 @@ class NatsConnection:
 
     async def subscribe(self, subject: str, received: Callable[[Msg], Awaitable[None]]) -> Subscription:
         """Have `received` called with every message on `subject`, one after the other."""
+        await self.until_connected(REQUEST_TIMEOUT)  # A client that has closed itself refuses at once, ever again.
         try:
             return await self.client.subscribe(subject, cb=received)  # pyright: ignore[reportUnknownMemberType]
         except CLIENT_ERRORS as err:
@@ -257,7 +258,7 @@ class NatsConnection:
             )
             for hook in list(self._on_refusal):
                 hook(violation[2], refusal)
-        if isinstance(error, OSError) and "authorization" in self.last_error.lower():
+        if isinstance(error, ConnectionError) and "authorization" in self.last_error.lower():
             return  # A server that refuses a user resets the connection; why it does tells more.
         if text != self.last_error:
             self.last_error = text

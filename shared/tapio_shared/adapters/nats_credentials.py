@@ -54,6 +54,37 @@ def read_login(path: str) -> Login | None:
         raise InvalidSettings(f"The NATS login file {path} can't be used: {err}.") from err
 
 
+@dataclass(frozen=True, slots=True)
+class LoginCallbacks:
+    """The same of a user and a password."""
+
+    user: Callable[[], str]
+    password: Callable[[], str]
+
+
+def as_callbacks(login: Login) -> LoginCallbacks:
+    """Callbacks that answer with `login`."""
+    return LoginCallbacks(lambda: login.user, lambda: login.password)
+
+
+def login_callbacks(path: str) -> LoginCallbacks | None:
+    """Callbacks that answer from the login file at `path`; None when it is none. `InvalidSettings` if it can't be used
+    now."""
+    if read_login(path) is None:
+        return None
+
+    def now() -> Login:
+        try:
+            login = read_login(path)
+        except InvalidSettings as err:
+            raise OSError(str(err)) from err  # The kind of error after which nats-py tries again.
+        if login is None:
+            raise OSError(f"The NATS login file {path} can't be used: it holds no JSON any more.")
+        return login
+
+    return LoginCallbacks(lambda: now().user, lambda: now().password)
+
+
 def write_login(path: Path, login: Login) -> None:
     """Write `login` where its owner alone can read it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

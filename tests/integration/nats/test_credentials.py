@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 
 from tapio_shared.adapters.clock import SystemClock
 from tapio_shared.adapters.nats_connection import NatsConnection
+from tapio_shared.adapters.nats_credentials import Login, write_login
 from tapio_shared.adapters.nats_log import NatsEventLog
 from tapio_shared.adapters.nats_server import EmbeddedNatsServer
 from tapio_shared.adapters.provisioning import provision
@@ -42,6 +45,66 @@ async def test_a_credentials_file_opens_the_log_and_is_read_again_on_a_reconnect
 
         await eventually(connected)
         assert (await log.append(NewMessage("tapio.log.1.a", b""))).sequence == 2
+        await connection.close()
+
+
+async def test_a_password_that_is_changed_is_read_again(tmp_path: Path) -> None:
+    """First the server knows another one, which closes what is connected; then the file holds it."""
+    path = tmp_path / "login.json"
+    write_login(path, Login(user="tapio", password="first"))
+    users = "authorization {{ user: {}, password: {} }}"
+    async with EmbeddedNatsServer(tmp_path / "nats", extra=users.format("tapio", "first")) as server:
+        connection = await NatsConnection.connect([server.url], name="test", credentials=str(path))
+        await provision(connection, partitions=4)
+        log = NatsEventLog(connection)
+        assert (await log.append(NewMessage("tapio.log.1.a", b""))).sequence == 1
+        await server.stop()
+        server.extra = users.format("other", "second")
+        await server.start()
+
+        async def refused() -> bool:
+            return "uthorization" in connection.last_error
+
+        await eventually(refused)
+        path.write_text("{half written")
+
+        async def unreadable() -> bool:
+            return "can't be used" in connection.last_error
+
+        await eventually(unreadable)
+        write_login(path, Login(user="other", password="second"))
+
+        async def connected() -> bool:
+            return connection.is_connected
+
+        await eventually(connected)
+        assert (await log.append(NewMessage("tapio.log.1.a", b""))).sequence == 2
+        await connection.close()
+
+
+async def test_who_is_refused_waits_before_it_asks_again(tmp_path: Path) -> None:
+    """A client that has closed itself answers at once; whoever follows the log would ask it again and again."""
+    path = tmp_path / "login.json"
+    write_login(path, Login(user="tapio", password="first"))
+    users = "authorization {{ user: tapio, password: {} }}"
+    async with EmbeddedNatsServer(tmp_path / "nats", extra=users.format("first")) as server:
+        connection = await NatsConnection.connect([server.url], name="test", credentials=str(path))
+        await server.stop()
+        server.extra = users.format("second")
+        await server.start()
+
+        async def refused() -> bool:
+            return "uthorization" in connection.last_error
+
+        async def received(_: Msg) -> None:
+            raise AssertionError("nothing is sent")
+
+        await eventually(refused)
+        asking = asyncio.create_task(connection.subscribe("tapio.any", received))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(asking), 1.0)
+        write_login(path, Login(user="tapio", password="second"))
+        assert await asking
         await connection.close()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Container
 
-from tapio_shared.api.references import AUTHORITIES_GROUP, AUTHORITIES_KIND, trusted_config_maps
+from tapio_shared.api.references import AUTHORITIES_GROUP, AUTHORITIES_KIND, Trust, trust_of, trusted_config_maps
 from tapio_shared.codec import digest
 from tapio_shared.facts import ServedResource
 from tapio_shared.json import JsonObject, object_at, str_at
@@ -19,8 +19,9 @@ from tapio_shared.ports import Clock
 from tapio_watcher.api import Api
 from tapio_watcher.encoding import observed_fact
 from tapio_watcher.following import KindWatch
+from tapio_watcher.packed import Packed
 from tapio_watcher.publishing import FactWriter
-from tapio_watcher.versions import Name
+from tapio_watcher.versions import Name, name_in, token_of
 
 _CONFIG_MAPS = ServedResource(group="", version="v1", kind="ConfigMap", plural="configmaps", namespaced=True)
 _LISTED_WITHIN = 5.0
@@ -30,13 +31,12 @@ _LISTED_WITHIN = 5.0
 class Authorities:
     """Who wants which of these ConfigMaps, and their facts. Tasks run in `group`."""
 
-    def __init__(self, api: Api, writer: FactWriter, clock: Clock, group: asyncio.TaskGroup) -> None:
-        self._api, self._writer, self._clock, self._group = api, writer, clock, group
+    def __init__(self, api: Api, writer: FactWriter, target: str, clock: Clock, group: asyncio.TaskGroup) -> None:
+        self._api, self._writer, self._target, self._clock, self._group = api, writer, target, clock, group
         self._trusted = ""
         """The name in the operator's configuration; empty when it has none."""
-        self._clusters: dict[Name, tuple[OrderingKey, JsonObject]] = {}
-        self._wanted: dict[Name, tuple[Name, ...]] = {}
-        """TapioCluster -> the ConfigMaps that it wants."""
+        self._clusters = Packed()
+        """By name of a TapioCluster: the two words of its `Trust`."""
         self._by_name: dict[str, _Named] = {}
 
     # --- who wants what ----------------------------------------------------------------------------------------
@@ -49,34 +49,40 @@ class Authorities:
         if key is None:
             self.gone(kind, name)
             return
-        self._clusters[name] = key, {"metadata": {"name": name[1], "namespace": name[0]}, "spec": _named_in(document)}
-        self._want(name)
+        before = self._wanted_by(name)
+        self._clusters.set(token_of(name), token_of(trust_of(document)))
+        self._want(name, before)
 
     def gone(self, kind: str, name: Name) -> None:
         """A custom resource is gone, and wants nothing."""
-        if kind == "TapioCluster" and self._clusters.pop(name, None) is not None:
-            self._want(name)
+        if kind == "TapioCluster":
+            before = self._wanted_by(name)
+            self._clusters.remove(token_of(name))
+            self._want(name, before)
 
     def configured(self, trusted: str) -> None:
         """The operator's configuration names this ConfigMap, or none when it is empty."""
         if trusted != self._trusted:
-            self._trusted = trusted
-            for name in sorted(self._clusters):
-                self._want(name)
+            former, self._trusted = self._trusted, trusted
+            for token in sorted(self._clusters.groups()):
+                name = name_in(token)
+                self._want(name, self._wanted_by(name, former))
 
-    def _want(self, cluster: Name) -> None:
-        found = self._clusters.get(cluster)
-        now = () if found is None else trusted_config_maps(found[1], self._trusted)
-        before = self._wanted.pop(cluster, ())
-        if now:
-            self._wanted[cluster] = now
+    def _wanted_by(self, cluster: Name, trusted: str | None = None) -> tuple[Name, ...]:
+        """The ConfigMaps that a TapioCluster wants; `trusted` is the name in the configuration, if not that of now."""
+        trust = self._clusters.get(token_of(cluster))
+        if trust is None:
+            return ()
+        return trusted_config_maps(cluster[0], Trust(*name_in(trust)), self._trusted if trusted is None else trusted)
+
+    def _want(self, cluster: Name, before: tuple[Name, ...]) -> None:
+        key, now = OrderingKey(self._target, *cluster), self._wanted_by(cluster)
         for namespace, name in sorted({*before} - {*now}):
-            self._by_name[name].forget(namespace, cluster)
+            self._by_name[name].forget(namespace, key)
             if self._by_name[name].is_unwanted:
                 self._by_name.pop(name).end()
-        if found is not None:
-            for namespace, name in now:
-                self._named(name).want(namespace, cluster, found[0])
+        for namespace, name in now:
+            self._named(name).want(namespace, key)
 
     def _named(self, name: str) -> _Named:
         known = self._by_name.get(name)
@@ -104,8 +110,8 @@ class _Named:
 
     def __init__(self, name: str, writer: FactWriter, clock: Clock) -> None:
         self._name, self._writer, self._clock = name, writer, clock
-        self._wanting: dict[str, dict[Name, OrderingKey]] = {}
-        """Namespace -> the TapioClusters that want this ConfigMap of it, and their keys."""
+        self._wanting: dict[str, set[OrderingKey]] = {}
+        """Namespace -> keys of the TapioClusters that want this ConfigMap of it."""
         self._held: dict[str, JsonObject] = {}
         """Namespace -> digest of every key of the ConfigMap there."""
         self._is_complete = False
@@ -135,15 +141,15 @@ class _Named:
     def is_unwanted(self) -> bool:
         return not self._wanting
 
-    def want(self, namespace: str, cluster: Name, key: OrderingKey) -> None:
-        known = self._wanting.setdefault(namespace, {})
-        if known.get(cluster) != key:
-            known[cluster] = key
+    def want(self, namespace: str, key: OrderingKey) -> None:
+        known = self._wanting.setdefault(namespace, set())
+        if key not in known:
+            known.add(key)
             self._publish(namespace, key)
 
-    def forget(self, namespace: str, cluster: Name) -> None:
-        known = self._wanting.get(namespace, {})
-        known.pop(cluster, None)
+    def forget(self, namespace: str, key: OrderingKey) -> None:
+        known = self._wanting.get(namespace, set())
+        known.discard(key)
         if not known:
             self._wanting.pop(namespace, None)
 
@@ -167,7 +173,7 @@ class _Named:
             self._tell(namespace)
 
     def _tell(self, namespace: str) -> None:
-        for key in sorted(set(self._wanting.get(namespace, {}).values())):
+        for key in sorted(self._wanting.get(namespace, ())):
             self._publish(namespace, key)
 
     def _publish(self, namespace: str, key: OrderingKey) -> None:
@@ -178,10 +184,3 @@ class _Named:
             self._writer.observed(key, ref, fact, only_place=False)
         elif self._is_complete:
             self._writer.gone(ref, key=key)
-
-
-def _named_in(document: JsonObject) -> JsonObject:
-    """The part of a TapioCluster's spec that says which ConfigMaps it wants: little, since it is kept for each."""
-    gateway = object_at(document, "spec", "gateway", "tls", "caConfigMapRef")
-    agents = object_at(document, "spec", "nodeAgents")
-    return {"gateway": {"tls": {"caConfigMapRef": gateway}}, "nodeAgents": agents}

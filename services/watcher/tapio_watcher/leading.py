@@ -169,7 +169,7 @@ class Lead:
         self._secrets = SecretWatches(
             self._api, self._writer, given.clock, digest_key, self._group, trusted=not self._backwards
         )
-        self._authorities = Authorities(self._api, self._writer, given.clock, self._group)
+        self._authorities = Authorities(self._api, self._writer, self._target, given.clock, self._group)
         self._authorities.configured(given.configuration.authorities)
         self._config_watch = self._watch_config()
         self._watch_refusals()

@@ -25,6 +25,10 @@ class Packed:
     def __len__(self) -> int:
         return self._count
 
+    def __contains__(self, group: str) -> bool:
+        """Whether a group has any member."""
+        return f"\n{group} " in self._texts[hash(group) & self._mask]
+
     def get(self, group: str, member: str = "") -> str | None:
         """The value of one member."""
         text = self._texts[hash(group) & self._mask]
@@ -77,6 +81,11 @@ class Packed:
                 name, _, value = line.partition("\t")
                 group, _, member = name.partition(" ")
                 yield group, member, value
+
+    def groups(self) -> Iterator[str]:
+        """Every group that has a member, once. The map must not change meanwhile."""
+        for text in self._texts:
+            yield from {line.partition(" ")[0] for line in text.split("\n")[1:-1]}
 
     def _spread(self) -> None:
         """Twice as many texts: each keeps its entries or hands them to the one that lies as far on as there were."""

@@ -32,13 +32,15 @@ from tapio_watcher.listing import one_at
 from tapio_watcher.publishing import FactWriter
 from tapio_watcher.readings import Heard, Readings
 from tapio_watcher.sinks import fact_of
-from tapio_watcher.versions import Name
+from tapio_watcher.versions import Name, Names
 from tapio_watcher.wanted import Wanted
 from tapio_watcher.watching import STREAM_REFUSED
 
 log = structlog.get_logger(__name__)
 READ_AGAIN_EVERY = 600.0
 """Seconds between two readings of every Secret: a watch may have missed it, and nobody watches one in place of ours."""
+_SHARES = 60
+"""In as many shares they are read, one after the other: what is to be read of all of them at once takes memory."""
 FIRST_LISTS = 60.0
 """Seconds that the shared watch waits for the lists of the resources that say which Secrets are wanted, and as many
 until nothing is expected of its beginning any more."""
@@ -85,9 +87,9 @@ class SecretWatches:
         self._unsettled: set[Name] = set()
         """Of those that are being read, the ones that are to be read once more: the answer may be of before."""
         self._readers: set[asyncio.Task[None]] = set()
-        self._expected: set[Name] = set()
+        self._expected = Names()
         """Of our own Secrets that the log tells of as existing, those that the first shared watch has not told yet."""
-        self._missing: set[Name] = set()
+        self._missing = Names()
         """Those that it tells of as absent, and the watch has not told either."""
         self._sighted = asyncio.Event()
         """Set once nothing is expected of that watch any more."""
@@ -149,7 +151,8 @@ class SecretWatches:
         is_evidence = bool(self._expected) and await self._has_told_all()
         self._sighted.set()
         if not is_evidence:
-            self._read_again(sorted(name for name in self._expected | self._missing if name in self._wanted))
+            doubtful = sorted({*self._expected, *self._missing})
+            self._read_again(name for name in doubtful if name in self._wanted)
         self._expected.clear()
         self._missing.clear()
 
@@ -232,16 +235,22 @@ class SecretWatches:
         return str_at(document, "metadata", "resourceVersion")
 
     async def _read_all_again(self) -> None:
-        """Read one Secret after the other, evenly spread, from any of them on: a watcher may never live for a round."""
+        """Read one Secret after the other, evenly spread, from any of them on: a watcher may never live for a round.
+
+        The first round begins when one could have ended: at the beginning each is read, or found as the log tells.
+        """
+        await asyncio.sleep(READ_AGAIN_EVERY)
+        share = int(self._api.random.uniform(0, _SHARES))
         while True:
-            names = sorted(self._wanted)
-            first = int(self._api.random.uniform(0, len(names)))
-            for name in (*names[first:], *names[:first]):
-                await asyncio.sleep(READ_AGAIN_EVERY / len(names))
+            names = self._wanted.share(share, _SHARES)
+            pause = READ_AGAIN_EVERY / _SHARES / max(len(names), 1)
+            for name in names:
+                await asyncio.sleep(pause)
                 if name in self._wanted:
                     self._read(name)
             if not names:
-                await asyncio.sleep(READ_AGAIN_EVERY)
+                await asyncio.sleep(pause)
+            share = (share + 1) % _SHARES
 
     def _read_again(self, secrets: Iterable[Name]) -> None:
         for name in secrets:
@@ -296,7 +305,7 @@ class SecretWatches:
         """
         if self._has_begun:
             self._read_again(
-                one for one in sorted(self._wanted) if one not in self._watches or self._wanted.is_generated(one)
+                one for one in self._wanted.all() if one not in self._watches or self._wanted.is_generated(one)
             )
         self._has_begun = True
 

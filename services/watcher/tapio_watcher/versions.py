@@ -1,6 +1,8 @@
-"""The versions of all objects of a kind, as they were last seen. Pure."""
+"""The versions of all objects of a kind, as they were last seen, and sets of their names. Pure."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from tapio_shared.keys import escape_token, unescape_token
 from tapio_watcher.packed import Packed
@@ -27,28 +29,57 @@ class Versions:
 
     def get(self, name: Name) -> str | None:
         """The version of an object; None when it is not known."""
-        version = self._packed.get(_token(name))
+        version = self._packed.get(token_of(name))
         return None if version is None else unescape_token(version)
 
     def set(self, name: Name, version: str) -> None:
-        self._packed.set(_token(name), escape_token(version))
+        self._packed.set(token_of(name), escape_token(version))
 
     def remove(self, name: Name) -> None:
         """Forget an object, if it is known."""
-        self._packed.remove(_token(name))
+        self._packed.remove(token_of(name))
 
     def differences(self, others: Versions) -> list[Name]:
         """The objects whose versions differ, or that either does not know; in no order."""
         ours, theirs = self._packed, others._packed
         found = [token for token, _, version in theirs if ours.get(token) != version]
         found += [token for token, _, _ in ours if theirs.get(token) is None]
-        return [_name(token) for token in found]
+        return [name_in(token) for token in found]
 
 
-def _token(name: Name) -> str:
+class Names:
+    """A set of names; some 40 bytes for each."""
+
+    def __init__(self) -> None:
+        self._packed = Packed()
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def __contains__(self, name: Name) -> bool:
+        return token_of(name) in self._packed
+
+    def __iter__(self) -> Iterator[Name]:
+        """In no order. The set must not change meanwhile."""
+        return map(name_in, self._packed.groups())
+
+    def add(self, name: Name) -> None:
+        self._packed.set(token_of(name), "")
+
+    def discard(self, name: Name) -> None:
+        """Leave out a name, if it is there."""
+        self._packed.remove(token_of(name))
+
+    def clear(self) -> None:
+        self._packed = Packed()
+
+
+def token_of(name: Name) -> str:
+    """A name as one word without spaces."""
     return f"{escape_token(name[0])}.{escape_token(name[1])}"
 
 
-def _name(token: str) -> Name:
+def name_in(token: str) -> Name:
+    """The name of which `token_of` made `token`."""
     namespace, _, name = token.partition(".")
     return unescape_token(namespace), unescape_token(name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import NamedTuple
 
 from tapio_shared.api import names
 from tapio_shared.api.names import NODE_COLLECTORS
@@ -78,13 +79,28 @@ def referenced_elsewhere(kind: str, document: Mapping[str, JsonValue], namespace
     return tuple((elsewhere, name) for name in copied_secrets(cluster, namespace))
 
 
-def trusted_config_maps(cluster: Mapping[str, JsonValue], trusted: str) -> tuple[tuple[str, str], ...]:
-    """(namespace, name) of the ConfigMaps whose authorities a TapioCluster's pods or its gateway's route trust; sorted.
+class Trust(NamedTuple):
+    """The part of a TapioCluster that says which ConfigMaps of authorities it wants."""
+
+    named: str
+    """The name of the one that its gateway names; empty for none."""
+    elsewhere: str
+    """Namespace of its node agents."""
+
+
+def trust_of(cluster: Mapping[str, JsonValue]) -> Trust:
+    """What a TapioCluster says of them."""
+    return Trust(
+        named=str_at(cluster, "spec", "gateway", "tls", "caConfigMapRef", "name"),
+        elsewhere=str_at(cluster, "spec", "nodeAgents", "namespace") or names.NODE_NAMESPACE,
+    )
+
+
+def trusted_config_maps(namespace: str, trust: Trust, trusted: str) -> tuple[tuple[str, str], ...]:
+    """(namespace, name) of the ConfigMaps whose authorities the pods, or the gateway's route, of a TapioCluster in
+    `namespace` trust; sorted.
 
     `trusted` is the name in the operator's configuration, which holds in every namespace with pods; empty for none.
     """
-    namespace = str_at(cluster, "metadata", "namespace")
-    own = str_at(cluster, "spec", "gateway", "tls", "caConfigMapRef", "name")
-    elsewhere = str_at(cluster, "spec", "nodeAgents", "namespace") or names.NODE_NAMESPACE
-    found = {(namespace, own), (namespace, trusted), (elsewhere, trusted)}
+    found = {(namespace, trust.named), (namespace, trusted), (trust.elsewhere, trusted)}
     return tuple(sorted(one for one in found if one[1]))

@@ -14,7 +14,7 @@ from tapio_watcher.encoding import EncodedFact, gone_fact, observed_fact
 from tapio_watcher.entries import Known
 from tapio_watcher.known import KnownFacts, is_of_object
 from tapio_watcher.packed import Packed
-from tapio_watcher.versions import Versions
+from tapio_watcher.versions import Names, Versions
 
 GROUPS, MEMBERS = st.sampled_from([f"team.c{number}" for number in range(40)]), st.sampled_from(["", "a", "aa", "b"])
 _STEPS = st.lists(
@@ -38,7 +38,9 @@ def test_a_packed_map_holds_what_a_dict_would(steps: list[tuple[str, str, str, s
         assert packed.get(group, member) == model.get((group, member))
     assert len(packed) == len(model)
     assert {(group, member): value for group, member, value in packed} == model
-    for group in {group for group, _ in model}:
+    assert sorted(packed.groups()) == sorted({group for group, _ in model})
+    for group in {group for group, *_ in model} | {"team.c", "team"}:
+        assert (group in packed) == any(one == group for one, _ in model)
         assert dict(packed.of(group)) == {member: value for (one, member), value in model.items() if one == group}
 
 
@@ -50,6 +52,18 @@ def test_versions_that_differ() -> None:
         theirs.set(name, version)
     assert sorted(ours.differences(theirs)) == [("", "only.ours"), ("team", "older"), ("team", "only=theirs")]
     assert (("", "only.ours") in ours, ("", "only.ours") in theirs, len(ours)) == (True, False, 3)
+
+
+def test_a_set_of_names_holds_each_once() -> None:
+    names = Names()
+    for name in [("team", "a.b"), ("", "all"), ("team", "a.b"), ("team", "left out")]:
+        names.add(name)
+    names.discard(("team", "left out"))
+    names.discard(("team", "never there"))
+    assert (sorted(names), len(names), bool(names)) == ([("", "all"), ("team", "a.b")], 2, True)
+    assert (("team", "a.b") in names, ("team", "left out") in names) == (True, False)
+    names.clear()
+    assert (list(names), bool(names)) == ([], False)
 
 
 REFS = st.builds(

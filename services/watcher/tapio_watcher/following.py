@@ -7,7 +7,7 @@ dead is found: what differs is read and told, and a watch that said nothing of i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Protocol
@@ -69,7 +69,7 @@ class Sink(Protocol):
 
     def gone(self, name: Name, *, uid: str = "", resource_version: str = "") -> None: ...
 
-    def complete(self, names: Container[Name]) -> None:
+    def complete(self, names: Versions) -> None:
         """A list is complete: what `names` does not hold does not exist."""
         ...
 
@@ -296,13 +296,15 @@ class KindWatch:
     async def _carry_out(self, changes: tuple[Change, ...]) -> None:
         for change in changes:
             match change:
-                case Apply() | InitApply():
+                case InitApply():
                     self._told_of.inc()
-                    if isinstance(change, InitApply) or not self._is_old(change.object):
-                        self._apply(change.object)
+                    name, version = self._apply(change.object)
                     if self._list is not None:
-                        name = name_of(change.object)
-                        self._list.holds(name, self._versions.get(name) or "")
+                        self._list.holds(name, version)
+                case Apply():
+                    self._told_of.inc()
+                    if not self._is_old(change.object):
+                        self._apply(change.object)
                 case Delete():
                     self._told_of.inc()
                     self._delete(change.object)
@@ -336,13 +338,16 @@ class KindWatch:
         known = self._versions.get(name_of(document))
         return known is not None and is_older(_identity(document)[0], known)
 
-    def _apply(self, document: JsonObject) -> None:
+    def _apply(self, document: JsonObject) -> tuple[Name, str]:
+        """Tell the sink how an object is; answers its name, and the version that is known by now."""
         name, version = name_of(document), str_at(document, "metadata", "resourceVersion")
         self._readings.told(name)
         if self._is_older(document):
-            return  # a comparison has read a newer one before the watch came to this
+            # A comparison has read a newer one before the watch came to this.
+            return name, self._versions.get(name) or ""
         self._versions.set(name, version)
         self._sink.observed(self._listing.typed(document))
+        return name, version
 
     def _delete(self, document: JsonObject) -> None:
         name = name_of(document)

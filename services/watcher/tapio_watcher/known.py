@@ -6,7 +6,7 @@ Rebuilt from `last_per_subject` at every start; kept by the one who appends. An 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from tapio_watcher.entries import AWAITED, PLACE, Known, digest_text, entry_of, 
 from tapio_watcher.packed import Packed
 from tapio_watcher.past import Told, kind_name
 from tapio_watcher.pods import SUMMARY_GROUP, SUMMARY_KIND
+from tapio_watcher.versions import Versions, name_in
 
 _OBJECT = 7
 """How many tokens of a subject come before the object's own."""
@@ -171,12 +172,12 @@ class KnownFacts:
         if known is not None and known.is_present:
             self._keep(subject, known, is_place=True)
 
-    def present(self, group: str, kind: str, *, besides: Container[tuple[str, str]] = ()) -> list[ObjectRef]:
+    def present(self, group: str, kind: str, *, besides: Versions | None = None) -> list[ObjectRef]:
         """Every object of a kind that the log tells of as existing, by name; without those of these names."""
         packed = self._kinds.get(f"{escape_token(group)}.{escape_token(kind)}", ())
-        told = {name.partition(".") for name, _, entry in packed if PLACE in marks_of(entry)}
-        names = ((unescape_token(namespace), unescape_token(name)) for namespace, _, name in told)
-        return sorted(ObjectRef(group, kind, *name) for name in names if name not in besides)
+        told = {name for name, _, entry in packed if PLACE in marks_of(entry)}
+        others = told if besides is None else besides.lacks(told)
+        return sorted(ObjectRef(group, kind, *name_in(one)) for one in others)
 
     def oldest(self) -> Known:
         """A bound that costs nothing: no live fact has a lower sequence, or was written earlier."""

@@ -17,7 +17,7 @@ from tapio_watcher.encoding import observed_fact
 from tapio_watcher.following import Sink
 from tapio_watcher.publishing import FactWriter
 from tapio_watcher.routing import key_of
-from tapio_watcher.versions import Name
+from tapio_watcher.versions import Name, Versions
 
 SCALER_GROUP, SCALER_KIND = "tapio.io", "Scaler"
 
@@ -115,6 +115,6 @@ class AutoscalerSink:
         self._objects.gone(name, uid=uid, resource_version=resource_version)
         self._scalers.autoscaler_gone(name)
 
-    def complete(self, names: Container[Name]) -> None:
+    def complete(self, names: Versions) -> None:
         self._objects.complete(names)
         self._scalers.autoscalers_complete(names)

@@ -14,7 +14,7 @@ from tapio_shared.slim import slim
 from tapio_watcher.encoding import EncodedFact, observed_fact
 from tapio_watcher.publishing import FactWriter
 from tapio_watcher.routing import key_of, ref_of
-from tapio_watcher.versions import Name
+from tapio_watcher.versions import Name, Versions
 
 T = TypeVar("T")
 Fetch = Callable[[Name], Awaitable[None]]
@@ -71,7 +71,7 @@ class ObjectSink:
             one.gone(self._kind, name)
         self._writer.gone(ref, uid=uid, resource_version=resource_version, refetch=self._refetch(ref))
 
-    def complete(self, names: Container[Name]) -> None:
+    def complete(self, names: Versions) -> None:
         """The tombstone of each object that the log tells of and the list does not hold."""
         for ref in self._writer.known.present(self._group, self._kind, besides=names):
             self.gone((ref.namespace, ref.name))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tapio_shared.keys import escape_token, unescape_token
 from tapio_watcher.packed import Packed
@@ -23,21 +23,26 @@ class Versions:
     def __contains__(self, name: object) -> bool:
         match name:
             case (str(namespace), str(called)):
-                return self.get((namespace, called)) is not None
+                return token_of((namespace, called)) in self._packed
             case _:
                 return False
 
     def get(self, name: Name) -> str | None:
         """The version of an object; None when it is not known."""
         version = self._packed.get(token_of(name))
-        return None if version is None else unescape_token(version)
+        return version if version is None or version.isdigit() else unescape_token(version)
 
     def set(self, name: Name, version: str) -> None:
-        self._packed.set(token_of(name), escape_token(version))
+        # Nearly all are numbers, and each another one: there is no use in remembering how to escape them.
+        self._packed.set(token_of(name), version if version.isdigit() else escape_token(version))
 
     def remove(self, name: Name) -> None:
         """Forget an object, if it is known."""
         self._packed.remove(token_of(name))
+
+    def lacks(self, tokens: Iterable[str]) -> list[str]:
+        """Those of these names, each as `token_of` writes it, that are not known."""
+        return [token for token in tokens if token not in self._packed]
 
     def differences(self, others: Versions) -> list[Name]:
         """The objects whose versions differ, or that either does not know; in no order."""

@@ -325,7 +325,7 @@ def _delivery(message: Msg) -> Delivery:
     """Parse `$JS.ACK[.<domain>.<account>].<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.…`."""
     tokens = message.reply.split(".")
     at = 5 if len(tokens) <= 9 else 7
-    stream_sequence, number, stamp = (int(token) for token in tokens[at : at + 3])
+    stream_sequence, number, stamp = map(int, tokens[at : at + 3])
     return Delivery(
         Message(
             subject=message.subject,

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from tapio_shared.api.names import API_GROUP, CLUSTER_KIND, short_hash
-from tapio_shared.json import JsonObject, at, str_at, strings_at
+from tapio_shared.json import JsonObject, JsonValue, at, object_at, str_at
 
 MAX_LABEL_VALUE: Final = 63
 
@@ -142,11 +142,11 @@ def applyset_id(cluster: str, namespace: str) -> str:
     return f"applyset-{digest}-v1"
 
 
-def key_of_object(labels: Mapping[str, str]) -> tuple[str, str] | None:
+def key_of_object(labels: Mapping[str, JsonValue]) -> tuple[str, str] | None:
     """(namespace, name) of the TapioCluster that an object with these labels belongs to; None when it isn't ours."""
     if labels.get(MANAGED_BY) != MANAGED_BY_OPERATOR:
         return None
-    namespace, name = labels.get(CLUSTER_NAMESPACE, ""), labels.get(CLUSTER, "")
+    namespace, name = str_at(labels, CLUSTER_NAMESPACE), str_at(labels, CLUSTER)
     return (namespace, name) if namespace and name else None
 
 
@@ -156,7 +156,7 @@ def key_of_made(document: JsonObject) -> tuple[str, str] | None:
     What wears our hash belongs to the TapioCluster that controls it. Where it can have no controller (other namespace,
     cluster scope) it belongs to the one that its labels name, whoever is said to manage it.
     """
-    labels = strings_at(document, "metadata", "labels")
+    labels = object_at(document, "metadata", "labels")
     by_labels = key_of_object(labels)
     if not isinstance(at(document, "metadata", "annotations", DESIRED_HASH), str):
         return by_labels
@@ -167,5 +167,6 @@ def key_of_made(document: JsonObject) -> tuple[str, str] | None:
             if name and str_at(owner, "kind") == CLUSTER_KIND and at(owner, "controller") is True:
                 return str_at(document, "metadata", "namespace"), name
         return by_labels
-    namespace, name = labels.get(CLUSTER_NAMESPACE, ""), labels.get(CLUSTER, "")
-    return by_labels or ((namespace, name) if namespace and name and CLUSTER_UID in labels else None)
+    namespace, name = str_at(labels, CLUSTER_NAMESPACE), str_at(labels, CLUSTER)
+    has_uid = isinstance(labels.get(CLUSTER_UID), str)
+    return by_labels or ((namespace, name) if namespace and name and has_uid else None)

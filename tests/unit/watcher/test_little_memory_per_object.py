@@ -144,7 +144,9 @@ def test_what_is_known_is_what_was_told(
     for subject, ref in subjects.items():
         assert facts.get(subject) == model.facts.get(subject)
         assert facts.places(ref) == tuple(sorted(model.places.get(ref, ())))
-        assert facts.present(ref.group, ref.kind, besides={(ref.namespace, ref.name)}) == [
+        listed = Versions()
+        listed.set((ref.namespace, ref.name), "7")
+        assert facts.present(ref.group, ref.kind, besides=listed) == [
             one for one in facts.present(ref.group, ref.kind) if one != ref
         ]
         said = b"" if subject not in model.facts else model.facts[subject].digest

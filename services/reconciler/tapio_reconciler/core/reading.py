@@ -11,9 +11,14 @@ from tapio_shared.facts import MessageParked
 from tapio_shared.ports import Message
 
 
+def checksum_of(message: Message) -> int:
+    """CRC-32 of a message's subject and bytes, which tells it from another one at the same sequence."""
+    return crc32(message.data, crc32(message.subject.encode()))
+
+
 def entry_of(message: Message) -> Entry:
     """What `message` says; a MessageParked that names the message itself when this version can't read it."""
-    checksum = crc32(message.data, crc32(message.subject.encode()))
+    checksum = checksum_of(message)
     try:
         return Entry(message.sequence, decode_record(message.data), checksum)
     except Undecodable as err:

@@ -143,6 +143,7 @@ class Partition:
             log.warning("the log went back", partition=self._number, epoch=token)
         newest = await self._hydrate(token)
         revision = max(token, 0 if newest is None else newest.sequence)
+        self._followed.advance(revision)
         if self._states.newer:
             raise NewerFormat(self._states.newer)
         self._notice_parked()
@@ -216,6 +217,11 @@ class Partition:
         async with self._log.follow(pattern, from_sequence=from_sequence, seen=seen) as messages:
             async for message in messages:
                 self._receive(message)
+                missed = self._followed.missed(message)
+                if missed and missed >= await self._states.log_begins():  # else the log has dropped it since
+                    raise LogRewound(
+                        f"The log went backwards: it has lost what was read at {missed}. Begin from nothing."
+                    )
                 self._followed.advance(message.sequence)
 
     def _receive(self, message: Message) -> None:

@@ -24,7 +24,7 @@ from tapio_reconciler.shell.states import States
 from tapio_reconciler.shell.targets import Targets
 from tapio_reconciler.shell.timers import Timers
 from tapio_shared.codec import encode
-from tapio_shared.errors import LogRewound, MessageTooLarge
+from tapio_shared.errors import LogRewound, MessageTooLarge, RetryableError
 from tapio_shared.facts import DecisionRecorded, Inputs, OutcomeRecorded
 from tapio_shared.keys import OrderingKey, decision_subject, outcome_subject
 from tapio_shared.ports import Clock
@@ -104,6 +104,7 @@ class Rounds:
                 await self._record_decision(key, decision)
                 return False
             async with self._targets.applier(state) as applier:  # Opened first: what can't be done is not decided.
+                self._rest_on(state)
                 sequence, headers = await self._record_decision(key, decision)
                 # A log that lost its end may have grown again to where it was; following it anew notices that first.
                 await self._told_of(decision_subject(key, self._identity.partitions), sequence)
@@ -125,6 +126,17 @@ class Rounds:
             )
         return True
 
+    def _rest_on(self, state: State) -> None:
+        """What was read of the log before it was followed is to be told just so before anything comes of it.
+
+        RetryableError when following has passed it and told of none: it is read again.
+        """
+        if state.revision > self._followed.at:
+            self._followed.expect(state.revision, checksum_of(state))
+        elif state.revision > self._states.known[state.key].revision:
+            self._states.let_go(state.key)
+            raise RetryableError(f"What stood at {state.revision} was not told. It is read again.")
+
     async def _record_decision(self, key: OrderingKey, decision: DecisionRecorded) -> tuple[int, Mapping[str, str]]:
         """Append the decision; answers its sequence, and the headers that carry the trace."""
         headers, followed = inject_context({}), self._followed.at
@@ -132,6 +144,8 @@ class Rounds:
         subject = decision_subject(key, self._identity.partitions)
         sequence = await self._owned().record(subject, encode(decision), headers)
         self._metrics.record_seconds.observe(self._clock.monotonic() - decided_at)
+        known = self._states.known[key]
+        self._check_is_new(sequence, told=known.decision)
         newest = max(decision.revision, *decision.inputs.shared_revisions.values(), followed)
         if sequence <= newest:
             # Appended to a log that may have lost what this rests on: nobody could say why it was done.
@@ -139,9 +153,17 @@ class Rounds:
                 f"The log went backwards: a decision stands at {sequence}, and {newest} had been seen before. "
                 "Nothing of it is applied; begin from nothing."
             )
-        known = self._states.known[key]
         known.decision, known.desired_digest = sequence, decision.desired_digest
         return sequence, headers
+
+    def _check_is_new(self, sequence: int, *, told: int) -> None:
+        """LogRewound where our record stands at a `sequence` that was followed while it was on its way, and that told
+        of another one; `told` is where the last such record of the key was told to stand."""
+        if told != sequence <= self._followed.at:
+            raise LogRewound(
+                f"The log went backwards: a record stands at {sequence}, and {self._followed.at} had been seen before. "
+                "Begin from nothing."
+            )
 
     def _inputs(self, epoch: int, state: State, record_limit: int) -> Inputs:
         return Inputs(
@@ -155,8 +177,10 @@ class Rounds:
 
     async def _record_outcome(self, key: OrderingKey, outcome: OutcomeRecorded, headers: Mapping[str, str]) -> None:
         subject = outcome_subject(key, self._identity.partitions)
+        sequence = await self._owned().record(subject, encode(outcome), headers)
+        self._check_is_new(sequence, told=self._states.known[key].outcome)
         # Not folded here: what was told before it must be in the state too, or no replay comes to the same plan.
-        await self._told_of(subject, await self._owned().record(subject, encode(outcome), headers))
+        await self._told_of(subject, sequence)
 
     async def _told_of(self, subject: str, sequence: int) -> None:
         """Wait until our record of `subject` at `sequence` has been followed, however late the log tells of it.

@@ -1,4 +1,4 @@
-"""What a decision rests on and was read of the log before it was followed: following tells it, or the log has lost it."""
+"""What a decision rests on and was read before it was followed: following tells it, or the log has lost it."""
 
 from __future__ import annotations
 
